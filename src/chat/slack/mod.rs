@@ -1,0 +1,1 @@
+//! Slack, through slack-morphism. Only this room knows Block Kit.

@@ -1,0 +1,73 @@
+//! What a server's answers mean.
+//!
+//! `exec` asks, this room understands: which commands only look
+//! ([`looks`]), what an error means and what to do next ([`errors`]), what an
+//! answer says ([`read`](reading::read)), how the answers of several shards
+//! become one ([`merge`](reading::merge)), and what of it people may see
+//! ([`redact`]). No network, clock or async here.
+//!
+//! Why it is a room of its own, which the house's first plan does not have:
+//! `docs/decisions/0001-diagnosis-is-a-room.md`.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::model::Address;
+
+/// The part a server plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Takes writes.
+    Primary,
+    /// Follows a primary.
+    Replica,
+    /// Watches others.
+    Sentinel,
+}
+
+/// One server that was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Where it listens.
+    pub address: Address,
+    /// What it said it is; `None` when it could not be asked.
+    pub role: Option<Role>,
+}
+
+/// An error a person can act on: what happened, why, and what to do next.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub struct Explained {
+    /// Redis's own code (`NOAUTH`, `LOADING` …) or ours in the same style (`REFUSED`, `TIMEOUT`, `DNS`, `TLS`).
+    pub code: String,
+    /// What happened, in one sentence; never holds a secret or a value.
+    pub what: String,
+    /// The usual cause.
+    pub cause: String,
+    /// What to do next.
+    pub next: String,
+}
+
+/// What one server answered to one look.
+#[derive(Debug, Clone)]
+pub struct NodeOutcome {
+    /// Who.
+    pub node: Node,
+    /// What it said, read and redacted.
+    pub result: Result<Value, Explained>,
+    /// How long it took, as seen from here.
+    pub took: Duration,
+}
+
+/// What one look saw.
+#[derive(Debug, Clone)]
+pub struct Observation {
+    /// Each server asked (empty for looks that ask no Redis).
+    pub nodes: Vec<NodeOutcome>,
+    /// All answers as one. `Err` only when nobody answered; where some did,
+    /// `nodes` tells who did not.
+    pub merged: Result<Value, Explained>,
+    /// From the first byte sent to the last answer.
+    pub took: Duration,
+}

@@ -1,0 +1,98 @@
+//! Things a step can look at. A closed set: `exec` has a file per variant.
+//!
+//! Strings may hold `{{ args.x }}` until the look is bound to an intent;
+//! `exec` is only ever given bound looks.
+
+use std::time::Duration;
+
+/// What a step looks at.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Look {
+    /// A Redis command that only looks.
+    Redis {
+        /// The command and its arguments.
+        argv: Vec<String>,
+        /// Who is asked.
+        nodes: Nodes,
+    },
+    /// Client-side latency: `samples` PINGs, one after the other, on a connection of its own.
+    Latency {
+        /// How many.
+        samples: u32,
+    },
+    /// MONITOR on a connection of its own, bounded both ways; lines come out grouped and redacted.
+    Monitor {
+        /// For how long.
+        time: Duration,
+        /// At most this many lines.
+        lines: u32,
+    },
+    /// DNS, TCP, TLS, AUTH, PING to every address of the instance, in order, each timed.
+    Connectivity,
+    /// The same INFO twice, so that counters become rates.
+    Rates {
+        /// How long between the two.
+        over: Duration,
+    },
+    /// Can a TCP connection be made?
+    Tcp {
+        /// `host:port`; empty: the instance's own addresses.
+        address: String,
+    },
+    /// A request to an endpoint of the profile.
+    Http {
+        /// Its name.
+        endpoint: String,
+        /// Values for `{argument}` in its URL.
+        arguments: Vec<(String, String)>,
+        /// A JSON pointer whose value is wanted.
+        pointer: Option<String>,
+        /// Read a server-sent event stream and stop after this many events.
+        events: Option<u32>,
+    },
+    /// A scrape of a metrics page of the profile.
+    Metrics {
+        /// Its name.
+        source: String,
+        /// Prefixes of the metric names wanted; empty: the profile's own selection.
+        select: Vec<String>,
+        /// Scrape twice this far apart and say what changed.
+        delta: Option<Duration>,
+    },
+    /// Lines of a log of the profile.
+    Logs {
+        /// Its name.
+        source: String,
+        /// A named filter of the profile, or a regular expression.
+        filter: Option<String>,
+        /// How many of the last matching lines are wanted.
+        last: u32,
+    },
+    /// What another diagnostic finds: its card's findings, figures and verdict.
+    Command {
+        /// Its name.
+        name: String,
+    },
+    /// Something worked out from earlier steps, without asking anybody: `diagnosis::derive`.
+    Derive {
+        /// What to work out: `slowlog_groups`, `client_groups`, `drift`, `capacity` …
+        what: String,
+        /// The steps it is worked out from.
+        from: Vec<String>,
+    },
+}
+
+/// Which servers of an instance are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Nodes {
+    /// Every primary; the master, or the one server.
+    #[default]
+    Primaries,
+    /// Replicas too.
+    All,
+    /// One is enough.
+    Any,
+    /// The primary that holds the key which is the command's first argument after its name
+    /// (after the subcommand, for commands that have one).
+    Key,
+}
