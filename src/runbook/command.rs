@@ -50,7 +50,7 @@ pub enum Kind {
 /// Looks, and the card made of what they saw.
 #[derive(Debug, Clone)]
 pub struct Diagnostic {
-    /// Side by side unless one's template names another's result.
+    /// Side by side; a derivation waits for the steps it is worked out from.
     pub steps: Vec<Step>,
     /// What is said.
     pub card: CardSpec,
@@ -63,10 +63,29 @@ pub struct Step {
     pub id: String,
     /// What to look at.
     pub look: Look,
-    /// CEL; the step is left out when it is false. Sees `args` and `service`.
+    /// CEL; the step is left out when it is false. Sees `args`, `service`,
+    /// and `item` where there is an `each`.
     pub when: Option<String>,
+    /// One look for each thing of the profile. Bound, such a step is several
+    /// named `ID[NAME]`, and `ID` is the list of their answers.
+    pub each: Option<Each>,
     /// Its failure is said on the card but does not make the verdict UNKNOWN.
     pub optional: bool,
+}
+
+/// Things of a profile a step can be repeated for. `item` is one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Each {
+    /// HTTP endpoints.
+    Endpoints,
+    /// Metrics pages.
+    Metrics,
+    /// Logs.
+    Logs,
+    /// Queues.
+    Queues,
+    /// Key patterns.
+    Patterns,
 }
 
 /// How much a command asks of a server.

@@ -5,14 +5,32 @@
 //! its [`CardSpec`]. This room reads no disk and asks no server: it takes
 //! texts and values.
 
+mod bind;
+mod built_in;
+mod catalogue;
 mod command;
+mod evidence;
+mod file;
+mod help;
 mod look;
+mod misunderstood;
+mod parse;
+mod render;
 mod spec;
 
+pub use bind::bind;
+pub use built_in::built_in;
+pub use catalogue::{Catalogue, Known};
 pub use command::{
-    ArgumentKind, ArgumentSpec, ArgumentValue, Arguments, Command, Cost, Diagnostic, Intent, Kind, Step,
+    ArgumentKind, ArgumentSpec, ArgumentValue, Arguments, Command, Cost, Diagnostic, Each, Intent, Kind, Step,
 };
+pub use evidence::{Evidence, Figures, Rendered};
+pub use file::{json_schema, parse_file};
+pub use help::{help_card, reference_markdown};
 pub use look::{Look, Nodes};
+pub use misunderstood::Misunderstood;
+pub use parse::parse;
+pub use render::render;
 pub use spec::{
     ActionSpec, BarsSpec, CardSpec, CodeSpec, ColumnSpec, FigureSpec, FindingSpec, SeriesSpec, TableSpec, TextSpec,
 };
