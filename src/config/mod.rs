@@ -1,1 +1,1 @@
-//! config
+//! Every room's settings, read from a directory of files, all problems at once.

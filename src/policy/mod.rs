@@ -1,1 +1,19 @@
-//! policy
+//! May this person do this, here, now?
+//!
+//! Denied unless a rule allows it. What is allowed is written in
+//! `policy.toml`: people with their accounts, roles, and what each role may
+//! run on which services, from where. [`Policy::decide`] is a pure function of
+//! those rules and one [`Ask`]; it is the only maker of a [`Permit`], and
+//! `exec` looks at nothing without one. A refusal always says which rule, why,
+//! and who can change it.
+//!
+//! Rules only ever allow, except channel rules, which only ever narrow. That
+//! is why their order cannot matter, and why taking one away can never let
+//! anybody do more.
+
+mod cards;
+mod decide;
+mod rules;
+
+pub use decide::{Ask, Permit, Policy, Refusal, Verdict};
+pub use rules::{Channel, CommandSet, Grant, Limit, Limits, Mode, Only, Person, PlaceSet, Role, Rules};

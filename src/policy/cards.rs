@@ -1,0 +1,142 @@
+//! What people are told about their own rights.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Grant, Policy, Refusal,
+    decide::{FOR_EVERYBODY, Reach, asked},
+};
+use crate::{
+    model::{Actor, Align, Block, Card, Cell, Column, Field, Level, PersonId, Place, Service, Table, Text},
+    runbook::Command,
+};
+
+/// So many names stand in a list of people.
+const SHOWN: usize = 6;
+
+impl Refusal {
+    /// The refusal as it is said.
+    pub fn card(&self) -> Card {
+        Card {
+            title: "refused".to_owned(),
+            level: Some(Level::Note),
+            verdict: Some(Text::notation(&self.why)),
+            blocks: vec![Block::Text(Text::notation(&format!("Next: {}", self.next)))],
+            footer: Some(format!("rule: {}", self.rule)),
+            ..Card::default()
+        }
+    }
+}
+
+impl Policy {
+    /// Who the speaker is here, and what they may run where.
+    pub fn whoami(&self, actor: &Actor, place: &Place) -> Card {
+        let person = match self.standing(actor) {
+            Ok(person) => person,
+            Err(refusal) => return Card { title: "whoami · a stranger".to_owned(), ..refusal.card() },
+        };
+        let known = &self.rules.people[person];
+        let accounts: Vec<String> = known.identities.iter().map(ToString::to_string).collect();
+        let mut fields = vec![
+            field("Person", format!("{} ({person})", self.name_of(person))),
+            field("This account", actor.identity.to_string()),
+            field("All accounts", if accounts.is_empty() { "none".to_owned() } else { accounts.join(", ") }),
+            field("Roles", words(&known.roles)),
+            field("Mode", self.mode().to_string()),
+        ];
+        if let Some((name, channel)) = self.channel_of(place) {
+            let service = channel.service.as_ref().map_or("no default service".to_owned(), |name| name.to_string());
+            fields.push(field("This channel", format!("{name}: {service}")));
+        }
+        Card {
+            title: "whoami".to_owned(),
+            verdict: Some(Text::plain(format!("You are {}.", self.name_of(person)))),
+            blocks: vec![
+                Block::Fields(fields),
+                Block::Table(self.grants_table(person)),
+                Block::Text(Text::plain(format!("Everybody here may run {}.", FOR_EVERYBODY.join(", ")))),
+            ],
+            ..Card::default()
+        }
+    }
+
+    /// May the speaker run the command on the service (`None`: on any) from here: which rule says so, and who may?
+    pub fn can_i(
+        &self,
+        actor: &Actor,
+        place: &Place,
+        command: &Command,
+        service: Option<&Service>,
+        reveal: bool,
+    ) -> Card {
+        let reach = service.map_or(Reach::Somewhere, Reach::Service);
+        let answer = self.standing(actor).and_then(|person| self.judge(person, command, reach, place, reveal));
+        let what = asked(command, reach);
+        let who = field("Who may, from here", self.names(&self.who_may(command, reach, place, reveal)));
+        let (verdict, fields) = match answer {
+            Ok(rule) => (format!("*Yes*, you may run {what}."), vec![field("Allowed by", rule), who]),
+            Err(refusal) => (
+                format!("*No*: {}", refusal.why),
+                vec![field("Rule", refusal.rule), who, field("Next", refusal.next.replace('`', ""))],
+            ),
+        };
+        Card {
+            title: format!("can-i · {}", command.name),
+            verdict: Some(Text::notation(&verdict)),
+            blocks: vec![Block::Fields(fields)],
+            ..Card::default()
+        }
+    }
+
+    fn grants_table(&self, person: &PersonId) -> Table {
+        let rows = self
+            .rules
+            .people
+            .get(person)
+            .into_iter()
+            .flat_map(|person| &person.roles)
+            .filter_map(|name| self.rules.roles.get_key_value(name))
+            .flat_map(|(name, role)| role.grants.iter().map(move |grant| row(name, grant)))
+            .collect();
+        let column = |title: &str| Column { title: title.to_owned(), align: Align::Left };
+        Table {
+            title: Some("What you may run".to_owned()),
+            columns: ["Role", "Commands", "Services", "Environments", "From", "Reveal"].map(column).to_vec(),
+            rows,
+            empty: Some("Nothing else: you hold no role that grants anything.".to_owned()),
+            total: None,
+        }
+    }
+
+    fn names(&self, people: &[&PersonId]) -> String {
+        let names: Vec<&str> = people.iter().take(SHOWN).map(|person| self.name_of(person)).collect();
+        match people.len() {
+            0 => "nobody".to_owned(),
+            all if all > SHOWN => format!("{} and {} more", names.join(", "), all - SHOWN),
+            _ => names.join(", "),
+        }
+    }
+}
+
+fn row(role: &str, grant: &Grant) -> Vec<Cell> {
+    let cell = |text: String| Cell { text, level: None };
+    vec![
+        cell(role.to_owned()),
+        cell(words(&grant.commands)),
+        cell(grant.services.to_string()),
+        cell(grant.environments.to_string()),
+        cell(grant.places.to_string()),
+        cell(if grant.reveal { "yes" } else { "no" }.to_owned()),
+    ]
+}
+
+fn words<T: ToString>(words: &BTreeSet<T>) -> String {
+    if words.is_empty() {
+        return "none".to_owned();
+    }
+    words.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn field(label: &str, value: String) -> Field {
+    Field { label: label.to_owned(), value, level: None, hint: None }
+}

@@ -1,0 +1,425 @@
+//! The decision, and the permit that only it can make.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::{Channel, Grant, Limits, Mode, Rules};
+use crate::{
+    model::{Actor, Identity, PersonId, Place, Platform, RunId, Service, ServiceName},
+    runbook::{Command, Kind},
+};
+
+/// Commands of the bot itself that tell nobody anything about a Redis, or
+/// stop what somebody started: whoever the policy knows may use them.
+pub(super) const FOR_EVERYBODY: [&str; 6] = ["help", "whoami", "can-i", "cancel", "services", "version"];
+
+/// The rules of `policy.toml`, ready to decide.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    pub(super) rules: Rules,
+    /// Whose account it is. An account that two people claim is nobody's.
+    owners: BTreeMap<Identity, PersonId>,
+}
+
+/// A question: may they, here, now?
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// Who asks.
+    pub actor: &'a Actor,
+    /// From where.
+    pub place: &'a Place,
+    /// For which command.
+    pub command: &'a Command,
+    /// On which service; `None` for commands that touch none.
+    pub service: Option<&'a Service>,
+    /// Values are wanted, not only their shapes.
+    pub reveal: bool,
+    /// The run it would be.
+    pub run: &'a RunId,
+    /// When it is asked.
+    pub now: Timestamp,
+}
+
+/// The answer.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Go.
+    Allow(Permit),
+    /// No, and why.
+    Deny(Refusal),
+}
+
+/// Proof that the policy allowed one run to one person.
+///
+/// Its fields are private and nothing outside this room makes one, so code
+/// that runs what nobody allowed does not compile:
+///
+/// ```compile_fail
+/// use rediscue::policy::Permit;
+/// let forged = Permit { reveal: true, ..todo!() };
+/// ```
+///
+/// It is not `Clone` either: one decision, one run.
+#[derive(Debug)]
+pub struct Permit {
+    person: PersonId,
+    run: RunId,
+    command: String,
+    service: Option<ServiceName>,
+    reveal: bool,
+    rule: String,
+    decided_at: Timestamp,
+}
+
+impl Permit {
+    /// Who was allowed.
+    pub fn person(&self) -> &PersonId {
+        &self.person
+    }
+
+    /// The run that was allowed.
+    pub fn run(&self) -> &RunId {
+        &self.run
+    }
+
+    /// The command that was allowed.
+    pub fn command(&self) -> &str {
+        &self.command
+    }
+
+    /// The service it was allowed on; `None` for commands that touch none.
+    pub fn service(&self) -> Option<&ServiceName> {
+        self.service.as_ref()
+    }
+
+    /// Values may be shown to this person.
+    pub fn reveal(&self) -> bool {
+        self.reveal
+    }
+
+    /// The rule that allowed it, for the journal: `roles.oncall`.
+    pub fn rule(&self) -> &str {
+        &self.rule
+    }
+
+    /// When it was decided.
+    pub fn decided_at(&self) -> Timestamp {
+        self.decided_at
+    }
+}
+
+/// A no that can be acted on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Refusal {
+    /// The rule that says no: `people`, `roles`, `channels.ops`, `reveal`.
+    pub rule: String,
+    /// Why, in one sentence.
+    pub why: String,
+    /// Who can change that, or what to do instead.
+    pub next: String,
+}
+
+/// Which service a question is about.
+#[derive(Clone, Copy)]
+pub(super) enum Reach<'a> {
+    /// This one.
+    Service(&'a Service),
+    /// None: the command touches no service.
+    Nothing,
+    /// Whether there could be one: help asks that.
+    Somewhere,
+}
+
+impl<'a> Reach<'a> {
+    fn service(self) -> Option<&'a Service> {
+        match self {
+            Reach::Service(service) => Some(service),
+            Reach::Nothing | Reach::Somewhere => None,
+        }
+    }
+
+    fn is_in(self, grant: &Grant) -> bool {
+        match self {
+            Reach::Service(service) => grant.reaches(service),
+            Reach::Nothing => grant.reaches_all(),
+            Reach::Somewhere => true,
+        }
+    }
+}
+
+impl Policy {
+    /// A policy of these rules. An account that two people claim belongs to neither.
+    pub fn new(rules: Rules) -> Self {
+        let mut claims: BTreeMap<&Identity, Vec<&PersonId>> = BTreeMap::new();
+        for (id, person) in &rules.people {
+            for identity in &person.identities {
+                claims.entry(identity).or_default().push(id);
+            }
+        }
+        let owners = claims
+            .into_iter()
+            .filter_map(|(identity, people)| match people[..] {
+                [person] => Some((identity.clone(), person.clone())),
+                _ => None,
+            })
+            .collect();
+        Self { rules, owners }
+    }
+
+    /// The rules.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Whether changes are possible at all.
+    pub fn mode(&self) -> Mode {
+        self.rules.mode
+    }
+
+    /// How much at once.
+    pub fn limits(&self) -> &Limits {
+        &self.rules.limits
+    }
+
+    /// The person an account belongs to.
+    pub fn person_of(&self, identity: &Identity) -> Option<&PersonId> {
+        match identity.platform {
+            Platform::Console => {
+                // The gateway names its host; the operating system of that host vouches for the user.
+                let anywhere = Identity { team: String::new(), ..identity.clone() };
+                self.owners.get(&anywhere)
+            }
+            Platform::Slack | Platform::Discord => self.owners.get(identity),
+        }
+    }
+
+    /// What cards call a person; their id when the policy does not know them.
+    pub fn name_of<'a>(&'a self, person: &'a PersonId) -> &'a str {
+        match self.rules.people.get(person) {
+            Some(known) if !known.name.is_empty() => &known.name,
+            _ => person.as_str(),
+        }
+    }
+
+    /// The service meant in a place when none is named.
+    pub fn default_service(&self, place: &Place) -> Option<&ServiceName> {
+        self.channel_of(place).and_then(|(_, channel)| channel.service.as_ref())
+    }
+
+    /// Decides one question. Pure: the same rules and the same question give the same answer.
+    pub fn decide(&self, ask: &Ask<'_>) -> Verdict {
+        let reach = ask.service.map_or(Reach::Nothing, Reach::Service);
+        let judged = self
+            .standing(ask.actor)
+            .and_then(|person| Ok((person, self.judge(person, ask.command, reach, ask.place, ask.reveal)?)));
+        match judged {
+            Ok((person, rule)) => Verdict::Allow(Permit {
+                person: person.clone(),
+                run: ask.run.clone(),
+                command: ask.command.name.clone(),
+                service: ask.service.map(|service| service.name.clone()),
+                reveal: ask.reveal,
+                rule,
+                decided_at: ask.now,
+            }),
+            Err(refusal) => Verdict::Deny(refusal),
+        }
+    }
+
+    /// Could this person run the command from here, on that service (`None`: on any)? For help.
+    pub fn may(&self, person: Option<&PersonId>, command: &Command, service: Option<&Service>, place: &Place) -> bool {
+        let reach = service.map_or(Reach::Somewhere, Reach::Service);
+        person.is_some_and(|person| self.judge(person, command, reach, place, false).is_ok())
+    }
+
+    /// The person who speaks, if the policy knows them.
+    ///
+    /// A gateway may vouch for a person only on the console, where the
+    /// operating system says who it is; everywhere else the account decides.
+    pub(super) fn standing<'a>(&'a self, actor: &'a Actor) -> Result<&'a PersonId, Refusal> {
+        let owner = self.person_of(&actor.identity);
+        let person = match (&actor.person, owner) {
+            (Some(said), Some(owner)) if said != owner => None,
+            (_, Some(owner)) => Some(owner),
+            (Some(said), None) if actor.identity.platform == Platform::Console => Some(said),
+            (_, None) => None,
+        };
+        person.filter(|person| self.rules.people.contains_key(*person)).ok_or_else(|| Refusal {
+            rule: "people".to_owned(),
+            why: format!(
+                "I do not know the account {}: it belongs to nobody in policy.toml.",
+                // Ids come from outside: they may not bring emphasis of their own.
+                actor.identity.to_string().replace(['`', '*'], "")
+            ),
+            next: format!("Ask {} to add it to a person there.", self.keepers()),
+        })
+    }
+
+    /// The rule that allows it, or why none does.
+    pub(super) fn judge(
+        &self,
+        person: &PersonId,
+        command: &Command,
+        reach: Reach<'_>,
+        place: &Place,
+        reveal: bool,
+    ) -> Result<String, Refusal> {
+        let Some(known) = self.rules.people.get(person) else {
+            return Err(Refusal {
+                rule: "people".to_owned(),
+                why: format!("{person} is nobody in policy.toml."),
+                next: format!("Ask {} to add them.", self.keepers()),
+            });
+        };
+        if is_for_everybody(command) {
+            return Ok("everybody in policy.toml".to_owned());
+        }
+        // Commands that change something will be held back here by `Mode::Observe`; these only look.
+        match &command.kind {
+            Kind::Diagnostic(_) | Kind::BuiltIn => {}
+        }
+        let channel = self.channel_of(place);
+        if let Some((name, channel)) = channel {
+            self.narrow(name, channel, command, reach)?;
+        }
+
+        let held = || {
+            known.roles.iter().filter_map(|name| {
+                let (name, role) = self.rules.roles.get_key_value(name)?;
+                Some(role.grants.iter().map(move |grant| (name, grant)))
+            })
+        };
+        let place_name = channel.map(|(name, _)| name);
+        let here = |grant: &Grant| grant.places.covers(place, place_name);
+        let mut allowing = held().flatten().filter(|(_, grant)| covers(grant, command, reach)).peekable();
+        if allowing.peek().is_none() {
+            return Err(self.not_granted(command, reach, &known.roles));
+        }
+        let mut here_too = allowing.filter(|(_, grant)| here(grant)).peekable();
+        let Some((role, _)) = here_too.peek() else {
+            return Err(self.not_here(command, reach, &known.roles));
+        };
+        if !reveal {
+            return Ok(format!("roles.{role}"));
+        }
+        match here_too.find(|(_, grant)| grant.reveal) {
+            Some((role, _)) => Ok(format!("roles.{role} (reveal)")),
+            None => Err(Refusal {
+                rule: "reveal".to_owned(),
+                why: format!("`{}` would show values, and none of your roles may reveal them here.", command.name),
+                next: format!(
+                    "Run it without `--reveal` to see shapes and sizes, or ask {} for a grant with `reveal = true`.",
+                    self.keepers()
+                ),
+            }),
+        }
+    }
+
+    /// The people whose roles allow it at that place, by name.
+    pub(super) fn who_may(&self, command: &Command, reach: Reach<'_>, place: &Place, reveal: bool) -> Vec<&PersonId> {
+        self.rules.people.keys().filter(|person| self.judge(person, command, reach, place, reveal).is_ok()).collect()
+    }
+
+    pub(super) fn channel_of(&self, place: &Place) -> Option<(&str, &Channel)> {
+        self.rules
+            .channels
+            .iter()
+            .find(|(_, channel)| channel.is(place))
+            .map(|(name, channel)| (name.as_str(), channel))
+    }
+
+    /// The keepers of the policy, for a sentence.
+    pub(super) fn keepers(&self) -> String {
+        let names: Vec<&str> = self.rules.keepers.iter().map(|person| self.name_of(person)).collect();
+        if names.is_empty() { "whoever keeps policy.toml".to_owned() } else { names.join(" or ") }
+    }
+
+    /// A channel's own rule can only say no.
+    fn narrow(&self, name: &str, channel: &Channel, command: &Command, reach: Reach<'_>) -> Result<(), Refusal> {
+        let refuse = |why: String| {
+            Err(Refusal {
+                rule: format!("channels.{name}"),
+                why,
+                next: "Ask in another channel or in a direct message; `/redis can-i` there says whether it would do."
+                    .to_owned(),
+            })
+        };
+        if !channel.takes(command) {
+            return refuse(format!("This channel is not for `{}`.", command.name));
+        }
+        match reach.service() {
+            Some(service) if !channel.services.holds(&service.name) => {
+                refuse(format!("This channel is for {} only, not for {}.", channel.services, service.name))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn not_granted(&self, command: &Command, reach: Reach<'_>, roles: &BTreeSet<String>) -> Refusal {
+        let what = asked(command, reach);
+        let held = match roles.len() {
+            0 => "you hold no role".to_owned(),
+            1 => format!("your role {} does not", join(roles.iter())),
+            _ => format!("your roles {} do not", join(roles.iter())),
+        };
+        Refusal {
+            rule: "roles".to_owned(),
+            why: format!("No rule lets you run {what}: {held}."),
+            next: self.roles_to_ask_for(command, reach),
+        }
+    }
+
+    fn not_here(&self, command: &Command, reach: Reach<'_>, roles: &BTreeSet<String>) -> Refusal {
+        let places: BTreeSet<String> = roles
+            .iter()
+            .filter_map(|name| self.rules.roles.get(name))
+            .flat_map(|role| &role.grants)
+            .filter(|grant| covers(grant, command, reach))
+            .map(|grant| grant.places.to_string())
+            .collect();
+        Refusal {
+            rule: "roles".to_owned(),
+            why: format!("You may run {}, but not from this place.", asked(command, reach)),
+            next: format!("Ask from: {}.", join(places.iter())),
+        }
+    }
+
+    fn roles_to_ask_for(&self, command: &Command, reach: Reach<'_>) -> String {
+        let roles: Vec<&String> = self
+            .rules
+            .roles
+            .iter()
+            .filter(|(_, role)| role.grants.iter().any(|grant| covers(grant, command, reach)))
+            .map(|(name, _)| name)
+            .collect();
+        match roles[..] {
+            [] => format!("No role allows it yet; ask {} to write one that does.", self.keepers()),
+            [role] => format!("Ask {} for the role {role}.", self.keepers()),
+            _ => format!("Ask {} for one of the roles {}.", self.keepers(), join(roles.into_iter())),
+        }
+    }
+}
+
+/// May anybody the policy knows use it?
+pub(super) fn is_for_everybody(command: &Command) -> bool {
+    matches!(command.kind, Kind::BuiltIn) && FOR_EVERYBODY.contains(&command.name.as_str())
+}
+
+/// Does the grant allow the command there, places aside?
+pub(super) fn covers(grant: &Grant, command: &Command, reach: Reach<'_>) -> bool {
+    reach.is_in(grant) && grant.commands.iter().any(|set| set.holds(command))
+}
+
+/// `` `memory` on prospectflow (prod) ``
+pub(super) fn asked(command: &Command, reach: Reach<'_>) -> String {
+    match reach.service() {
+        Some(service) => format!("`{}` on {} ({})", command.name, service.name, service.environment),
+        None => format!("`{}`", command.name),
+    }
+}
+
+fn join<'a>(words: impl Iterator<Item = &'a String>) -> String {
+    words.map(String::as_str).collect::<Vec<_>>().join(", ")
+}
