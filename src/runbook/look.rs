@@ -73,6 +73,15 @@ pub enum Look {
         /// Its name.
         name: String,
     },
+    /// A survey of the keyspace: a first answer from random samples, then (unless only the
+    /// sample is wanted) a paced walk over every key. Its value is the `keyspace` room's report.
+    Keyspace {
+        /// What is wanted of it.
+        survey: Survey,
+        /// Options by name, each a text that may hold `{{ args.x }}`; one that comes out empty
+        /// was not given. Known ones: [`Survey::OPTIONS`].
+        options: Vec<(String, String)>,
+    },
     /// Something worked out from earlier steps, without asking anybody: `diagnosis::derive`.
     Derive {
         /// What to work out: `slowlog_groups`, `client_groups`, `drift`, `capacity` …
@@ -80,6 +89,51 @@ pub enum Look {
         /// The steps it is worked out from.
         from: Vec<String>,
     },
+}
+
+/// What a survey of the keyspace is after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Survey {
+    /// The largest keys of each type, by bytes and (where it disturbs nothing, or asked) by elements.
+    Bigkeys,
+    /// Bytes, counts and lifetimes by prefix.
+    Memkeys,
+    /// The keys touched most.
+    Hotkeys,
+    /// How many keys match, by prefix and by the first variable part, and some of them.
+    Keys,
+    /// Which keys never expire, and when the others do.
+    TtlAudit,
+    /// Who moves the bytes: the connections, not the keys.
+    Clients,
+}
+
+impl Survey {
+    /// Every survey.
+    pub const ALL: [Survey; 6] =
+        [Survey::Bigkeys, Survey::Memkeys, Survey::Hotkeys, Survey::Keys, Survey::TtlAudit, Survey::Clients];
+
+    /// The options a survey understands: `pattern` (a Redis glob), `top` and `page` (whole
+    /// numbers), `separators` (characters), `lengths` and `sample` (`true` or `false`: ask for
+    /// elements though it touches keys; be content with the first answer).
+    pub const OPTIONS: &[&str] = &["pattern", "top", "page", "separators", "lengths", "sample"];
+
+    /// Its name in a command file: `bigkeys`, `ttl-audit`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Survey::Bigkeys => "bigkeys",
+            Survey::Memkeys => "memkeys",
+            Survey::Hotkeys => "hotkeys",
+            Survey::Keys => "keys",
+            Survey::TtlAudit => "ttl-audit",
+            Survey::Clients => "clients",
+        }
+    }
+
+    /// Reads that name.
+    pub fn read(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|survey| survey.word() == word)
+    }
 }
 
 /// Which servers of an instance are asked.

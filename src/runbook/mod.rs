@@ -27,7 +27,7 @@ pub use command::{
 pub use evidence::{Evidence, Figures, Rendered};
 pub use file::{json_schema, parse_file};
 pub use help::{help_card, reference_markdown};
-pub use look::{Look, Nodes};
+pub use look::{Look, Nodes, Survey};
 pub use misunderstood::Misunderstood;
 pub use parse::parse;
 pub use render::render;
