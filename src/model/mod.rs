@@ -10,6 +10,7 @@ mod level;
 mod place;
 mod problem;
 mod service;
+mod units;
 
 pub use actor::{Actor, Identity, Platform};
 pub use card::{
@@ -24,3 +25,4 @@ pub use service::{
     Address, Contact, Credential, Deployment, Direction, Endpoint, Environment, HeaderValue, HttpMethod, Instance,
     KeyPattern, Link, LogFrom, LogSource, MetricsSource, Queue, SecretRef, Service, Threshold, Tls,
 };
+pub use units::{parse_bytes, parse_duration, show_duration};
