@@ -16,9 +16,7 @@ use crate::{
     runbook::Catalogue,
 };
 
-pub use settings::{
-    Audit, BotSettings, Deadlines, Log, LogFormat, SlackSettings, SlackTransport, StoreRoom, Work,
-};
+pub use settings::{Audit, BotSettings, Deadlines, Log, LogFormat, SlackSettings, SlackTransport, StoreRoom, Work};
 
 /// A whole, valid configuration.
 #[derive(Debug, Clone)]
@@ -40,7 +38,13 @@ pub struct Config {
 /// # Errors
 /// Every problem of every file at once; the configuration is then not used at all.
 pub fn load(dir: &Path) -> Result<Config, Vec<Problem>> {
-    Err(vec![Problem { file: dir.to_owned(), line: None, reason: "cannot be read yet".to_owned(), hint: None, warning: false }])
+    Err(vec![Problem {
+        file: dir.to_owned(),
+        line: None,
+        reason: "cannot be read yet".to_owned(),
+        hint: None,
+        warning: false,
+    }])
 }
 
 /// What the world must hold for this configuration to work: secrets that are set, files that can be read.

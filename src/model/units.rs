@@ -31,8 +31,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 
 /// Writes a length of time the way [`parse_duration`] reads it, in at most two units: `1h30m`, `250ms`.
 pub fn show_duration(duration: Duration) -> String {
-    const UNITS: [(u128, &str); 5] =
-        [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
+    const UNITS: [(u128, &str); 5] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
     let mut left = duration.as_millis();
     let mut shown = String::new();
     let mut units = 0;
@@ -94,7 +93,9 @@ mod tests {
 
     #[test]
     fn bytes_are_read_as_redis_reads_them() {
-        for (text, bytes) in [("512", 512), ("100kb", 102_400), ("100k", 100_000), ("1.5mb", 1_572_864), ("2GiB", 2 << 30)] {
+        for (text, bytes) in
+            [("512", 512), ("100kb", 102_400), ("100k", 100_000), ("1.5mb", 1_572_864), ("2GiB", 2 << 30)]
+        {
             assert_eq!(parse_bytes(text), Some(bytes), "{text}");
         }
         for bad in ["", "mb", "-1", "1e3", "inf", "1 zb", "99999999999999999999"] {
