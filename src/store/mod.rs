@@ -1,1 +1,267 @@
-//! store
+//! What must survive a restart, over SQLite.
+//!
+//! The journal of who ran what with which result, chained so that edits,
+//! removals, reordering and a cut tail show ([`verify`]); the events already
+//! taken; what diagnostics measured; deliveries that are owed. One task writes,
+//! in groups; a few connections read. A disk that is full or away makes every
+//! write an error at once, is said by [`Store::health`], and is forgotten by
+//! itself when it is back: the journal then holds a row that says what it lacks.
+
+mod chain;
+mod entry;
+mod error;
+mod figures;
+mod open;
+mod owed;
+mod verify;
+mod writer;
+
+use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use sqlx::{Row as _, SqlitePool, sqlite::SqlitePoolOptions};
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use chain::{Anchor, Fault, FaultKind, NotAnAnchor};
+pub use entry::{Entry, JournalRow, Outcome};
+pub use error::{StoreError, StoreHealth};
+pub use figures::FiguresRow;
+pub use open::StorePaths;
+pub use owed::{Due, Owed, OwedWhat};
+pub use verify::{VerifyReport, verify};
+
+use writer::{Ask, Before, Trouble, Work, Writer};
+
+/// Work that waits for the writer; beyond it, callers wait to be let in.
+const QUEUE: usize = 4_096;
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Where the store is and how long it keeps what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreSettings {
+    /// Its directory; made if it is not there.
+    pub dir: PathBuf,
+    /// The journal's key; `None`: `journal.key` in `dir`. Another disk is better.
+    pub key: Option<PathBuf>,
+    /// How long rows are kept.
+    pub retention: Retention,
+    /// A caller is told after this that the disk does not answer.
+    pub patience: Duration,
+}
+
+impl StoreSettings {
+    /// The defaults, in this directory.
+    pub fn in_dir(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), key: None, retention: Retention::default(), patience: Duration::from_secs(2) }
+    }
+
+    /// The files these settings mean.
+    pub fn paths(&self) -> StorePaths {
+        let mut paths = StorePaths::in_dir(&self.dir);
+        if let Some(key) = &self.key {
+            paths.key.clone_from(key);
+        }
+        paths
+    }
+}
+
+/// How long rows are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Rows of the journal.
+    pub journal: Duration,
+    /// Events already taken. Platforms redeliver within hours.
+    pub seen: Duration,
+    /// Figures of looks.
+    pub figures: Duration,
+    /// Deliveries that are done.
+    pub owed: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { journal: 400 * DAY, seen: 7 * DAY, figures: 35 * DAY, owed: 7 * DAY }
+    }
+}
+
+/// The store. Clones are the same store.
+#[derive(Debug, Clone)]
+pub struct Store {
+    asks: mpsc::Sender<Ask>,
+    health: watch::Receiver<StoreHealth>,
+    reader: SqlitePool,
+    settings: Arc<StoreSettings>,
+}
+
+impl Store {
+    /// Opens the store, making directory, key and tables at the first start.
+    ///
+    /// A store that was used before opens even while its disk is full or
+    /// read-only: [`Store::health`] says so, and writing begins when it can.
+    ///
+    /// # Errors
+    /// When another process has it, the key is missing or wrong, the file is
+    /// damaged, or a first start cannot write.
+    pub async fn open(settings: StoreSettings) -> Result<Self, StoreError> {
+        let paths = settings.paths();
+        let used_before = paths.database.exists();
+        if !used_before {
+            open::make_dir(&settings.dir)?;
+        }
+        let lock = open::lock(&settings.dir, &paths.lock)?;
+        let key = match open::read_key(&paths.key)? {
+            Some(key) => key,
+            None if used_before => return Err(StoreError::KeyMissing { path: paths.key }),
+            None => open::make_key(&paths.key)?,
+        };
+        let (report, health) = watch::channel(StoreHealth::Ok);
+        let mut writer = Writer::new(open::writing(&paths.database), key, paths.key.clone(), lock, report);
+        match writer.connect().await {
+            Ok(()) => {}
+            Err(Trouble::WrongKey) => return Err(StoreError::WrongKey { path: paths.key }),
+            Err(Trouble::Database(error)) if used_before && error::may_pass(&error) => {
+                writer.fail(error::meaning(&error));
+            }
+            Err(Trouble::Database(error)) => {
+                return Err(StoreError::Open { path: paths.database, why: error::meaning(&error) });
+            }
+        }
+        let reader = SqlitePoolOptions::new()
+            .max_connections(2)
+            .acquire_timeout(settings.patience)
+            .idle_timeout(Duration::from_secs(60))
+            .connect_lazy_with(open::reading(&paths.database));
+        let (asks, queue) = mpsc::channel(QUEUE);
+        tokio::spawn(writer.run(queue));
+        Ok(Self { asks, health, reader, settings: Arc::new(settings) })
+    }
+
+    /// Journals what was looked at; resolves when it is committed, together
+    /// with whatever else is waiting. A power cut may take the last moments;
+    /// the end of the process does not.
+    ///
+    /// # Errors
+    /// At once when the store cannot be written: the answer goes out marked as
+    /// unjournalled.
+    pub async fn record(&self, entry: Entry) -> Result<(), StoreError> {
+        self.ask(Work::Record { row: Box::new(JournalRow::of(entry)), synced: false }).await.map(|_| ())
+    }
+
+    /// Journals, and resolves when it is on the disk: for whatever changes something.
+    ///
+    /// # Errors
+    /// At once when the store cannot be written: nothing may be changed then.
+    pub async fn record_synced(&self, entry: Entry) -> Result<(), StoreError> {
+        self.ask(Work::Record { row: Box::new(JournalRow::of(entry)), synced: true }).await.map(|_| ())
+    }
+
+    /// Is this the first time this event arrives? Asked once, the answer for
+    /// the same event is `false` from then on, also after a restart.
+    ///
+    /// While the disk is away the memory of this process answers, and is
+    /// written when it is back.
+    ///
+    /// # Errors
+    /// When the disk does not answer at all, or the store is closed.
+    pub async fn first_time(&self, event: &str) -> Result<bool, StoreError> {
+        self.ask(Work::FirstTime { event: event.to_owned(), now: Timestamp::now() }).await
+    }
+
+    /// How writing goes.
+    pub fn health(&self) -> StoreHealth {
+        self.health.borrow().clone()
+    }
+
+    /// Tells of every change of [`Store::health`].
+    pub fn watch_health(&self) -> watch::Receiver<StoreHealth> {
+        self.health.clone()
+    }
+
+    /// The journal's last rows, newest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn journal(&self, limit: u32) -> Result<Vec<JournalRow>, StoreError> {
+        let query = sqlx::query("SELECT * FROM journal ORDER BY seq DESC LIMIT $1").bind(i64::from(limit));
+        let rows = self.reading(query.fetch_all(self.reader())).await?;
+        rows.iter()
+            .map(|row| JournalRow::read(row).map(|(row, _)| row))
+            .collect::<Result<_, _>>()
+            .map_err(|error| StoreError::Unreadable(error::meaning(&error)))
+    }
+
+    /// The line to put where the store's owner cannot change it, once a day
+    /// (UTC) and only when rows were written since the last one.
+    ///
+    /// Say so with [`Store::anchored`] once it is there.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn anchor_due(&self, now: Timestamp) -> Result<Option<Anchor>, StoreError> {
+        let query = sqlx::query("SELECT seq, mac, anchored_seq, anchored_ms FROM journal_head WHERE id = 1");
+        let Some(row) = self.reading(query.fetch_optional(self.reader())).await? else { return Ok(None) };
+        let (seq, mac): (i64, Vec<u8>) = (row.get(0), row.get(1));
+        let (anchored_seq, anchored_ms): (i64, i64) = (row.get(2), row.get(3));
+        let day = |ms: i64| ms.div_euclid(DAY.as_millis() as i64);
+        let due = seq > anchored_seq && day(now.as_millisecond()) != day(anchored_ms);
+        Ok(due.then(|| Anchor { seq: seq as u64, hash: chain::hex(&mac) }))
+    }
+
+    /// The anchor stands outside; the next is due tomorrow.
+    ///
+    /// # Errors
+    /// When the store cannot be written; the same anchor is due again then, which does no harm.
+    pub async fn anchored(&self, anchor: &Anchor, now: Timestamp) -> Result<(), StoreError> {
+        self.ask(Work::Anchored { anchor: anchor.clone(), now }).await.map(|_| ())
+    }
+
+    /// Removes what is older than its retention, in small pieces between
+    /// other writes. The journal's rest stays verifiable.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
+        let keep = &self.settings.retention;
+        let horizon =
+            |keep: Duration| now.as_millisecond().saturating_sub(i64::try_from(keep.as_millis()).unwrap_or(i64::MAX));
+        let before = Before {
+            journal: horizon(keep.journal),
+            seen: horizon(keep.seen),
+            figures: horizon(keep.figures),
+            owed: horizon(keep.owed),
+        };
+        while self.ask(Work::Prune(before)).await? {}
+        Ok(())
+    }
+
+    /// Writes what is waiting, closes the files and releases the lock. Later calls say [`StoreError::Closed`].
+    pub async fn close(self) {
+        self.reader.close().await;
+        let _ = self.ask(Work::Close).await;
+    }
+
+    /// Puts work on the writer's queue and waits for its answer, not longer than patience.
+    async fn ask(&self, work: Work) -> Result<bool, StoreError> {
+        let (done, answer) = oneshot::channel();
+        let asking = async {
+            self.asks.send(Ask { work, done }).await.map_err(|_| StoreError::Closed)?;
+            answer.await.map_err(|_| StoreError::Closed)?
+        };
+        let patience = self.settings.patience;
+        tokio::time::timeout(patience, asking).await.unwrap_or(Err(StoreError::Slow(patience)))
+    }
+
+    fn reader(&self) -> &SqlitePool {
+        &self.reader
+    }
+
+    async fn reading<T>(&self, query: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+        let patience = self.settings.patience;
+        match tokio::time::timeout(patience, query).await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(sqlx::Error::PoolClosed)) => Err(StoreError::Closed),
+            Ok(Err(error)) => Err(StoreError::Unreadable(error::meaning(&error))),
+            Err(_) => Err(StoreError::Slow(patience)),
+        }
+    }
+}
