@@ -3,11 +3,24 @@
 //! `exec` asks, this room understands: which commands only look
 //! ([`looks`]), what an error means and what to do next ([`errors`]), what an
 //! answer says ([`read`](reading::read)), how the answers of several shards
-//! become one ([`merge`](reading::merge)), and what of it people may see
+//! become one ([`merge`](merge::merge)), and what of it people may see
 //! ([`redact`]). No network, clock or async here.
 //!
 //! Why it is a room of its own, which the house's first plan does not have:
 //! `docs/decisions/0001-diagnosis-is-a-room.md`.
+
+pub mod derive;
+pub mod errors;
+pub mod looks;
+pub mod merge;
+pub mod reading;
+pub mod redact;
+
+pub use derive::{DERIVATIONS, derive};
+pub use errors::{ErrorContext, NetworkFault, explain, explain_network};
+pub use looks::{LookVerdict, classify};
+pub use merge::merge;
+pub use reading::read;
 
 use std::time::Duration;
 
