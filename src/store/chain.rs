@@ -215,3 +215,190 @@ pub(super) fn unhex(text: &str) -> Option<[u8; 32]> {
     let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
     (digits.len() == 64).then(|| bytes.try_into().ok()).flatten()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key() -> Key {
+        Key::new(&[7; 32])
+    }
+
+    fn rows() -> impl Strategy<Value = Vec<JournalRow>> {
+        let text = || "[a-z:* ]{0,8}";
+        let row = (text(), text(), proptest::option::of(text()), proptest::option::of(text()), 0..9i64, any::<bool>());
+        proptest::collection::vec(row, 2..12).prop_map(|rows| {
+            rows.into_iter()
+                .map(|(line, command, person, why, took_ms, reveal)| JournalRow {
+                    seq: 0,
+                    at_ms: took_ms * 1000,
+                    kind: "command".into(),
+                    run: "7K2QABCD".into(),
+                    platform: "slack".into(),
+                    team: "T1".into(),
+                    account: "U1".into(),
+                    person,
+                    channel: "C1".into(),
+                    thread: None,
+                    line,
+                    command,
+                    service: None,
+                    instance: None,
+                    outcome: "answered".into(),
+                    why,
+                    level: None,
+                    took_ms,
+                    reveal,
+                })
+                .collect()
+        })
+    }
+
+    fn chained(rows: Vec<JournalRow>) -> Vec<(JournalRow, Mac)> {
+        let (key, mut mac) = (key(), GENESIS);
+        rows.into_iter()
+            .zip(1..)
+            .map(|(mut row, seq)| {
+                row.seq = seq;
+                mac = key.link(&mac, &row);
+                (row, mac)
+            })
+            .collect()
+    }
+
+    fn check(chain: &[(JournalRow, Mac)], head: (u64, Mac)) -> Result<(), Fault> {
+        let key = key();
+        let mut walk = Walk::from(&key, 0, GENESIS);
+        for (row, mac) in chain {
+            walk.step(row, mac)?;
+        }
+        walk.end(head.0, &head.1)
+    }
+
+    fn head(chain: &[(JournalRow, Mac)]) -> (u64, Mac) {
+        chain.last().map_or((0, GENESIS), |(row, mac)| (row.seq, *mac))
+    }
+
+    proptest! {
+        #[test]
+        fn an_untouched_chain_is_whole(rows in rows()) {
+            let chain = chained(rows);
+            prop_assert_eq!(check(&chain, head(&chain)), Ok(()));
+        }
+
+        #[test]
+        fn an_edit_of_any_field_is_found_where_it_is(rows in rows(), at in any::<prop::sample::Index>(), field in 0..19usize) {
+            let mut chain = chained(rows);
+            let end = head(&chain);
+            let at = at.index(chain.len());
+            let row = &mut chain[at].0;
+            let more = |text: &mut String| text.push('x');
+            let other = |text: &mut Option<String>| *text = match text.take() { None => Some(String::new()), Some(_) => None };
+            match field {
+                0 => row.seq += 1,
+                1 => row.at_ms += 1,
+                2 => more(&mut row.kind),
+                3 => more(&mut row.run),
+                4 => more(&mut row.platform),
+                5 => more(&mut row.team),
+                6 => more(&mut row.account),
+                7 => other(&mut row.person),
+                8 => more(&mut row.channel),
+                9 => other(&mut row.thread),
+                10 => more(&mut row.line),
+                11 => more(&mut row.command),
+                12 => other(&mut row.service),
+                13 => other(&mut row.instance),
+                14 => more(&mut row.outcome),
+                15 => other(&mut row.why),
+                16 => other(&mut row.level),
+                17 => row.took_ms += 1,
+                _ => row.reveal = !row.reveal,
+            }
+            let fault = check(&chain, end).expect_err("an edited chain");
+            prop_assert_eq!(fault.seq, at as u64 + 1);
+        }
+
+        #[test]
+        fn text_moved_from_one_field_to_the_next_is_found(rows in rows(), at in any::<prop::sample::Index>()) {
+            let mut chain = chained(rows);
+            let end = head(&chain);
+            let at = at.index(chain.len());
+            let row = &mut chain[at].0;
+            let (line, command) = (row.line.clone(), row.command.clone());
+            row.line = format!("{line}{command}");
+            row.command = String::new();
+            prop_assert_eq!(check(&chain, end).is_err(), !command.is_empty());
+        }
+
+        #[test]
+        fn a_removed_row_is_found(rows in rows(), at in any::<prop::sample::Index>(), renumber in any::<bool>()) {
+            let mut chain = chained(rows);
+            let end = head(&chain);
+            let at = at.index(chain.len());
+            chain.remove(at);
+            if renumber {
+                for (row, _) in &mut chain[at..] {
+                    row.seq -= 1;
+                }
+            }
+            let fault = check(&chain, end).expect_err("a chain with a row missing");
+            prop_assert_eq!(fault.seq, at as u64 + 1);
+        }
+
+        #[test]
+        fn rows_that_changed_places_are_found(rows in rows(), a in any::<prop::sample::Index>(), b in any::<prop::sample::Index>()) {
+            let mut chain = chained(rows);
+            let end = head(&chain);
+            let (a, b) = (a.index(chain.len()), b.index(chain.len()));
+            prop_assume!(a != b);
+            // Their numbers stay, as they would in a table ordered by number.
+            chain.swap(a, b);
+            chain[a].0.seq = a as u64 + 1;
+            chain[b].0.seq = b as u64 + 1;
+            let fault = check(&chain, end).expect_err("a reordered chain");
+            prop_assert_eq!(fault.seq, a.min(b) as u64 + 1);
+        }
+
+        #[test]
+        fn a_cut_tail_is_found(rows in rows(), keep in any::<prop::sample::Index>()) {
+            let mut chain = chained(rows);
+            let end = head(&chain);
+            let keep = keep.index(chain.len());
+            chain.truncate(keep);
+            prop_assert_eq!(check(&chain, end), Err(Fault { seq: keep as u64 + 1, why: FaultKind::Cut }));
+        }
+
+        #[test]
+        fn nobody_without_the_key_can_continue_or_sign(rows in rows(), other in any::<[u8; 32]>()) {
+            prop_assume!(other != [7; 32]);
+            let mut chain = chained(rows);
+            let end = head(&chain);
+            let forger = Key::new(&other);
+            let mut row = chain[0].0.clone();
+            row.seq = end.0 + 1;
+            let mac = forger.link(&end.1, &row);
+            chain.push((row, mac));
+            prop_assert_eq!(check(&chain, (end.0 + 1, mac)), Err(Fault { seq: end.0 + 1, why: FaultKind::Changed }));
+            prop_assert_ne!(forger.sign("head", end.0, &end.1), key().sign("head", end.0, &end.1));
+            prop_assert_ne!(forger.id(), key().id());
+        }
+    }
+
+    #[test]
+    fn an_end_cannot_pass_for_a_cut() {
+        assert_ne!(key().sign("head", 9, &GENESIS), key().sign("cut", 9, &GENESIS));
+    }
+
+    #[test]
+    fn an_anchor_reads_back_from_its_line_and_other_lines_do_not() {
+        let anchor = Anchor { seq: 1204, hash: hex(&[0xab; 32]) };
+        assert_eq!(anchor.to_string().parse(), Ok(anchor.clone()));
+        assert_eq!(format!("  {}\t{} ", anchor.seq, anchor.hash.to_uppercase()).parse(), Ok(anchor));
+        for bad in ["", "12", "12 ab", "x abababab", "1 2 3", &format!("-1 {}", hex(&[1; 32]))] {
+            assert!(bad.parse::<Anchor>().is_err(), "{bad}");
+        }
+    }
+}

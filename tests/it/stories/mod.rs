@@ -1,0 +1,3 @@
+//! One file per story.
+
+mod store;

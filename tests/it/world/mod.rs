@@ -1,0 +1,1 @@
+//! The outside: servers that are started for a test and end with it.
