@@ -118,4 +118,11 @@ pub trait Gateway: Send + Sync {
 
     /// The shortest time between two edits of one message that the platform likes.
     fn edit_pace(&self) -> Duration;
+
+    /// The bot is through with an event: everything it will say about it has
+    /// been said. The local chat waits for this before it sends a script's
+    /// next line; other platforms have no use for it.
+    fn settled(&self, event: &str) {
+        let _ = event;
+    }
 }

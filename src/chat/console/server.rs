@@ -1,0 +1,262 @@
+//! The running bot's end of the Unix socket.
+//!
+//! Who connects is whoever the kernel says (`SO_PEERCRED`): the user name of
+//! the connecting process. Nothing a session sends can change that.
+
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use nix::{
+    fcntl::{Flock, FlockArg},
+    unistd::{Uid, User},
+};
+use tokio::{
+    io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
+    sync::{Semaphore, mpsc},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Console, Link, Peer, Who,
+    wire::{FromBot, LONGEST_TO_BOT, ToBot, VERSION},
+};
+use crate::chat::Inbound;
+
+/// Sessions open at once; more are told to come back.
+const SESSIONS: usize = 64;
+
+/// How long a session may take to say hello, and to take one message.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Who besides the bot's own user may connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Access {
+    /// Nobody: the socket has mode 0600.
+    #[default]
+    Owner,
+    /// The directory's group: mode 0660. Policy still asks who each of them is.
+    Group,
+}
+
+/// Why the socket could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// Another bot listens there.
+    #[error("another rediscue listens on {}; stop it, or name another socket", .0.display())]
+    InUse(PathBuf),
+    /// Something else is there.
+    #[error("{} is there and is no socket; it was left alone", .0.display())]
+    NotASocket(PathBuf),
+    /// The directory belongs to somebody else, or is open to others.
+    #[error("{} must be a directory of this user that others cannot write to", .0.display())]
+    NotPrivate(PathBuf),
+    /// The file system said no.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+/// Where a bot of this user listens unless told otherwise: systemd's runtime
+/// directory, the session's, or one of its own under the temporary directory.
+pub fn default_path() -> PathBuf {
+    let dir = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    if let Some(dir) = dir("RUNTIME_DIRECTORY") {
+        return dir.join("console.sock");
+    }
+    match dir("XDG_RUNTIME_DIR") {
+        Some(dir) => dir.join("rediscue/console.sock"),
+        None => std::env::temp_dir().join(format!("rediscue-{}", Uid::effective())).join("console.sock"),
+    }
+}
+
+/// A socket that is listened on. Dropping it removes the socket.
+#[derive(Debug)]
+pub struct Listening {
+    path: PathBuf,
+    listener: UnixListener,
+    /// Held for as long as we listen: whoever has it may replace a stale socket.
+    _lock: Flock<fs::File>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Opens the socket, in a directory that is made when missing. A socket left
+/// behind by a bot that died is replaced; one that is listened on is not.
+///
+/// # Errors
+/// See [`SocketError`].
+pub fn bind(path: &Path, access: Access) -> Result<Listening, SocketError> {
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |source| SocketError::Io { path, source }
+    };
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir_mode = if access == Access::Group { 0o750 } else { 0o700 };
+    fs::DirBuilder::new().recursive(true).mode(dir_mode).create(dir).map_err(at(dir))?;
+    let about = fs::metadata(dir).map_err(at(dir))?;
+    let group_writes = about.mode() & 0o020 != 0 && access == Access::Owner;
+    if about.uid() != Uid::effective().as_raw() || about.mode() & 0o002 != 0 || group_writes {
+        return Err(SocketError::NotPrivate(dir.to_owned()));
+    }
+
+    let lock_path = path.with_extension("lock");
+    let lock_file =
+        fs::OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(at(&lock_path))?;
+    let Ok(lock) = Flock::lock(lock_file, FlockArg::LockExclusiveNonblock) else {
+        return Err(SocketError::InUse(path.to_owned()));
+    };
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(at(path)(error)),
+        Ok(there) if !there.file_type().is_socket() => return Err(SocketError::NotASocket(path.to_owned())),
+        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
+            return Err(SocketError::InUse(path.to_owned()));
+        }
+        Ok(_) => fs::remove_file(path).map_err(at(path))?,
+    }
+    let listener = UnixListener::bind(path).map_err(at(path))?;
+    let mode = if access == Access::Group { 0o660 } else { 0o600 };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(at(path))?;
+    Ok(Listening { path: path.to_owned(), listener, _lock: lock })
+}
+
+impl Listening {
+    /// Where it listens.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes sessions until `stop`; returns when the last one has closed.
+    pub async fn serve(self, console: Arc<Console>, inbound: mpsc::Sender<Inbound>, stop: CancellationToken) {
+        let sessions = TaskTracker::new();
+        let room = Arc::new(Semaphore::new(SESSIONS));
+        loop {
+            let stream = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        // Out of file descriptors, mostly: others are being closed meanwhile.
+                        tracing::warn!(%error, "console session not accepted");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        continue;
+                    }
+                },
+            };
+            let (console, inbound, stop) = (Arc::clone(&console), inbound.clone(), stop.clone());
+            let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
+                sessions.spawn(turn_away(stream, format!("{SESSIONS} sessions are open already; close one")));
+                continue;
+            };
+            sessions.spawn(async move {
+                let _place = place;
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = session(stream, console, inbound) => {}
+                }
+            });
+        }
+        sessions.close();
+        sessions.wait().await;
+    }
+}
+
+async fn turn_away(stream: UnixStream, why: String) {
+    let (_, mut out) = stream.into_split();
+    let _ = send(&mut out, &FromBot::Refused { line: None, why }).await;
+}
+
+/// One session, from hello to hanging up.
+async fn session(stream: UnixStream, console: Arc<Console>, inbound: mpsc::Sender<Inbound>) {
+    let user = match stream.peer_cred() {
+        Ok(cred) => user_of(cred.uid()).await,
+        Err(error) => Err(format!("the operating system does not say who you are: {error}")),
+    };
+    let user = match user {
+        Ok(user) => user,
+        Err(why) => return turn_away(stream, why).await,
+    };
+    let (input, mut out) = stream.into_split();
+    let mut input = BufReader::new(input);
+    let mut buffer = Vec::new();
+    let hello = timeout(PATIENCE, read_message(&mut input, &mut buffer)).await;
+    let script = match hello {
+        Ok(Ok(Some(ToBot::Hello { version: VERSION, script }))) => script,
+        Ok(Ok(Some(ToBot::Hello { version, .. }))) => {
+            let why = format!(
+                "this bot ({}) speaks version {VERSION} of the console and you speak {version}; \
+                 use the `rediscue` program the bot runs",
+                env!("CARGO_PKG_VERSION")
+            );
+            let _ = send(&mut out, &FromBot::Refused { line: None, why }).await;
+            return;
+        }
+        _ => return,
+    };
+    tracing::info!(%user, script, "console session opened");
+    let Link { to_bot, mut from_bot } = console.attach(Peer { who: Who::User(user.clone()), script }, inbound);
+    let hear = async {
+        while let Some(event) = from_bot.recv().await {
+            if send(&mut out, &event).await.is_err() {
+                return;
+            }
+        }
+    };
+    let listen = async {
+        loop {
+            let Ok(Some(said)) = read_message(&mut input, &mut buffer).await else { return };
+            if to_bot.send(said).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! { () = hear => {}, () = listen => {} }
+    tracing::info!(%user, "console session closed");
+}
+
+async fn user_of(uid: u32) -> Result<String, String> {
+    // The user database may be on a network: not on an async thread.
+    match tokio::task::spawn_blocking(move || User::from_uid(Uid::from_raw(uid))).await {
+        Ok(Ok(Some(user))) => Ok(user.name),
+        Ok(Ok(None)) => {
+            Err(format!("your user id {uid} has no name on this machine, so nobody can be granted anything"))
+        }
+        Ok(Err(error)) => Err(format!("your user id {uid} could not be looked up: {error}")),
+        Err(_) => Err(format!("your user id {uid} could not be looked up")),
+    }
+}
+
+async fn send(out: &mut OwnedWriteHalf, event: &FromBot) -> io::Result<()> {
+    let mut line = serde_json::to_vec(event).map_err(io::Error::other)?;
+    line.push(b'\n');
+    // A session that does not read is let go; the bot never waits for it.
+    timeout(PATIENCE, out.write_all(&line)).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
+/// `None` at the end; an error for what is too long or no message.
+async fn read_message<R: AsyncBufRead + Unpin>(input: &mut R, buffer: &mut Vec<u8>) -> io::Result<Option<ToBot>> {
+    buffer.clear();
+    let mut limited = input.take(LONGEST_TO_BOT as u64);
+    if limited.read_until(b'\n', buffer).await? == 0 {
+        return Ok(None);
+    }
+    if buffer.last() != Some(&b'\n') {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a line is too long"));
+    }
+    serde_json::from_slice(buffer).map(Some).map_err(io::Error::other)
+}
