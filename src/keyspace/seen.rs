@@ -1,7 +1,8 @@
 //! One key as it was seen, on a server or in a file: what every report is folded from.
 
 /// The type of a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// A string, numbers and bitmaps included.
     String,
@@ -59,7 +60,7 @@ impl Kind {
 }
 
 /// How long a key still lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Ttl {
     /// It has no expiry.
     Never,
