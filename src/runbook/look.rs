@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 /// What a step looks at.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Look {
     /// A Redis command that only looks.
     Redis {
@@ -137,7 +137,7 @@ impl Survey {
 }
 
 /// Which servers of an instance are asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Nodes {
     /// Every primary; the master, or the one server.
     #[default]

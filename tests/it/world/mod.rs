@@ -1,1 +1,33 @@
 //! The outside: servers that are started for a test and end with it.
+
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
+
+pub(crate) mod redis;
+
+/// Polls until `state` holds. Waits for a state, never for a time.
+///
+/// # Panics
+///
+/// When it does not hold within `limit`.
+pub(crate) fn eventually(what: &str, limit: Duration, mut state: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !state() {
+        assert!(start.elapsed() < limit, "within {limit:?} it never happened that {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The same, for states that must be asked for.
+pub(crate) async fn eventually_async<F>(what: &str, limit: Duration, mut state: impl FnMut() -> F)
+where
+    F: Future<Output = bool>,
+{
+    let start = Instant::now();
+    while !state().await {
+        assert!(start.elapsed() < limit, "within {limit:?} it never happened that {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

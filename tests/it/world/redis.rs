@@ -1,0 +1,1 @@
+//! Real Redis servers, started and stopped by tests.
