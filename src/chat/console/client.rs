@@ -41,6 +41,16 @@ pub enum ConnectError {
     },
 }
 
+/// Where a bot on this machine may listen, likeliest first; the first that is
+/// there is meant by a `console` that names none.
+pub fn usual_paths() -> Vec<PathBuf> {
+    let mut paths = vec![PathBuf::from("/run/rediscue/console.sock")];
+    if let Some(dir) = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute()) {
+        paths.push(dir.join("rediscue/console.sock"));
+    }
+    paths
+}
+
 /// Connects to a running bot. Its hello is the first message of the link.
 ///
 /// # Errors

@@ -204,6 +204,13 @@ impl Console {
         Link { to_bot, from_bot }
     }
 
+    /// Hangs up: every session reads what has been said so far, and then the end.
+    pub fn close(&self) {
+        let mut state = self.state();
+        state.listeners.clear();
+        state.waiting.clear();
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

@@ -28,6 +28,7 @@ pub use clean::{clean, clean_json};
 pub use complete::{CompletedCommand, Completions};
 pub use gateway::{Console, Link, Peer, Who, host_name};
 pub use render::{Style, render};
+pub use server::{Server, SocketError};
 pub use session::{Ended, Input, Options, Output, run};
 
 /// The channel id of the console's only channel.

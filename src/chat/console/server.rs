@@ -24,7 +24,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Console, Link, Peer, Who,
+    Console, Link, Peer, Who, host_name,
     wire::{FromBot, LONGEST_TO_BOT, ToBot, VERSION},
 };
 use crate::chat::Inbound;
@@ -35,15 +35,8 @@ const SESSIONS: usize = 64;
 /// How long a session may take to say hello, and to take one message.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Who besides the bot's own user may connect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Access {
-    /// Nobody: the socket has mode 0600.
-    #[default]
-    Owner,
-    /// The directory's group: mode 0660. Policy still asks who each of them is.
-    Group,
-}
+/// How long sessions may take to read what was last said to them.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Why the socket could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -67,82 +60,78 @@ pub enum SocketError {
     },
 }
 
-/// Where a bot of this user listens unless told otherwise: systemd's runtime
-/// directory, the session's, or one of its own under the temporary directory.
-pub fn default_path() -> PathBuf {
-    let dir = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    if let Some(dir) = dir("RUNTIME_DIRECTORY") {
-        return dir.join("console.sock");
-    }
-    match dir("XDG_RUNTIME_DIR") {
-        Some(dir) => dir.join("rediscue/console.sock"),
-        None => std::env::temp_dir().join(format!("rediscue-{}", Uid::effective())).join("console.sock"),
-    }
-}
-
-/// A socket that is listened on. Dropping it removes the socket.
-#[derive(Debug)]
-pub struct Listening {
+/// A socket that is listened on, and the console behind it. Dropping it removes the socket.
+pub struct Server {
+    console: Arc<Console>,
     path: PathBuf,
     listener: UnixListener,
     /// Held for as long as we listen: whoever has it may replace a stale socket.
     _lock: Flock<fs::File>,
 }
 
-impl Drop for Listening {
+impl Drop for Server {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Opens the socket, in a directory that is made when missing. A socket left
-/// behind by a bot that died is replaced; one that is listened on is not.
-///
-/// # Errors
-/// See [`SocketError`].
-pub fn bind(path: &Path, access: Access) -> Result<Listening, SocketError> {
-    let at = |path: &Path| {
-        let path = path.to_owned();
-        move |source| SocketError::Io { path, source }
-    };
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let dir_mode = if access == Access::Group { 0o750 } else { 0o700 };
-    fs::DirBuilder::new().recursive(true).mode(dir_mode).create(dir).map_err(at(dir))?;
-    let about = fs::metadata(dir).map_err(at(dir))?;
-    let group_writes = about.mode() & 0o020 != 0 && access == Access::Owner;
-    if about.uid() != Uid::effective().as_raw() || about.mode() & 0o002 != 0 || group_writes {
-        return Err(SocketError::NotPrivate(dir.to_owned()));
-    }
-
-    let lock_path = path.with_extension("lock");
-    let lock_file =
-        fs::OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(at(&lock_path))?;
-    let Ok(lock) = Flock::lock(lock_file, FlockArg::LockExclusiveNonblock) else {
-        return Err(SocketError::InUse(path.to_owned()));
-    };
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(at(path)(error)),
-        Ok(there) if !there.file_type().is_socket() => return Err(SocketError::NotASocket(path.to_owned())),
-        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
-            return Err(SocketError::InUse(path.to_owned()));
+impl Server {
+    /// Opens the socket, in a directory that is made when missing. A socket
+    /// left behind by a bot that died is replaced; one that is listened on is
+    /// not.
+    ///
+    /// Who may connect is who may enter the directory: a directory made here
+    /// is the bot's own (0700, and the socket 0600); one that already grants
+    /// its group entry (systemd's `RuntimeDirectoryMode=0750`) lets the group
+    /// connect (0660). Policy still asks who each of them is.
+    ///
+    /// # Errors
+    /// See [`SocketError`].
+    pub fn bind(path: &Path) -> Result<Self, SocketError> {
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |source| SocketError::Io { path, source }
+        };
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(at(dir))?;
+        let about = fs::metadata(dir).map_err(at(dir))?;
+        if about.uid() != Uid::effective().as_raw() || about.mode() & 0o022 != 0 {
+            return Err(SocketError::NotPrivate(dir.to_owned()));
         }
-        Ok(_) => fs::remove_file(path).map_err(at(path))?,
-    }
-    let listener = UnixListener::bind(path).map_err(at(path))?;
-    let mode = if access == Access::Group { 0o660 } else { 0o600 };
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(at(path))?;
-    Ok(Listening { path: path.to_owned(), listener, _lock: lock })
-}
 
-impl Listening {
+        let lock_path = path.with_extension("lock");
+        let lock_file =
+            fs::OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(at(&lock_path))?;
+        let Ok(lock) = Flock::lock(lock_file, FlockArg::LockExclusiveNonblock) else {
+            return Err(SocketError::InUse(path.to_owned()));
+        };
+        match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(at(path)(error)),
+            Ok(there) if !there.file_type().is_socket() => return Err(SocketError::NotASocket(path.to_owned())),
+            Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
+                return Err(SocketError::InUse(path.to_owned()));
+            }
+            Ok(_) => fs::remove_file(path).map_err(at(path))?,
+        }
+        let listener = UnixListener::bind(path).map_err(at(path))?;
+        let mode = if about.mode() & 0o017 == 0o010 { 0o660 } else { 0o600 };
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(at(path))?;
+        Ok(Self { console: Console::new(host_name()), path: path.to_owned(), listener, _lock: lock })
+    }
+
     /// Where it listens.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Takes sessions until `stop`; returns when the last one has closed.
-    pub async fn serve(self, console: Arc<Console>, inbound: mpsc::Sender<Inbound>, stop: CancellationToken) {
+    /// The console, to say things at.
+    pub fn gateway(&self) -> Arc<Console> {
+        Arc::clone(&self.console)
+    }
+
+    /// Takes sessions until `stop`, then sends what has been said already and hangs up.
+    pub async fn run(self, inbound: mpsc::Sender<Inbound>, stop: CancellationToken) {
         let sessions = TaskTracker::new();
         let room = Arc::new(Semaphore::new(SESSIONS));
         loop {
@@ -158,21 +147,20 @@ impl Listening {
                     }
                 },
             };
-            let (console, inbound, stop) = (Arc::clone(&console), inbound.clone(), stop.clone());
+            let (console, inbound) = (self.gateway(), inbound.clone());
             let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
                 sessions.spawn(turn_away(stream, format!("{SESSIONS} sessions are open already; close one")));
                 continue;
             };
             sessions.spawn(async move {
-                let _place = place;
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = session(stream, console, inbound) => {}
-                }
+                session(stream, console, inbound).await;
+                drop(place);
             });
         }
+        // What has been said is still sent; nobody is waited for who does not read it.
+        self.console.close();
         sessions.close();
-        sessions.wait().await;
+        let _ = timeout(FAREWELL, sessions.wait()).await;
     }
 }
 
