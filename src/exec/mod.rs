@@ -29,6 +29,7 @@ mod dial;
 mod fault;
 mod flight;
 mod interim;
+pub mod rdb;
 mod redis;
 mod secret;
 mod server;
