@@ -144,10 +144,11 @@ pub fn is_handle(name: &str) -> bool {
     })
 }
 
+/// A list's elements, each made fit; what should have been a list and is not shows its shape.
 fn each(value: Value, seen: impl Fn(Value) -> Value) -> Value {
     match value {
         Value::Array(list) => Value::Array(list.into_iter().map(seen).collect()),
-        other => other,
+        other => shape(&other),
     }
 }
 
@@ -211,6 +212,9 @@ fn acl_user(value: Value) -> Value {
 
 fn acl_log(value: Value) -> Value {
     each(value, |mut entry| {
+        if !entry.is_object() {
+            return shape(&entry);
+        }
         let about_key = matches!(entry["reason"].as_str(), Some("key" | "channel"));
         if about_key && let Some(object) = entry.get_mut("object") {
             *object = shown_key(object.take());
@@ -223,22 +227,27 @@ fn acl_log(value: Value) -> Value {
 }
 
 fn slowlog(value: Value) -> Value {
-    each(value, |mut entry| {
-        if let Some(argv) = entry.get("argv").and_then(Value::as_array) {
-            let argv: Vec<String> =
-                argv.iter().map(|word| word.as_str().map_or_else(|| word.to_string(), str::to_owned)).collect();
-            entry["shape"] = Value::from(command_shape(&argv));
-            entry["words"] = json!(argv.len());
+    each(value, |entry| {
+        let Value::Object(entry) = entry else { return shape(&entry) };
+        let argv: Vec<String> = entry.get("argv").and_then(Value::as_array).map_or_else(Vec::new, |argv| {
+            argv.iter().map(|word| word.as_str().map_or_else(|| word.to_string(), str::to_owned)).collect()
+        });
+        let mut seen = Map::new();
+        for name in ["id", "at", "micros", "client"] {
+            seen.insert(name.to_owned(), entry.get(name).cloned().unwrap_or(Value::Null));
         }
-        if let Value::Object(object) = &mut entry {
-            object.remove("argv");
-        }
-        entry
+        seen.insert("name".to_owned(), json!(entry.get("name").and_then(Value::as_str).map(line)));
+        seen.insert("shape".to_owned(), Value::from(command_shape(&argv)));
+        seen.insert("words".to_owned(), json!(argv.len()));
+        Value::Object(seen)
     })
 }
 
 /// A client's own name is chosen by the application; what looks like a person's data in it is masked.
 fn client(mut entry: Value) -> Value {
+    if !entry.is_object() {
+        return shape(&entry);
+    }
     if let Some(name) = entry.get_mut("name")
         && let Some(text) = name.as_str()
     {
@@ -372,7 +381,7 @@ mod tests {
         let shown = reply(&words("GET session:1"), session.clone(), Reveal::No);
         assert_eq!(
             shown,
-            json!({"type": "string", "bytes": 82, "json": {"userId": "text of 4", "email": "text of 14", "createdAt": "number", "roles": {"list of": 1, "first": "text of 5"}}})
+            json!({"type": "string", "bytes": 86, "json": {"userId": "text of 4", "email": "text of 14", "createdAt": "number", "roles": {"list of": 1, "first": "text of 5"}}})
         );
         let shown = reply(&words("GET session:1"), session, Reveal::Yes);
         assert!(shown["value"].as_str().unwrap().contains("bo@example.com"));
