@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    exec::interim::errors::NetworkFault,
+    diagnosis::errors::NetworkFault,
     model::{Address, Tls},
 };
 

@@ -3,8 +3,8 @@
 use std::{error::Error as _, io, time::Duration};
 
 use crate::{
+    diagnosis::errors::{self, ErrorContext, NetworkFault},
     diagnosis::{Explained, Node},
-    exec::interim::errors::{self, ErrorContext, NetworkFault},
     model::{Address, Credential},
 };
 

@@ -28,7 +28,6 @@
 mod dial;
 mod fault;
 mod flight;
-mod interim;
 pub mod rdb;
 mod redis;
 mod secret;
@@ -49,8 +48,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    diagnosis::redact::Reveal,
     diagnosis::{Explained, Node, Observation},
-    exec::interim::redact::Reveal,
     model::{Instance, InstanceName, Progress, Service, ServiceName},
     policy::Permit,
     runbook::Look,

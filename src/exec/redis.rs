@@ -8,10 +8,10 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
-    diagnosis::{Explained, Node, NodeOutcome, Observation, Role},
-    exec::interim::{
+    diagnosis::{
+        Explained, Node, NodeOutcome, Observation, Role,
         looks::{self, LookVerdict},
-        reading, redact,
+        merge, reading, redact,
     },
     model::{Address, Deployment, Service},
     runbook::Nodes,
@@ -145,7 +145,7 @@ pub(crate) async fn look(job: &Job, argv: &[String], nodes: Nodes) -> Observatio
 /// Puts the servers' answers together.
 fn observe(argv: &[String], nodes: Vec<NodeOutcome>, parts: Vec<(Node, Value)>, start: Instant) -> Observation {
     let merged = match parts.is_empty() {
-        false => Ok(reading::merge(argv, &parts)),
+        false => Ok(merge::merge(argv, &parts)),
         true => Err(nodes.iter().find_map(|node| node.result.as_ref().err().cloned()).unwrap_or_else(nobody)),
     };
     Observation { nodes, merged, took: start.elapsed() }

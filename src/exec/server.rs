@@ -330,7 +330,7 @@ pub(crate) fn one(reply: Option<Reply>) -> Result<Value, Fault> {
     match reply {
         Some(Reply::ServerError(error)) => Err(Fault::Server(super::value::error_line(&error))),
         Some(reply) => Ok(to_json(reply)),
-        None => Err(Fault::Network(crate::exec::interim::errors::NetworkFault::Closed)),
+        None => Err(Fault::Network(crate::diagnosis::errors::NetworkFault::Closed)),
     }
 }
 

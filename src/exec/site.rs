@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     diagnosis::Explained,
-    exec::interim::errors::NetworkFault,
+    diagnosis::errors::NetworkFault,
     model::{Address, Deployment, Instance},
 };
 

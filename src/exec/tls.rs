@@ -11,7 +11,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName},
 };
 
-use crate::{diagnosis::Explained, exec::interim::errors::NetworkFault, model::Tls};
+use crate::{diagnosis::Explained, diagnosis::errors::NetworkFault, model::Tls};
 
 use super::fault::Fault;
 

@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use crate::{
-    exec::interim::errors::NetworkFault,
+    diagnosis::errors::NetworkFault,
     model::{Address, Credential, Tls},
 };
 
