@@ -6,17 +6,32 @@
 //! problem and never panics, whatever the bytes. Secrets are not read here,
 //! only where they are; [`check_world`] looks whether they are there.
 
+mod bot;
+mod check;
+mod files;
+mod policy;
+mod service;
 mod settings;
+mod sheet;
+mod wire;
+mod world;
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use crate::{
     model::{Problem, Service, ServiceName},
-    policy::Policy,
-    runbook::Catalogue,
+    policy::{Policy, Rules},
+    runbook::{self, Catalogue, Command, Kind},
 };
+use files::Text;
+use sheet::Sheet;
 
 pub use settings::{Audit, BotSettings, Deadlines, Log, LogFormat, SlackSettings, SlackTransport, StoreRoom, Work};
+pub use world::check_world;
 
 /// A whole, valid configuration.
 #[derive(Debug, Clone)]
@@ -36,19 +51,205 @@ pub struct Config {
 /// Reads a configuration directory.
 ///
 /// # Errors
-/// Every problem of every file at once; the configuration is then not used at all.
+/// Every problem of every file at once, in the order of files and lines; the
+/// configuration is then not used at all.
 pub fn load(dir: &Path) -> Result<Config, Vec<Problem>> {
-    Err(vec![Problem {
-        file: dir.to_owned(),
-        line: None,
-        reason: "cannot be read yet".to_owned(),
-        hint: None,
-        warning: false,
-    }])
+    let mut problems = Vec::new();
+    if !dir.is_dir() {
+        return Err(vec![Problem {
+            file: dir.to_owned(),
+            line: None,
+            reason: "is no directory that can be read".to_owned(),
+            hint: Some("give the directory that holds policy.toml: `--config DIR`".to_owned()),
+            warning: false,
+        }]);
+    }
+    stray_files(dir, &mut problems);
+    let bot = read_bot(dir, &mut problems);
+    let (services, service_names) = read_services(dir, &bot, &mut problems);
+    let (catalogue, unread) = read_commands(dir, &mut problems);
+    let rules = read_policy(dir, &catalogue, unread, &service_names, &mut problems);
+
+    problems.sort();
+    if problems.iter().any(|problem| !problem.warning) {
+        return Err(problems);
+    }
+    Ok(Config { bot, policy: Policy::new(rules), services, catalogue, warnings: problems })
 }
 
-/// What the world must hold for this configuration to work: secrets that are set, files that can be read.
-pub fn check_world(config: &Config) -> Vec<Problem> {
-    let _ = config;
-    Vec::new()
+/// The settings, whether or not the team has a `bot.toml`. With problems, the
+/// defaults: they serve to check the other files.
+fn read_bot(dir: &Path, problems: &mut Vec<Problem>) -> BotSettings {
+    let text = match files::read(&dir.join("bot.toml")) {
+        Ok(None) => return bot::default_settings(),
+        Ok(Some(text)) => text,
+        Err(problem) => {
+            problems.push(problem);
+            return bot::default_settings();
+        }
+    };
+    let mut sheet = Sheet::new(text.path, &text.text);
+    let settings = bot::read(&mut sheet);
+    problems.extend(sheet.problems());
+    settings.unwrap_or_else(bot::default_settings)
+}
+
+/// The services, and the names of all, also of those with problems.
+fn read_services(
+    dir: &Path,
+    bot: &BotSettings,
+    problems: &mut Vec<Problem>,
+) -> (BTreeMap<ServiceName, Arc<Service>>, BTreeSet<String>) {
+    let dir = dir.join("services");
+    let (texts, unread) = files::read_all(&dir, problems);
+    let mut names: BTreeSet<String> = unread.into_iter().collect();
+    let mut services = BTreeMap::new();
+    for Text { path, stem, text } in &texts {
+        names.insert(stem.clone());
+        let mut sheet = Sheet::new(path.clone(), text);
+        match stem.parse::<ServiceName>() {
+            Ok(name) => {
+                if let Some(service) = service::read(&mut sheet, name.clone(), &bot.thresholds) {
+                    services.insert(name, Arc::new(service));
+                }
+            }
+            Err(error) => {
+                sheet.wrong(None, format!("the file's name is the service's name, and {error}"), None);
+            }
+        }
+        problems.extend(sheet.problems());
+    }
+    if names.is_empty() {
+        problems.push(Problem {
+            file: dir,
+            line: None,
+            reason: "describes no service, so there is nothing to look at".to_owned(),
+            hint: Some("write services/NAME.toml, one for each system that uses Redis".to_owned()),
+            warning: true,
+        });
+    }
+    (services, names)
+}
+
+/// The built-in commands with the team's own, and the names of those that could not be read.
+fn read_commands(dir: &Path, problems: &mut Vec<Problem>) -> (Catalogue, BTreeSet<String>) {
+    let (texts, unread) = files::read_all(&dir.join("commands"), problems);
+    let mut unread: BTreeSet<String> = unread.into_iter().collect();
+    let mut commands = runbook::built_in();
+    for Text { path, stem, text } in &texts {
+        match runbook::parse_file(path, text) {
+            Ok(command) => add_command(&mut commands, command, path, problems),
+            Err(found) => {
+                unread.insert(stem.clone());
+                problems.extend(found);
+            }
+        }
+    }
+    let catalogue = Catalogue::new(commands).unwrap_or_else(|found| {
+        problems.extend(found);
+        Catalogue::new(runbook::built_in()).unwrap_or_default()
+    });
+    (catalogue, unread)
+}
+
+/// A team's command takes the place of a built-in diagnostic of the same name.
+fn add_command(commands: &mut Vec<Command>, command: Command, path: &Path, problems: &mut Vec<Problem>) {
+    let own = commands.iter().any(|other| other.name == command.name && matches!(other.kind, Kind::BuiltIn));
+    if own {
+        problems.push(Problem {
+            file: path.to_owned(),
+            line: None,
+            reason: format!("`{}` is answered by the bot itself and cannot be replaced", command.name),
+            hint: Some("give the command another name".to_owned()),
+            warning: false,
+        });
+        return;
+    }
+    let of_the_team = |other: &Command| dir_of(&other.source) == path.parent();
+    commands.retain(|other| other.name != command.name || of_the_team(other));
+    commands.push(command);
+}
+
+fn dir_of(source: &str) -> Option<&Path> {
+    Path::new(source).parent()
+}
+
+fn read_policy(
+    dir: &Path,
+    catalogue: &Catalogue,
+    unread: BTreeSet<String>,
+    services: &BTreeSet<String>,
+    problems: &mut Vec<Problem>,
+) -> Rules {
+    let path = dir.join("policy.toml");
+    let text = match files::read(&path) {
+        Ok(Some(text)) => text,
+        Ok(None) => {
+            problems.push(Problem {
+                file: path,
+                line: None,
+                reason: "is missing, and without it everybody is refused everything".to_owned(),
+                hint: Some("begin with a copy of the sample config/policy.toml".to_owned()),
+                warning: false,
+            });
+            return Rules::default();
+        }
+        Err(problem) => {
+            problems.push(problem);
+            return Rules::default();
+        }
+    };
+    let aliases = catalogue
+        .all()
+        .flat_map(|command| command.aliases.iter().map(|alias| (alias.clone(), command.name.clone())))
+        .collect();
+    let names = policy::Names {
+        services,
+        commands: &catalogue.all().map(|command| command.name.clone()).chain(unread).collect(),
+        aliases: &aliases,
+        groups: &catalogue.all().map(|command| command.group.clone()).collect(),
+    };
+    let mut sheet = Sheet::new(text.path, &text.text);
+    let rules = policy::read(&mut sheet, &names);
+    problems.extend(sheet.problems());
+    rules.unwrap_or_default()
+}
+
+/// A misspelt name would silently mean nothing: `polices.toml`, `service/`.
+fn stray_files(dir: &Path, problems: &mut Vec<Problem>) {
+    const KNOWN: [&str; 4] = ["bot.toml", "policy.toml", "services", "commands"];
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    for path in entries.filter_map(|entry| entry.ok().map(|entry| entry.path())) {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        let readable = path.is_dir() || name.ends_with(".toml");
+        if readable && !name.starts_with('.') && !KNOWN.contains(&name) {
+            problems.push(Problem {
+                hint: sheet::suggest(name, KNOWN),
+                file: path,
+                line: None,
+                reason: "is not read: it is none of the names that mean something here".to_owned(),
+                warning: true,
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(name: &str) -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+    }
+
+    #[test]
+    fn the_shipped_files_hold_nothing_but_their_commands_wrong() {
+        let problems = load(&sample("config")).err().unwrap_or_default();
+        let other: Vec<String> = problems
+            .iter()
+            .filter(|problem| !problem.warning && !problem.reason.starts_with("there is no command"))
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(other, Vec::<String>::new());
+    }
 }

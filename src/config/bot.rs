@@ -1,0 +1,189 @@
+//! `bot.toml` to settings.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+
+use super::{
+    Audit, BotSettings, Deadlines, Log, LogFormat, SlackSettings, SlackTransport, StoreRoom, Work, check,
+    check::Private,
+    sheet::{At, Sheet},
+    wire::{BadSide, BotFile, ChatPlatform, LogFormatWord, SlackMode, ThresholdWire},
+};
+use crate::model::{Direction, Place, PlaceKind, Platform, Threshold};
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+const YEARS: Duration = Duration::from_secs(86_400 * 3_660);
+
+/// The compiled-in defaults: every key there is.
+pub(super) const DEFAULTS: &str = include_str!("../../config/bot.toml");
+
+/// Reads the team's `bot.toml` over the defaults.
+pub(super) fn read(sheet: &mut Sheet) -> Option<BotSettings> {
+    let file: BotFile = sheet.read_over(Some(DEFAULTS))?;
+    Some(settings(sheet, &file))
+}
+
+fn settings(sheet: &mut Sheet, file: &BotFile) -> BotSettings {
+    let millis = Duration::from_millis;
+    let deadlines = Deadlines {
+        command: check::duration(sheet, &file.deadlines.command, "deadlines.command", SECOND, 3_600 * SECOND),
+        call: check::duration(sheet, &file.deadlines.call, "deadlines.call", millis(50), 600 * SECOND),
+        connect: check::duration(sheet, &file.deadlines.connect, "deadlines.connect", millis(50), 60 * SECOND),
+        progress: check::duration(sheet, &file.deadlines.progress, "deadlines.progress", millis(100), 60 * SECOND),
+        stop: check::duration(sheet, &file.deadlines.stop, "deadlines.stop", millis(100), 600 * SECOND),
+    };
+    let store = StoreRoom {
+        path: check::path(sheet, &file.store.path, "store.path"),
+        key_file: check::path(sheet, &file.store.key_file, "store.key_file"),
+        keep: check::duration(sheet, &file.store.keep, "store.keep", DAY, YEARS),
+        keep_figures: check::duration(sheet, &file.store.keep_figures, "store.keep_figures", SECOND * 3_600, YEARS),
+    };
+    BotSettings {
+        work: Work { queue: file.work.queue as usize, at_once: file.work.at_once as usize },
+        deadlines,
+        store,
+        web: listen(sheet, file),
+        console: console(sheet, file),
+        slack: slack(sheet, file),
+        audit: audit(sheet, file),
+        log: log(sheet, file),
+        thresholds: file
+            .thresholds
+            .iter()
+            .map(|(name, wire)| (name.clone(), threshold(sheet, name, wire, None)))
+            .collect(),
+    }
+}
+
+fn listen(sheet: &mut Sheet, file: &BotFile) -> Option<SocketAddr> {
+    let written = &file.web.listen;
+    let address = written.value.parse::<SocketAddr>();
+    if address.is_err() {
+        let hint = "write an IP address and a port: `127.0.0.1:9122`, `0.0.0.0:9122`, `[::]:9122`".to_owned();
+        sheet.wrong(written.at, "`web.listen` is no address to listen on", hint);
+    }
+    address.ok().filter(|_| file.web.enabled)
+}
+
+fn console(sheet: &mut Sheet, file: &BotFile) -> Option<PathBuf> {
+    let socket = check::path(sheet, &file.console.socket, "console.socket");
+    // The kernel's limit for the path of a socket is 108 bytes with its end.
+    if socket.as_os_str().len() > 107 {
+        sheet.wrong(
+            file.console.socket.at,
+            "`console.socket` is longer than the 107 bytes a socket's path may have",
+            None,
+        );
+    }
+    file.console.enabled.then_some(socket)
+}
+
+fn slack(sheet: &mut Sheet, file: &BotFile) -> Option<SlackSettings> {
+    let slack = &file.slack;
+    let bot_token = check::secret(sheet, &slack.bot_token, "slack.bot_token");
+    let app_token = check::secret(sheet, &slack.app_token, "slack.app_token");
+    let signing_secret = check::secret(sheet, &slack.signing_secret, "slack.signing_secret");
+    let command = slack.command.value.clone();
+    let word = command.strip_prefix('/').unwrap_or("");
+    if word.is_empty() || word.len() > 31 || word.contains(char::is_whitespace) {
+        let hint = "a slash and one word: `/redis`".to_owned();
+        sheet.wrong(slack.command.at, "`slack.command` is no slash command", hint);
+    }
+    let api = check::url(sheet, &slack.api, "slack.api", Private::Allowed).trim_end_matches('/').to_owned();
+    let transport = match slack.mode.value {
+        SlackMode::Socket => SlackTransport::Socket { app_token },
+        SlackMode::Http => {
+            if slack.enabled && !file.web.enabled {
+                let hint =
+                    "Slack's requests arrive on the listener: set `web.enabled = true`, or use `mode = \"socket\"`";
+                sheet.wrong(slack.mode.at, "`slack.mode` is `http`, and there is no listener", hint.to_owned());
+            }
+            SlackTransport::Http { signing_secret }
+        }
+    };
+    slack.enabled.then_some(SlackSettings { transport, bot_token, command, api })
+}
+
+fn audit(sheet: &mut Sheet, file: &BotFile) -> Audit {
+    let audit = &file.audit;
+    let anchor_every =
+        check::duration(sheet, &audit.anchor_every, "audit.anchor_every", Duration::from_secs(60), 31 * DAY);
+    let channel = match (audit.team.value.is_empty(), audit.channel.value.is_empty()) {
+        (true, true) => None,
+        (false, false) => Some(Place {
+            platform: match audit.platform {
+                ChatPlatform::Slack => Platform::Slack,
+                ChatPlatform::Discord => Platform::Discord,
+            },
+            team: audit.team.value.clone(),
+            channel: audit.channel.value.clone(),
+            thread: None,
+            kind: PlaceKind::Channel,
+        }),
+        (no_team, _) => {
+            let (given, missing) =
+                if no_team { (&audit.channel, "audit.team") } else { (&audit.team, "audit.channel") };
+            sheet.wrong(given.at, format!("`{missing}` is missing: a channel is named by both"), None);
+            None
+        }
+    };
+    Audit { channel, anchor_every }
+}
+
+fn log(sheet: &mut Sheet, file: &BotFile) -> Log {
+    let filter = file.log.filter.value.clone();
+    if let Err(error) = filter.parse::<tracing_subscriber::filter::Targets>() {
+        let hint = "write a level, or targets with levels: `info`, `warn,rediscue::exec=debug`".to_owned();
+        sheet.wrong(file.log.filter.at, format!("`log.filter` is no filter: {error}"), hint);
+    }
+    let format = match file.log.format {
+        LogFormatWord::Text => LogFormat::Text,
+        LogFormatWord::Json => LogFormat::Json,
+    };
+    Log { format, filter }
+}
+
+/// A threshold; which side is bad comes from `like` when the file does not say.
+pub(super) fn threshold(
+    sheet: &mut Sheet,
+    name: &str,
+    written: &At<ThresholdWire>,
+    like: Option<&Threshold>,
+) -> Threshold {
+    let ThresholdWire { warn, crit, bad, .. } = written.value;
+    let direction = match (bad, like) {
+        (Some(BadSide::High), _) | (None, None) => Direction::HighIsBad,
+        (Some(BadSide::Low), _) => Direction::LowIsBad,
+        (None, Some(like)) => like.direction,
+    };
+    if let (Some(warn), Some(crit)) = (warn, crit) {
+        let (in_order, how) = match direction {
+            Direction::HighIsBad => (warn <= crit, "above"),
+            Direction::LowIsBad => (warn >= crit, "below"),
+        };
+        if !in_order {
+            let hint = format!(
+                "high figures are {}; say `bad = \"{}\"` if it is the other way round",
+                if direction == Direction::HighIsBad { "bad" } else { "good" },
+                if direction == Direction::HighIsBad { "low" } else { "high" }
+            );
+            sheet.wrong(
+                written.at,
+                format!("`thresholds.{name}`: `crit` must not be reached before `warn`, it must be {how} it"),
+                hint,
+            );
+        }
+    }
+    Threshold { warn, crit, direction }
+}
+
+/// The thresholds of the compiled-in defaults, for when the team's `bot.toml` cannot be read.
+pub(super) fn default_settings() -> BotSettings {
+    let mut sheet = Sheet::new(PathBuf::from("bot.toml"), "");
+    let settings = read(&mut sheet).expect("a test reads the compiled-in defaults");
+    debug_assert_eq!(sheet.problems(), Vec::new());
+    settings
+}
+
+/// Names of figures with their defaults.
+pub(super) type Thresholds = BTreeMap<String, Threshold>;

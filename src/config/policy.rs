@@ -1,0 +1,274 @@
+//! `policy.toml` to rules.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    check, service,
+    sheet::{At, Sheet, suggest},
+    wire::{AccountWire, ChannelWire, ChatPlatform, GrantWire, LimitWire, ModeWord, PolicyFile},
+};
+use crate::{
+    model::{Identity, PersonId, Platform, ServiceName},
+    policy::{Channel, CommandSet, Grant, Limit, Limits, Mode, Only, Person, PlaceSet, Role, Rules},
+};
+
+/// The names that rules may speak of.
+pub(super) struct Names<'a> {
+    /// Services, also those whose file has problems.
+    pub(super) services: &'a BTreeSet<String>,
+    /// Commands, also those whose file has problems.
+    pub(super) commands: &'a BTreeSet<String>,
+    /// Other words for commands, with the command each means.
+    pub(super) aliases: &'a BTreeMap<String, String>,
+    /// Headings of help.
+    pub(super) groups: &'a BTreeSet<String>,
+}
+
+/// Reads the policy; `None` when the file is no TOML.
+pub(super) fn read(sheet: &mut Sheet, names: &Names) -> Option<Rules> {
+    let file: PolicyFile = sheet.read()?;
+    let rules = Rules {
+        mode: match file.mode {
+            ModeWord::Normal => Mode::Normal,
+            ModeWord::Observe => Mode::Observe,
+        },
+        keepers: keepers(sheet, &file),
+        people: people(sheet, &file),
+        roles: roles(sheet, &file, names),
+        channels: channels(sheet, &file, names),
+        limits: limits(&file),
+    };
+    let held: BTreeSet<&String> = rules.people.values().flat_map(|person| &person.roles).collect();
+    for (name, role) in file.roles.iter().filter(|(name, _)| !held.contains(name)) {
+        sheet.warn(role.at, format!("nobody holds the role `{name}`"), None);
+    }
+    if file.people.is_empty() {
+        sheet.warn(None, "names no people, so everybody is refused everything", None);
+    }
+    Some(rules)
+}
+
+fn keepers(sheet: &mut Sheet, file: &PolicyFile) -> Vec<PersonId> {
+    let people = || file.people.keys().map(String::as_str);
+    file.keepers
+        .iter()
+        .filter(|keeper| check::known(sheet, keeper, "person", people().collect::<Vec<_>>()))
+        .filter_map(|keeper| keeper.value.parse().ok())
+        .collect()
+}
+
+fn people(sheet: &mut Sheet, file: &PolicyFile) -> BTreeMap<PersonId, Person> {
+    let roles: Vec<&str> = file.roles.keys().map(String::as_str).collect();
+    let mut owners: BTreeMap<Identity, String> = BTreeMap::new();
+    let mut people = BTreeMap::new();
+    for (id, written) in &file.people {
+        let wire = &written.value;
+        let mut person = Person { name: wire.name.clone().unwrap_or_else(|| id.clone()), ..Person::default() };
+        for role in &wire.roles {
+            if check::known(sheet, role, "role", roles.iter().copied()) {
+                person.roles.insert(role.value.clone());
+            }
+        }
+        let slack = wire.slack.iter().filter_map(|account| chat_account(sheet, Platform::Slack, account));
+        let mut accounts: Vec<(Option<usize>, Identity)> = slack.collect();
+        accounts.extend(wire.discord.iter().filter_map(|account| chat_account(sheet, Platform::Discord, account)));
+        for user in &wire.console {
+            if user.value.is_empty() {
+                sheet.wrong(user.at, "an account must have a user", None);
+                continue;
+            }
+            let identity = Identity { platform: Platform::Console, team: String::new(), user: user.value.clone() };
+            accounts.push((user.at, identity));
+        }
+        if accounts.is_empty() {
+            let hint = "add `slack = [{ team = \"T…\", user = \"U…\" }]`, `discord` or `console`".to_owned();
+            sheet.warn(written.at, format!("`{id}` has no account, so nobody can speak as them"), hint);
+        }
+        for (at, identity) in accounts {
+            match owners.get(&identity) {
+                Some(owner) if owner != id => {
+                    let hint = "an account belongs to one person; take it from one of them".to_owned();
+                    let reason = format!(
+                        "the account {} is claimed by both `{owner}` and `{id}`",
+                        check::shorten(&identity.to_string())
+                    );
+                    sheet.wrong(at, reason, hint);
+                }
+                _ => {
+                    owners.insert(identity.clone(), id.clone());
+                    person.identities.insert(identity);
+                }
+            }
+        }
+        match id.parse::<PersonId>() {
+            Ok(id) => {
+                people.insert(id, person);
+            }
+            Err(error) => sheet.wrong(written.at, error, None),
+        }
+    }
+    people
+}
+
+fn chat_account(sheet: &mut Sheet, platform: Platform, written: &At<AccountWire>) -> Option<(Option<usize>, Identity)> {
+    let AccountWire { team, user } = &written.value;
+    if user.contains('@') || user.contains(char::is_whitespace) {
+        let hint = "write the user id the platform shows in a profile (`U…`): names and e-mail addresses change owners";
+        sheet.wrong(written.at, "an account's user must be an id", hint.to_owned());
+        return None;
+    }
+    if team.is_empty() || user.is_empty() {
+        sheet.wrong(written.at, "an account must have a team and a user", None);
+        return None;
+    }
+    Some((written.at, Identity { platform, team: team.clone(), user: user.clone() }))
+}
+
+fn roles(sheet: &mut Sheet, file: &PolicyFile, names: &Names) -> BTreeMap<String, Role> {
+    let channels: Vec<&str> = file.channels.keys().map(String::as_str).collect();
+    file.roles
+        .iter()
+        .map(|(name, written)| {
+            check::word(sheet, name, written.at, "roles");
+            let grants = written.value.may.iter().map(|grant| read_grant(sheet, grant, names, &channels)).collect();
+            (name.clone(), Role { about: written.value.about.clone().unwrap_or_default(), grants })
+        })
+        .collect()
+}
+
+fn read_grant(sheet: &mut Sheet, written: &At<GrantWire>, names: &Names, channels: &[&str]) -> Grant {
+    let wire = &written.value;
+    let commands = commands(sheet, &wire.commands, names);
+    if wire.commands.is_empty() || wire.services.is_empty() {
+        sheet.warn(written.at, "an empty list grants nothing", "write `[\"*\"]` for all".to_owned());
+    }
+    let places = match &wire.from {
+        None => Only::Any,
+        Some(from) => Only::These(
+            from.iter()
+                .filter_map(|place| match place.value.as_str() {
+                    "direct" => Some(PlaceSet::Direct),
+                    "console" => Some(PlaceSet::Console),
+                    _ => {
+                        let words = channels.iter().copied().chain(["direct", "console"]);
+                        check::known(sheet, place, "channel", words).then(|| PlaceSet::Channel(place.value.clone()))
+                    }
+                })
+                .collect(),
+        ),
+    };
+    Grant {
+        commands,
+        services: services(sheet, &wire.services, names),
+        environments: match &wire.environments {
+            None => Only::Any,
+            Some(some) => Only::These(some.iter().map(|word| service::environment(*word)).collect()),
+        },
+        places,
+        reveal: wire.reveal,
+    }
+}
+
+fn channels(sheet: &mut Sheet, file: &PolicyFile, names: &Names) -> BTreeMap<String, Channel> {
+    let mut seen: BTreeMap<(Platform, String, String), String> = BTreeMap::new();
+    file.channels
+        .iter()
+        .map(|(name, written)| {
+            check::word(sheet, name, written.at, "channels");
+            if matches!(name.as_str(), "direct" | "console") {
+                sheet.wrong(
+                    written.at,
+                    format!("a channel cannot be named `{name}`: the word means another place"),
+                    None,
+                );
+            }
+            let wire = &written.value;
+            let channel = Channel {
+                platform: match wire.platform {
+                    ChatPlatform::Slack => Platform::Slack,
+                    ChatPlatform::Discord => Platform::Discord,
+                },
+                team: wire.team.clone(),
+                channel: wire.channel.clone(),
+                service: wire.service.as_ref().and_then(|service| service_name(sheet, service, names)),
+                services: wire.services.as_ref().map_or(Only::Any, |some| services(sheet, some, names)),
+                commands: wire.commands.as_ref().map_or(Only::Any, |some| Only::These(commands(sheet, some, names))),
+            };
+            let place = (channel.platform, channel.team.clone(), channel.channel.clone());
+            if let Some(other) = seen.insert(place, name.clone()) {
+                let hint = "join their rules in one of them".to_owned();
+                sheet.wrong(written.at, format!("`{other}` and `{name}` are the same channel"), hint);
+            }
+            default_is_allowed(sheet, name, wire, &channel);
+            (name.clone(), channel)
+        })
+        .collect()
+}
+
+fn default_is_allowed(sheet: &mut Sheet, name: &str, wire: &ChannelWire, channel: &Channel) {
+    if let (Some(written), Some(service)) = (&wire.service, &channel.service)
+        && !channel.services.holds(service)
+    {
+        let hint = "add it to `services`".to_owned();
+        sheet.wrong(written.at, format!("the default service of `{name}` may not be used there"), hint);
+    }
+}
+
+fn services(sheet: &mut Sheet, written: &[At<String>], names: &Names) -> Only<ServiceName> {
+    if written.iter().any(|service| service.value == "*") {
+        return Only::Any;
+    }
+    Only::These(written.iter().filter_map(|service| service_name(sheet, service, names)).collect())
+}
+
+fn service_name(sheet: &mut Sheet, written: &At<String>, names: &Names) -> Option<ServiceName> {
+    let known = check::known(sheet, written, "service", names.services.iter().map(String::as_str));
+    written.value.parse().ok().filter(|_| known)
+}
+
+fn commands(sheet: &mut Sheet, written: &[At<String>], names: &Names) -> BTreeSet<CommandSet> {
+    written.iter().filter_map(|command| command_set(sheet, command, names)).collect()
+}
+
+fn command_set(sheet: &mut Sheet, written: &At<String>, names: &Names) -> Option<CommandSet> {
+    match written.value.as_str() {
+        "*" => return Some(CommandSet::Every),
+        "diagnostics" => return Some(CommandSet::Diagnostics),
+        _ => {}
+    }
+    if let Some(group) = written.value.strip_prefix("group:") {
+        let group = At { value: group.to_owned(), at: written.at };
+        let known = check::known(sheet, &group, "group of commands", names.groups.iter().map(String::as_str));
+        return known.then_some(CommandSet::Group(group.value));
+    }
+    if names.commands.contains(&written.value) {
+        return Some(CommandSet::Named(written.value.clone()));
+    }
+    let hint = match names.aliases.get(&written.value) {
+        Some(command) => Some(format!("`{}` is another word for `{command}`; write that", written.value)),
+        None if names.groups.contains(&written.value) => Some(format!("did you mean `group:{}`?", written.value)),
+        None => suggest(&written.value, names.commands.iter().map(String::as_str).chain(["diagnostics"])),
+    };
+    let hint = hint.unwrap_or_else(|| "write a command's name, `group:NAME`, `diagnostics` or `*`".to_owned());
+    sheet.wrong(written.at, format!("there is no command `{}`", check::shorten(&written.value)), hint);
+    None
+}
+
+fn limits(file: &PolicyFile) -> Limits {
+    let default = Limits::default();
+    let limit = |written: &Option<LimitWire>, default: Limit| match written {
+        None => default,
+        Some(wire) => Limit {
+            per_minute: wire.per_minute.unwrap_or(default.per_minute),
+            burst: wire.burst.unwrap_or(default.burst),
+            at_once: wire.at_once.unwrap_or(default.at_once),
+        },
+    };
+    Limits {
+        person: limit(&file.limits.person, default.person),
+        instance: limit(&file.limits.instance, default.instance),
+        cheap: limit(&file.limits.cheap, default.cheap),
+        moderate: limit(&file.limits.moderate, default.moderate),
+        heavy: limit(&file.limits.heavy, default.heavy),
+    }
+}
