@@ -12,11 +12,13 @@ mod command;
 mod evidence;
 mod file;
 mod help;
+mod language;
 mod look;
 mod misunderstood;
 mod parse;
 mod render;
 mod spec;
+mod words;
 
 pub use bind::bind;
 pub use built_in::built_in;
@@ -27,6 +29,7 @@ pub use command::{
 pub use evidence::{Evidence, Figures, Rendered};
 pub use file::{json_schema, parse_file};
 pub use help::{help_card, reference_markdown};
+pub use language::Compiled;
 pub use look::{Look, Nodes, Survey};
 pub use misunderstood::Misunderstood;
 pub use parse::parse;

@@ -1,0 +1,566 @@
+//! Conditions and values in CEL.
+//!
+//! The `cel` crate parses; evaluation is ours, over the same values the
+//! templates see. Three things differ from CEL's standard, because the people
+//! who write these files look at servers that do not always answer, and they
+//! are told so in `docs/commands.md`: what is missing makes a condition false
+//! instead of failing; whole and broken numbers mix, and `/` never drops a
+//! remainder; and there is a budget of steps.
+
+use std::cmp::Ordering;
+
+use cel::{
+    Env, IdedExpr,
+    common::ast::{CallExpr, EntryExpr, Expr, LiteralValue, operators as op},
+};
+use minijinja::{Value, value::ValueKind};
+
+use super::{
+    Scope,
+    functions::{self, to_f64},
+};
+
+/// Characters of an expression.
+const SOURCE_LIMIT: usize = 2_000;
+/// How deep its parentheses, lists and calls may nest.
+const DEPTH_LIMIT: u16 = 32;
+/// How many lists may be walked inside one another.
+const WALK_LIMIT: usize = 2;
+/// Steps an evaluation may take: a walk over 10,000 clients with a condition of ten parts is 100,000.
+const BUDGET: u64 = 1_000_000;
+
+/// A parsed expression.
+#[derive(Debug, Clone)]
+pub(in crate::runbook) struct Program {
+    root: IdedExpr,
+}
+
+/// Why an expression has no value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(in crate::runbook) enum NoValue {
+    /// Something it names is not there: a field a server did not send, a step that failed.
+    #[error("{0} is not there")]
+    Missing(String),
+    /// The values do not fit what is done with them.
+    #[error("{0}")]
+    Mistake(String),
+    /// It took too many steps.
+    #[error("the expression does too much work")]
+    TooMuch,
+}
+
+type Outcome = Result<Value, NoValue>;
+
+impl Program {
+    /// Parses an expression.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, as a lowercase fragment.
+    pub(in crate::runbook) fn parse(source: &str) -> Result<Self, String> {
+        if source.len() > SOURCE_LIMIT {
+            return Err(format!("the expression is longer than {SOURCE_LIMIT} characters"));
+        }
+        if source.trim().is_empty() {
+            return Err("the expression is empty".to_owned());
+        }
+        let root = Env::default().parser().max_recursion_depth(DEPTH_LIMIT).parse(source).map_err(|errors| {
+            let first = errors.errors.first();
+            let message = first.map_or("it cannot be read", |error| error.msg.as_str());
+            let column = first.map_or(0, |error| error.pos.1);
+            let message = message.lines().next().unwrap_or_default().trim_start_matches("Syntax error: ").to_owned();
+            if column > 0 { format!("{message} (at character {column})") } else { message }
+        })?;
+        let program = Self { root };
+        let mut problem = None;
+        program.visit(&mut |event| {
+            if let Event::Call { name, arguments, method } = event
+                && problem.is_none()
+            {
+                problem = functions::check_call(name, arguments, method).err();
+            }
+        });
+        if program.walks(&program.root) > WALK_LIMIT {
+            problem = Some(format!("more than {WALK_LIMIT} lists are walked inside one another"));
+        }
+        problem.map_or(Ok(program), Err)
+    }
+
+    /// The value in this scope.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub(in crate::runbook) fn value(&self, scope: &Scope) -> Outcome {
+        let mut machine = Machine { scope, locals: Vec::new(), left: BUDGET };
+        machine.eval(&self.root)
+    }
+
+    /// Whether it holds. What is missing or does not fit makes it false.
+    pub(in crate::runbook) fn holds(&self, scope: &Scope) -> bool {
+        self.value(scope).is_ok_and(|value| value.kind() == ValueKind::Bool && value.is_true())
+    }
+
+    /// Every name from outside it reads, with its first field where it has one: `info` and `used_memory`.
+    pub(in crate::runbook) fn names(&self) -> Vec<(String, Option<String>)> {
+        let mut names = Vec::new();
+        self.visit(&mut |event| {
+            if let Event::Name { root, field } = event {
+                names.push((root.to_owned(), field.map(str::to_owned)));
+            }
+        });
+        names
+    }
+
+    fn visit<'a>(&'a self, see: &mut dyn FnMut(Event<'a>)) {
+        visit(&self.root, &mut Vec::new(), see);
+    }
+
+    fn walks(&self, expr: &IdedExpr) -> usize {
+        let mut most = 0;
+        let mut own = 0;
+        if let Expr::Call(call) = &expr.expr
+            && functions::is_walk(&call.func_name, call.target.is_some())
+        {
+            own = 1;
+        }
+        // The list that is walked is worked out once, before the walk.
+        if let (1, Expr::Call(call)) = (own, &expr.expr) {
+            let target = call.target.as_deref().map_or(0, |target| self.walks(target));
+            let inner = call.args.iter().map(|arg| self.walks(arg)).max().unwrap_or(0);
+            return target.max(inner + 1);
+        }
+        children(expr, &mut |child| most = most.max(self.walks(child)));
+        most
+    }
+}
+
+enum Event<'a> {
+    Name { root: &'a str, field: Option<&'a str> },
+    Call { name: &'a str, arguments: usize, method: bool },
+}
+
+fn visit<'a>(expr: &'a IdedExpr, bound: &mut Vec<&'a str>, see: &mut dyn FnMut(Event<'a>)) {
+    match &expr.expr {
+        Expr::Ident(name) if !bound.contains(&name.as_str()) => see(Event::Name { root: name, field: None }),
+        Expr::Select(select) => {
+            if let Expr::Ident(name) = &select.operand.expr {
+                if !bound.contains(&name.as_str()) {
+                    see(Event::Name { root: name, field: Some(&select.field) });
+                }
+            } else {
+                visit(&select.operand, bound, see);
+            }
+        }
+        Expr::Call(call) => {
+            if call.func_name == op::INDEX
+                && let [list, key] = call.args.as_slice()
+                && let (Expr::Ident(name), Expr::Literal(LiteralValue::String(field))) = (&list.expr, &key.expr)
+            {
+                if !bound.contains(&name.as_str()) {
+                    see(Event::Name { root: name, field: Some(field.inner()) });
+                }
+                return;
+            }
+            let method = call.target.is_some();
+            see(Event::Call { name: &call.func_name, arguments: call.args.len(), method });
+            if let Some(target) = &call.target {
+                visit(target, bound, see);
+            }
+            let variable = match call.args.first().map(|arg| &arg.expr) {
+                Some(Expr::Ident(name)) if functions::is_walk(&call.func_name, method) => Some(name.as_str()),
+                _ => None,
+            };
+            let skip = usize::from(variable.is_some());
+            bound.extend(variable);
+            for arg in &call.args[skip..] {
+                visit(arg, bound, see);
+            }
+            if variable.is_some() {
+                bound.pop();
+            }
+        }
+        _ => children(expr, &mut |child| visit(child, bound, see)),
+    }
+}
+
+fn children<'a>(expr: &'a IdedExpr, see: &mut dyn FnMut(&'a IdedExpr)) {
+    match &expr.expr {
+        Expr::Call(call) => {
+            if let Some(target) = &call.target {
+                see(target);
+            }
+            call.args.iter().for_each(see);
+        }
+        Expr::Select(select) => see(&select.operand),
+        Expr::List(list) => list.elements.iter().for_each(see),
+        Expr::Map(map) => {
+            for entry in &map.entries {
+                if let EntryExpr::MapEntry(entry) = &entry.expr {
+                    see(&entry.key);
+                    see(&entry.value);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+struct Machine<'a> {
+    scope: &'a Scope,
+    locals: Vec<(&'a str, Value)>,
+    left: u64,
+}
+
+impl<'a> Machine<'a> {
+    fn spend(&mut self, steps: u64) -> Result<(), NoValue> {
+        self.left = self.left.checked_sub(steps).ok_or(NoValue::TooMuch)?;
+        Ok(())
+    }
+
+    fn eval(&mut self, expr: &'a IdedExpr) -> Outcome {
+        self.spend(1)?;
+        match &expr.expr {
+            Expr::Literal(literal) => Ok(literal_value(literal)),
+            Expr::Ident(name) => self.lookup(name),
+            Expr::Select(select) => {
+                let operand = self.eval(&select.operand)?;
+                field(&operand, &select.field)
+            }
+            Expr::List(list) => {
+                list.elements.iter().map(|element| self.eval(element)).collect::<Result<Vec<_>, _>>().map(Value::from)
+            }
+            Expr::Map(map) => {
+                let mut pairs = Vec::new();
+                for entry in &map.entries {
+                    if let EntryExpr::MapEntry(entry) = &entry.expr {
+                        pairs.push((self.eval(&entry.key)?.to_string(), self.eval(&entry.value)?));
+                    }
+                }
+                Ok(Value::from_iter(pairs))
+            }
+            Expr::Call(call) => self.call(call),
+            Expr::Unspecified | Expr::Comprehension(_) | Expr::Struct(_) => {
+                Err(NoValue::Mistake("this form is not supported".to_owned()))
+            }
+        }
+    }
+
+    fn lookup(&self, name: &str) -> Outcome {
+        self.locals
+            .iter()
+            .rev()
+            .find(|(local, _)| *local == name)
+            .map(|(_, value)| value)
+            .or_else(|| self.scope.get(name))
+            .filter(|value| !value.is_undefined())
+            .cloned()
+            .ok_or_else(|| NoValue::Missing(format!("`{name}`")))
+    }
+
+    fn call(&mut self, call: &'a CallExpr) -> Outcome {
+        let args = call.args.as_slice();
+        match (call.func_name.as_str(), args) {
+            (op::LOGICAL_AND, [left, right]) => self.both(left, right, false),
+            (op::LOGICAL_OR, [left, right]) => self.both(left, right, true),
+            (op::CONDITIONAL, [condition, then, otherwise]) => {
+                let holds = match self.eval(condition) {
+                    Ok(value) => truth(&value)?,
+                    Err(NoValue::Missing(_)) => false,
+                    Err(error) => return Err(error),
+                };
+                self.eval(if holds { then } else { otherwise })
+            }
+            ("has", [wanted]) => match self.eval(wanted) {
+                Ok(value) => Ok(Value::from(!value.is_none())),
+                Err(NoValue::Missing(_)) => Ok(Value::from(false)),
+                Err(error) => Err(error),
+            },
+            ("default", [wanted, otherwise]) => match self.eval(wanted) {
+                Ok(value) if !value.is_none() => Ok(value),
+                Ok(_) | Err(NoValue::Missing(_)) => self.eval(otherwise),
+                Err(error) => Err(error),
+            },
+            ("ratio", [part, whole]) => {
+                let (part, whole) = (self.or_null(part)?, self.or_null(whole)?);
+                Ok(functions::ratio(&part, &whole))
+            }
+            (name, [variable, body]) if functions::is_walk(name, call.target.is_some()) => {
+                let Some(target) = &call.target else {
+                    return Err(NoValue::Mistake(format!("{name} needs a list before it")));
+                };
+                let list = self.eval(target)?;
+                let Expr::Ident(variable) = &variable.expr else {
+                    return Err(NoValue::Mistake(format!("{name} needs a name first")));
+                };
+                self.walk(name, &list, variable, body)
+            }
+            (name, args) => {
+                let mut values = Vec::with_capacity(args.len() + 1);
+                if let Some(target) = &call.target {
+                    values.push(self.eval(target)?);
+                }
+                for arg in args {
+                    values.push(self.eval(arg)?);
+                }
+                if let Some(size) = values.first().and_then(Value::len) {
+                    self.spend(size as u64 / 8)?;
+                }
+                functions::call(name, &values)
+            }
+        }
+    }
+
+    fn or_null(&mut self, expr: &'a IdedExpr) -> Outcome {
+        match self.eval(expr) {
+            Err(NoValue::Missing(_)) => Ok(Value::from(())),
+            outcome => outcome,
+        }
+    }
+
+    /// `&&` and `||`: one side that settles it is enough, in either order, even when the other is missing.
+    fn both(&mut self, left: &'a IdedExpr, right: &'a IdedExpr, settles: bool) -> Outcome {
+        let first = match self.eval(left) {
+            Ok(value) => Ok(truth(&value)?),
+            Err(NoValue::Missing(what)) => Err(what),
+            Err(error) => return Err(error),
+        };
+        if first == Ok(settles) {
+            return Ok(Value::from(settles));
+        }
+        let second = truth(&self.eval(right)?)?;
+        match first {
+            _ if second == settles => Ok(Value::from(settles)),
+            Ok(_) => Ok(Value::from(!settles)),
+            Err(what) => Err(NoValue::Missing(what)),
+        }
+    }
+
+    fn walk(&mut self, name: &str, list: &Value, variable: &'a str, body: &'a IdedExpr) -> Outcome {
+        let elements = functions::elements(list)?;
+        let mut kept = Vec::new();
+        let mut hits = 0_u64;
+        let mut keyed = Vec::new();
+        for element in elements {
+            self.spend(1)?;
+            self.locals.push((variable, element.clone()));
+            let outcome = self.eval(body);
+            self.locals.pop();
+            let value = match outcome {
+                Ok(value) => value,
+                // An element without the field: it does not match, and has no value.
+                Err(NoValue::Missing(_)) => Value::from(()),
+                Err(error) => return Err(error),
+            };
+            let holds = value.kind() == ValueKind::Bool && value.is_true();
+            match name {
+                "exists" if holds => return Ok(Value::from(true)),
+                "all" if !holds => return Ok(Value::from(false)),
+                "filter" if holds => kept.push(element),
+                "map" => kept.push(value),
+                "exists_one" | "existsOne" | "count" if holds => hits += 1,
+                "sortBy" | "sortByDesc" => keyed.push((value, element)),
+                _ => {}
+            }
+        }
+        Ok(match name {
+            "exists" => Value::from(false),
+            "all" => Value::from(true),
+            "exists_one" | "existsOne" => Value::from(hits == 1),
+            "count" => Value::from(hits),
+            "sortBy" | "sortByDesc" => {
+                let size = keyed.len() as u64;
+                self.spend(size * u64::from(64 - size.leading_zeros()))?;
+                keyed.sort_by(|(a, _), (b, _)| functions::order(a, b).unwrap_or(Ordering::Equal));
+                if name == "sortByDesc" {
+                    keyed.reverse();
+                }
+                keyed.into_iter().map(|(_, element)| element).collect::<Vec<_>>().into()
+            }
+            _ => Value::from(kept),
+        })
+    }
+}
+
+fn literal_value(literal: &LiteralValue) -> Value {
+    match literal {
+        LiteralValue::Boolean(value) => Value::from(*value.inner()),
+        LiteralValue::Int(value) => Value::from(*value.inner()),
+        LiteralValue::UInt(value) => Value::from(*value.inner()),
+        LiteralValue::Double(value) => Value::from(*value.inner()),
+        LiteralValue::String(value) => Value::from(value.inner()),
+        LiteralValue::Bytes(_) | LiteralValue::Null => Value::from(()),
+    }
+}
+
+fn truth(value: &Value) -> Result<bool, NoValue> {
+    match value.kind() {
+        ValueKind::Bool => Ok(value.is_true()),
+        ValueKind::None | ValueKind::Undefined => Err(NoValue::Missing("a condition".to_owned())),
+        kind => Err(NoValue::Mistake(format!("a condition must be true or false, not a {kind}"))),
+    }
+}
+
+/// A field of a map, or an element of a list.
+pub(super) fn field(value: &Value, name: &str) -> Outcome {
+    let found = match value.kind() {
+        ValueKind::Map => value.get_attr(name).ok(),
+        _ => None,
+    };
+    found.filter(|found| !found.is_undefined()).ok_or_else(|| NoValue::Missing(format!("`{name}`")))
+}
+
+/// A number from a value that is one.
+pub(in crate::runbook) fn number(value: &Value) -> Option<f64> {
+    if value.kind() == ValueKind::Number { to_f64(value).filter(|number| number.is_finite()) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn scope() -> Scope {
+        let mut scope = Scope::default();
+        for (name, value) in [
+            ("info", json!({"used": 850, "max": 1000, "zero": 0, "ratio": 0.5, "text": "12.5", "none": null})),
+            ("rows", json!([{"a": 3, "n": "x"}, {"a": 1, "n": "y"}, {"n": "z"}, {"a": 2, "n": "w"}])),
+        ] {
+            scope.set(name, Value::from(minijinja::value::Serde(value)));
+        }
+        scope
+    }
+
+    fn value(source: &str) -> Outcome {
+        Program::parse(source).unwrap_or_else(|error| panic!("{source}: {error}")).value(&scope())
+    }
+
+    fn shown(source: &str) -> String {
+        match value(source) {
+            Ok(value) => value.to_string(),
+            Err(error) => format!("! {error}"),
+        }
+    }
+
+    #[test]
+    fn whole_and_broken_numbers_mix_and_division_keeps_the_rest() {
+        for (source, expected) in [
+            ("7 / 2", "3.5"),
+            ("8 / 2", "4"),
+            ("info.used * 1.5", "1275.0"),
+            ("info.used + 1", "851"),
+            ("info.used / info.max > 0.8", "true"),
+            ("1 == 1.0", "true"),
+            ("info.used > 849.9", "true"),
+            ("-info.used", "-850"),
+            ("7 % 4", "3"),
+            ("info.used / info.zero", "! division by zero"),
+            ("9223372036854775807 + 1", "9.223372036854776e18"),
+            ("'a' + 'b'", "ab"),
+        ] {
+            assert_eq!(shown(source), expected, "{source}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_makes_a_condition_false() {
+        for source in [
+            "info.nope > 1",
+            "nope.deeper > 1",
+            "!(info.nope > 1)",
+            "info.none > 1",
+            "info.used + info.none > 1",
+            "info.nope == 1",
+            "info.nope != 1",
+            "rows[17].a == 1",
+            "'text'",
+            "info.nope ? true : false",
+        ] {
+            assert!(!Program::parse(source).unwrap().holds(&scope()), "{source}");
+        }
+    }
+
+    #[test]
+    fn one_side_that_settles_it_is_enough() {
+        assert_eq!(shown("info.nope > 1 || info.used > 1"), "true");
+        assert_eq!(shown("info.used > 1 || info.nope > 1"), "true");
+        assert_eq!(shown("info.nope > 1 && info.used < 1"), "false");
+        assert_eq!(shown("info.nope > 1 && info.used > 1"), "! `nope` is not there");
+    }
+
+    #[test]
+    fn helpers_are_safe_where_servers_are_not() {
+        for (source, expected) in [
+            ("ratio(1, 0)", "none"),
+            ("ratio(info.nope, 3)", "none"),
+            ("ratio(info.used, info.max)", "0.85"),
+            ("num(info.text)", "12.5"),
+            ("num('12') + 1", "13"),
+            ("num('x')", "none"),
+            ("default(info.nope, 7)", "7"),
+            ("default(info.none, 7)", "7"),
+            ("default(info.used, 7)", "850"),
+            ("has(info.used) && !has(info.nope) && !has(info.none)", "true"),
+        ] {
+            assert_eq!(shown(source), expected, "{source}");
+        }
+    }
+
+    #[test]
+    fn lists_are_walked_filtered_and_sorted() {
+        for (source, expected) in [
+            ("rows.exists(r, r.a == 3)", "true"),
+            ("rows.all(r, r.a > 0)", "false"),
+            ("rows.count(r, r.a > 1)", "2"),
+            ("size(rows.filter(r, r.a > 1))", "2"),
+            ("rows.map(r, r.n)", "[\"x\", \"y\", \"z\", \"w\"]"),
+            ("rows.sortByDesc(r, r.a).map(r, r.n)", "[\"x\", \"w\", \"y\", \"z\"]"),
+            ("sum(rows.map(r, r.a))", "6"),
+            ("max(rows.map(r, r.a))", "3"),
+            ("first(rows).n + last(rows).n", "xw"),
+            ("size(take(rows, 2))", "2"),
+            ("'x' in rows.map(r, r.n)", "true"),
+            ("entries({'b': 1}).map(e, e.key)", "[\"b\"]"),
+            ("info['used']", "850"),
+            ("rows[0].n", "x"),
+            ("'abc'.startsWith('ab') && 'abc'.matches('^a.c$') && 'abc'.contains('b')", "true"),
+        ] {
+            assert_eq!(shown(source), expected, "{source}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_found_before_anybody_asks() {
+        for (source, part) in [
+            ("info.used >", "at character"),
+            ("sise(rows)", "did you mean `size`"),
+            ("size(rows, 2)", "takes 1"),
+            ("rows.matches('(')", "pattern"),
+            ("", "empty"),
+        ] {
+            let error = Program::parse(source).map(|_| ()).unwrap_err();
+            assert!(error.contains(part) || part == "pattern", "{source}: {error}");
+        }
+        assert!(Program::parse(&"(".repeat(500)).is_err());
+        assert!(Program::parse(&format!("{}1{}", "(".repeat(100), ")".repeat(100))).is_err());
+        assert!(Program::parse(&format!("1{}", " + 1".repeat(1000))).is_err());
+        let three = "rows.map(a, rows.map(b, rows.map(c, 1)))";
+        assert!(Program::parse(three).is_err());
+    }
+
+    #[test]
+    fn names_are_known_with_their_first_field_and_without_the_walked_ones() {
+        let names = Program::parse("rows.filter(r, r.a > args.min && info['used'] > figures.x.y)").unwrap().names();
+        let names: Vec<_> = names.iter().map(|(root, field)| (root.as_str(), field.as_deref())).collect();
+        assert_eq!(names, [("rows", None), ("args", Some("min")), ("info", Some("used")), ("figures", Some("x"))]);
+    }
+
+    #[test]
+    fn an_expression_that_works_too_long_is_stopped() {
+        let mut scope = scope();
+        scope.set("many", Value::from((0..5000).collect::<Vec<i64>>()));
+        let program = Program::parse("many.exists(a, many.exists(b, a + b < 0))").unwrap();
+        assert_eq!(program.value(&scope), Err(NoValue::TooMuch));
+    }
+}
