@@ -54,6 +54,8 @@ pub struct Diagnostic {
     pub steps: Vec<Step>,
     /// What is said.
     pub card: CardSpec,
+    /// The expressions and templates of both, compiled.
+    pub compiled: super::Compiled,
 }
 
 /// One look of a diagnostic.
@@ -69,6 +71,9 @@ pub struct Step {
     /// One look for each thing of the profile. Bound, such a step is several
     /// named `ID[NAME]`, and `ID` is the list of their answers.
     pub each: Option<Each>,
+    /// Numbers of the look that come from arguments: `time`, `lines`, `samples`,
+    /// `over`, `delta`, `last` or `events`, each a template. Empty once bound.
+    pub fill: BTreeMap<String, String>,
     /// Its failure is said on the card but does not make the verdict UNKNOWN.
     pub optional: bool,
 }
@@ -86,6 +91,19 @@ pub enum Each {
     Queues,
     /// Key patterns.
     Patterns,
+}
+
+impl Each {
+    /// Its name in a command file and in a profile: `endpoints`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Each::Endpoints => "endpoints",
+            Each::Metrics => "metrics",
+            Each::Logs => "logs",
+            Each::Queues => "queues",
+            Each::Patterns => "patterns",
+        }
+    }
 }
 
 /// How much a command asks of a server.

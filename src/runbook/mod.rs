@@ -18,6 +18,7 @@ mod misunderstood;
 mod parse;
 mod render;
 mod spec;
+mod values;
 mod words;
 
 pub use bind::bind;

@@ -492,12 +492,12 @@ mod tests {
     #[test]
     fn helpers_are_safe_where_servers_are_not() {
         for (source, expected) in [
-            ("ratio(1, 0)", "none"),
-            ("ratio(info.nope, 3)", "none"),
+            ("ratio(1, 0)", "None"),
+            ("ratio(info.nope, 3)", "None"),
             ("ratio(info.used, info.max)", "0.85"),
             ("num(info.text)", "12.5"),
             ("num('12') + 1", "13"),
-            ("num('x')", "none"),
+            ("num('x')", "None"),
             ("default(info.nope, 7)", "7"),
             ("default(info.none, 7)", "7"),
             ("default(info.used, 7)", "850"),

@@ -1,0 +1,35 @@
+//! Command files: TOML in, a [`Command`] or every problem out.
+
+mod card;
+mod check;
+mod read;
+mod steps;
+mod wire;
+
+use std::path::Path;
+
+use super::Command;
+use crate::model::Problem;
+
+/// Reads a command file, compiles what it holds and checks what can be checked without a server.
+///
+/// # Errors
+///
+/// Every problem of the file, in the order of its lines.
+pub fn parse_file(file: &Path, text: &str) -> Result<Command, Vec<Problem>> {
+    let (wire, mut problems) = read::read::<wire::CommandFile>(file, text);
+    let Some(wire) = wire else { return Err(problems) };
+    let (command, found) = check::command(file, text, wire);
+    problems.extend(found);
+    problems.sort_by_key(|problem| problem.line.unwrap_or(0));
+    problems.dedup();
+    match command {
+        Some(command) if problems.iter().all(|problem| problem.warning) => Ok(command),
+        _ => Err(problems),
+    }
+}
+
+/// The JSON Schema of command files, for editors.
+pub fn json_schema() -> serde_json::Value {
+    schemars::schema_for!(wire::CommandFile).to_value()
+}
