@@ -17,11 +17,8 @@ const TAKEN: &str = "at";
 
 pub(super) fn card(checker: &mut Checker, wire: Option<wire::Card>) -> CardSpec {
     let Some(wire) = wire else { return CardSpec::default() };
-    checker.all_figures = wire
-        .figures
-        .iter()
-        .filter_map(|figure| figure.value.name.as_ref().map(|name| name.value.clone()))
-        .collect();
+    checker.all_figures =
+        wire.figures.iter().filter_map(|figure| figure.value.name.as_ref().map(|name| name.value.clone())).collect();
     let figures: Vec<FigureSpec> = wire.figures.into_iter().filter_map(|at| figure(checker, at)).collect();
     checker.template(wire.healthy.as_ref(), "healthy", &[]);
     CardSpec {
@@ -70,7 +67,11 @@ fn figure(checker: &mut Checker, at: At<wire::Figure>) -> Option<FigureSpec> {
         && name.value.starts_with(|c: char| c.is_ascii_lowercase())
         && name.value.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     if !fits || name.value == TAKEN {
-        checker.say(&name, format!("`{}` cannot be a figure's name", name.value), "use a-z, 0-9 and `_`, a letter first; not `at`");
+        checker.say(
+            &name,
+            format!("`{}` cannot be a figure's name", name.value),
+            "use a-z, 0-9 and `_`, a letter first; not `at`",
+        );
     } else if !checker.figures.insert(name.value.clone()) {
         checker.say(&name, format!("there are two figures called `{}`", name.value), "rename one of them");
     }
@@ -129,7 +130,11 @@ fn table(checker: &mut Checker, at: At<wire::Table>) -> Option<TableSpec> {
     checker.expression(table.when.as_ref(), "when", &[]);
     let rows = checker.need(table.rows, "rows", &here, "this table");
     if table.columns.is_empty() {
-        checker.say(&here, "this table has no columns".to_owned(), "add `columns = [{ title = \"…\", cell = \"{{ row.… }}\" }]`");
+        checker.say(
+            &here,
+            "this table has no columns".to_owned(),
+            "add `columns = [{ title = \"…\", cell = \"{{ row.… }}\" }]`",
+        );
     }
     let columns = table.columns.into_iter().filter_map(|at| column(checker, at)).collect();
     Some(TableSpec {
@@ -147,7 +152,11 @@ fn column(checker: &mut Checker, at: At<wire::Column>) -> Option<ColumnSpec> {
     checker.template(column.cell.as_ref(), "cell", &["row"]);
     checker.expression(column.value.as_ref(), "value", &["row"]);
     if column.value.is_some() != column.judge.is_some() {
-        checker.say(&here, "a column needs both `value` and `judge`, or neither".to_owned(), "`value` is the number that the threshold `judge` judges");
+        checker.say(
+            &here,
+            "a column needs both `value` and `judge`, or neither".to_owned(),
+            "`value` is the number that the threshold `judge` judges",
+        );
     }
     let cell = checker.need(column.cell, "cell", &here, "this column");
     let title = checker.need(column.title, "title", &here, "this column");
@@ -191,7 +200,11 @@ fn series(checker: &mut Checker, at: At<wire::Series>) -> Option<SeriesSpec> {
     let (series, here) = bare(at);
     let figure = checker.need(series.figure, "figure", &here, "this series")?;
     if !checker.all_figures.contains(&figure.value) {
-        checker.say(&figure, format!("`{}` is not a figure of this card", figure.value), "a series shows a remembered figure over time");
+        checker.say(
+            &figure,
+            format!("`{}` is not a figure of this card", figure.value),
+            "a series shows a remembered figure over time",
+        );
     }
     Some(SeriesSpec {
         title: series.title.unwrap_or_else(|| figure.value.replace('_', " ")),

@@ -11,9 +11,7 @@ use super::{
 use crate::{
     model::{Problem, parse_duration},
     runbook::{
-        ArgumentKind, ArgumentSpec, Command, Cost, Diagnostic, Each, Kind,
-        language::compiled::Compiler,
-        values,
+        ArgumentKind, ArgumentSpec, Command, Cost, Diagnostic, Each, Kind, language::compiled::Compiler, values,
         words::nearest,
     },
 };
@@ -23,8 +21,8 @@ pub(super) const ALWAYS: &[&str] =
     &["args", "failed", "figures", "healthy", "instance", "last", "nodes", "now", "service"];
 /// Names no step may have: those above, those some places add, and words of the languages.
 const RESERVED: &[&str] = &[
-    "args", "and", "card", "else", "failed", "false", "figures", "for", "healthy", "if", "in", "instance", "is", "item",
-    "last", "loop", "nodes", "none", "not", "now", "null", "or", "row", "self", "service", "true", "value",
+    "args", "and", "card", "else", "failed", "false", "figures", "for", "healthy", "if", "in", "instance", "is",
+    "item", "last", "loop", "nodes", "none", "not", "now", "null", "or", "row", "self", "service", "true", "value",
 ];
 /// Names the bot answers itself.
 pub(in crate::runbook) const OWN_NAMES: &[&str] =
@@ -64,11 +62,16 @@ pub(super) fn command(file: &Path, text: &str, wire: CommandFile) -> (Option<Com
     }
     let summary = checker.summary(wire.summary.as_ref());
     let deadline = checker.duration(wire.deadline.as_ref(), "deadline", SECOND, 600 * SECOND, 10 * SECOND);
-    let call_deadline = checker.duration(wire.call_deadline.as_ref(), "call_deadline", SECOND / 20, 600 * SECOND, 3 * SECOND);
+    let call_deadline =
+        checker.duration(wire.call_deadline.as_ref(), "call_deadline", SECOND / 20, 600 * SECOND, 3 * SECOND);
     if call_deadline > deadline
         && let Some(at) = wire.call_deadline.as_ref().or(wire.deadline.as_ref())
     {
-        checker.say(at, "one call may take longer than the whole command".to_owned(), "make `deadline` longer than `call_deadline`");
+        checker.say(
+            at,
+            "one call may take longer than the whole command".to_owned(),
+            "make `deadline` longer than `call_deadline`",
+        );
     }
     let arguments = checker.arguments(wire.arguments);
     let steps = steps::steps(&mut checker, wire.steps);
@@ -134,7 +137,11 @@ impl Checker<'_> {
         self.word(name, "name");
         let stem = self.file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         if !stem.is_empty() && stem != name.value {
-            self.say(name, format!("`{}` stands in a file called `{stem}.toml`", name.value), "give both the same name");
+            self.say(
+                name,
+                format!("`{}` stands in a file called `{stem}.toml`", name.value),
+                "give both the same name",
+            );
         }
         name.value.clone()
     }
@@ -146,7 +153,11 @@ impl Checker<'_> {
             && text.starts_with(|c: char| c.is_ascii_lowercase())
             && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
         if !fits {
-            self.say(word, format!("`{text}` cannot be a command's {what}"), "use 2 to 32 of a-z, 0-9 and `-`, a letter first");
+            self.say(
+                word,
+                format!("`{text}` cannot be a command's {what}"),
+                "use 2 to 32 of a-z, 0-9 and `-`, a letter first",
+            );
         } else if OWN_NAMES.contains(&text.as_str()) {
             self.say(word, format!("`{text}` is answered by the bot itself"), "choose another word");
         }
@@ -158,13 +169,24 @@ impl Checker<'_> {
             return String::new();
         };
         if summary.value.trim().is_empty() || summary.value.chars().count() > 100 || summary.value.contains('\n') {
-            self.say(summary, "`summary` must be one line of 1 to 100 characters".to_owned(), "put the rest into `about`");
+            self.say(
+                summary,
+                "`summary` must be one line of 1 to 100 characters".to_owned(),
+                "put the rest into `about`",
+            );
         }
         summary.value.trim().to_owned()
     }
 
     /// A length of time between two bounds.
-    pub(super) fn duration(&mut self, at: Option<&Str>, key: &str, min: Duration, max: Duration, otherwise: Duration) -> Duration {
+    pub(super) fn duration(
+        &mut self,
+        at: Option<&Str>,
+        key: &str,
+        min: Duration,
+        max: Duration,
+        otherwise: Duration,
+    ) -> Duration {
         let Some(at) = at else { return otherwise };
         match parse_duration(&at.value) {
             Some(duration) if (min..=max).contains(&duration) => duration,
@@ -174,7 +196,11 @@ impl Checker<'_> {
                 otherwise
             }
             None => {
-                self.say(at, format!("`{key}` is not a length of time: `{}`", at.value), "write it like `500ms`, `10s` or `2m`");
+                self.say(
+                    at,
+                    format!("`{key}` is not a length of time: `{}`", at.value),
+                    "write it like `500ms`, `10s` or `2m`",
+                );
                 otherwise
             }
         }
@@ -202,7 +228,11 @@ impl Checker<'_> {
                 self.say(&name, format!("there are two arguments called `{}`", name.value), "rename one of them");
             }
             if spec.required && !spec.flag && specs.iter().any(|other| !other.flag && !other.required) {
-                self.say(&name, format!("`{}` is required and stands after one that is not", name.value), "put what is required first");
+                self.say(
+                    &name,
+                    format!("`{}` is required and stands after one that is not", name.value),
+                    "put what is required first",
+                );
             }
             self.arguments.insert(spec.name.clone());
             specs.push(spec);
@@ -210,7 +240,10 @@ impl Checker<'_> {
         let texts = specs.iter().rposition(|spec| matches!(spec.kind, ArgumentKind::Text(_)) && !spec.flag);
         let last = specs.iter().rposition(|spec| !spec.flag);
         if texts.is_some() && texts != last {
-            self.say_of_file("free text stands before another argument", "make the text the last argument: it takes the rest of the line");
+            self.say_of_file(
+                "free text stands before another argument",
+                "make the text the last argument: it takes the rest of the line",
+            );
         }
         specs
     }
@@ -222,7 +255,11 @@ impl Checker<'_> {
             && text.starts_with(|c: char| c.is_ascii_lowercase())
             && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
         if !fits {
-            self.say(name, format!("`{text}` cannot be an argument's name"), "use a-z, 0-9 and `_`, a letter first; people may type `-` for `_`");
+            self.say(
+                name,
+                format!("`{text}` cannot be an argument's name"),
+                "use a-z, 0-9 and `_`, a letter first; people may type `-` for `_`",
+            );
         } else if OWN_FLAGS.contains(&text.as_str()) {
             self.say(name, format!("`--{text}` is read by the bot itself"), "choose another name");
         }
@@ -232,9 +269,15 @@ impl Checker<'_> {
         let kind = self.argument_kind(&argument, table, text);
         let switch = kind == ArgumentKind::Switch;
         if switch && (argument.required || argument.default.is_some()) {
-            self.say(name, format!("the switch `{text}` cannot be required or have a default"), "it is there or it is not");
+            self.say(
+                name,
+                format!("the switch `{text}` cannot be required or have a default"),
+                "it is there or it is not",
+            );
         }
-        if argument.required && let Some(default) = &argument.default {
+        if argument.required
+            && let Some(default) = &argument.default
+        {
             self.say(default, format!("`{text}` is required and has a default"), "drop one of the two");
         }
         if let Some(default) = &argument.default
@@ -255,24 +298,36 @@ impl Checker<'_> {
     }
 
     fn argument_kind(&mut self, argument: &wire::Argument, table: &At<()>, name: &str) -> ArgumentKind {
-        let Some(kind) = self.need(argument.kind.as_ref().map(|kind| kind.value), "type", table, &format!("the argument `{name}`"))
+        let Some(kind) =
+            self.need(argument.kind.as_ref().map(|kind| kind.value), "type", table, &format!("the argument `{name}`"))
         else {
             return ArgumentKind::Text(200);
         };
         let mut extra = |given: bool, key: &str, of: ArgumentType| {
             if given && kind != of {
                 let word = format!("{of:?}").to_lowercase();
-                self.say(table, format!("`{key}` of the argument `{name}` has no meaning for its type"), &format!("it belongs to `type = \"{word}\"`"));
+                self.say(
+                    table,
+                    format!("`{key}` of the argument `{name}` has no meaning for its type"),
+                    &format!("it belongs to `type = \"{word}\"`"),
+                );
             }
         };
         extra(argument.min.is_some() || argument.max.is_some(), "min` or `max", ArgumentType::Integer);
-        extra(argument.shortest.is_some() || argument.longest.is_some(), "shortest` or `longest", ArgumentType::Duration);
+        extra(
+            argument.shortest.is_some() || argument.longest.is_some(),
+            "shortest` or `longest",
+            ArgumentType::Duration,
+        );
         extra(argument.choices.is_some(), "choices", ArgumentType::Choice);
         extra(argument.length.is_some(), "length", ArgumentType::Text);
         extra(argument.of.is_some(), "of", ArgumentType::Of);
         match kind {
             ArgumentType::Integer => {
-                let (min, max) = (argument.min.as_ref().map_or(0, |at| at.value), argument.max.as_ref().map_or(i64::MAX, |at| at.value));
+                let (min, max) = (
+                    argument.min.as_ref().map_or(0, |at| at.value),
+                    argument.max.as_ref().map_or(i64::MAX, |at| at.value),
+                );
                 if min > max {
                     self.say(table, format!("the argument `{name}` has a `min` above its `max`"), "swap them");
                 }
@@ -280,7 +335,8 @@ impl Checker<'_> {
             }
             ArgumentType::Duration => {
                 let day = 86_400 * SECOND;
-                let min = self.duration(argument.shortest.as_ref(), "shortest", Duration::ZERO, 366 * day, Duration::ZERO);
+                let min =
+                    self.duration(argument.shortest.as_ref(), "shortest", Duration::ZERO, 366 * day, Duration::ZERO);
                 let max = self.duration(argument.longest.as_ref(), "longest", Duration::ZERO, 366 * day, day);
                 if min > max {
                     self.say(table, format!("the argument `{name}` has a `shortest` above its `longest`"), "swap them");
@@ -291,19 +347,29 @@ impl Checker<'_> {
             ArgumentType::Choice => {
                 let choices = argument.choices.as_ref().map(|at| at.value.clone()).unwrap_or_default();
                 if choices.is_empty() {
-                    self.say(table, format!("the argument `{name}` has no `choices`"), "add `choices = [\"…\", \"…\"]`");
+                    self.say(
+                        table,
+                        format!("the argument `{name}` has no `choices`"),
+                        "add `choices = [\"…\", \"…\"]`",
+                    );
                 }
                 ArgumentKind::Choice(choices)
             }
             ArgumentType::Switch => ArgumentKind::Switch,
             ArgumentType::Key => ArgumentKind::Key,
             ArgumentType::Pattern => ArgumentKind::Pattern,
-            ArgumentType::Text => ArgumentKind::Text(self.count(argument.length.as_ref(), "length", 1, 2000, 200) as usize),
+            ArgumentType::Text => {
+                ArgumentKind::Text(self.count(argument.length.as_ref(), "length", 1, 2000, 200) as usize)
+            }
             ArgumentType::Command => ArgumentKind::Command,
             ArgumentType::Of => match &argument.of {
                 Some(of) => ArgumentKind::Of(each(of.value).word().to_owned()),
                 None => {
-                    self.say(table, format!("the argument `{name}` does not say `of` what"), "add `of = \"queues\"`, endpoints, metrics, logs or patterns");
+                    self.say(
+                        table,
+                        format!("the argument `{name}` does not say `of` what"),
+                        "add `of = \"queues\"`, endpoints, metrics, logs or patterns",
+                    );
                     ArgumentKind::Text(200)
                 }
             },
@@ -316,7 +382,11 @@ impl Checker<'_> {
         let names = match self.compiler.expression(&at.value) {
             Ok(program) => program.names(),
             Err(why) => {
-                self.say_at(at.span.clone(), format!("`{key}` is not an expression: {why}"), Some("conditions and values are CEL, see docs/commands.md".to_owned()));
+                self.say_at(
+                    at.span.clone(),
+                    format!("`{key}` is not an expression: {why}"),
+                    Some("conditions and values are CEL, see docs/commands.md".to_owned()),
+                );
                 return;
             }
         };
@@ -345,7 +415,10 @@ impl Checker<'_> {
     }
 
     fn name_known(&mut self, at: &Str, key: &str, root: &str, field: Option<&str>, more: &[&str]) {
-        let known = |name: &str| more.contains(&name) || (!more.contains(&ONLY_ARGS) && (ALWAYS.contains(&name) || self.steps.contains(name)));
+        let known = |name: &str| {
+            more.contains(&name)
+                || (!more.contains(&ONLY_ARGS) && (ALWAYS.contains(&name) || self.steps.contains(name)))
+        };
         if !known(root) {
             let words: Vec<&str> = match more.contains(&ONLY_ARGS) {
                 true => more.iter().copied().filter(|name| *name != ONLY_ARGS).collect(),
@@ -355,7 +428,11 @@ impl Checker<'_> {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known here: {}", words.join(", ")),
             };
-            self.say_at(at.span.clone(), format!("`{key}` names `{root}`, which is neither a step nor a name known here"), Some(hint));
+            self.say_at(
+                at.span.clone(),
+                format!("`{key}` names `{root}`, which is neither a step nor a name known here"),
+                Some(hint),
+            );
             return;
         }
         let Some(field) = field else { return };
@@ -386,7 +463,11 @@ impl Checker<'_> {
             && text.starts_with(|c: char| c.is_ascii_lowercase())
             && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
         if !fits {
-            self.say(id, format!("`{text}` cannot be a step's id"), "use a-z, 0-9 and `_`, a letter first: it is a name in expressions");
+            self.say(
+                id,
+                format!("`{text}` cannot be a step's id"),
+                "use a-z, 0-9 and `_`, a letter first: it is a name in expressions",
+            );
         } else if RESERVED.contains(&text.as_str()) {
             self.say(id, format!("`{text}` means something else in expressions"), "choose another id");
         }

@@ -33,3 +33,16 @@ pub fn parse_file(file: &Path, text: &str) -> Result<Command, Vec<Problem>> {
 pub fn json_schema() -> serde_json::Value {
     schemars::schema_for!(wire::CommandFile).to_value()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_file_is_read() {
+        let text = include_str!("../../../commands/ping.toml");
+        let command = parse_file(Path::new("commands/ping.toml"), text).unwrap();
+        assert_eq!(command.name, "ping");
+        assert_eq!(command.arguments.len(), 1);
+    }
+}

@@ -108,7 +108,7 @@ fn take_out(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<String> {
         }
     }
     if let Some(name) = &found {
-        table.retain(|key, _| key.get_ref().as_ref() != name.as_str());
+        *table = std::mem::take(table).into_iter().filter(|(key, _)| key.get_ref() != name.as_str()).collect();
     }
     found
 }
@@ -118,7 +118,8 @@ fn take_out_of(value: &mut DeValue<'_>, name: &str, span: &Range<usize>) -> Opti
         DeValue::Table(table) => take_out(table, span),
         DeValue::Array(array) => {
             if let Some(position) = array.iter().position(|element| &element.span() == span) {
-                array.remove(position);
+                let kept = array.iter().enumerate().filter(|(index, _)| *index != position);
+                *array = kept.map(|(_, element)| element.clone()).collect();
                 return Some(name.to_owned());
             }
             array.iter_mut().find_map(|element| take_out_of(element.get_mut(), name, span))
@@ -169,7 +170,8 @@ fn said(message: &str, key: Option<&str>) -> (String, Option<String>) {
     }
     if let Some(rest) = message.strip_prefix("invalid value: ") {
         let wanted = rest.rsplit_once("expected ").map_or(rest, |(_, wanted)| wanted);
-        let wanted = if matches!(wanted, "u32" | "u64" | "usize") { "a whole number that is not negative" } else { wanted };
+        let wanted =
+            if matches!(wanted, "u32" | "u64" | "usize") { "a whole number that is not negative" } else { wanted };
         return (format!("`{}` must be {wanted}", key.unwrap_or("this")), None);
     }
     (message.to_owned(), None)

@@ -58,20 +58,33 @@ fn one(
     if let Some(argv) = &step.redis {
         looks.push(("redis", redis(checker, argv, step.nodes.as_ref().map(|at| at.value), &names)));
     } else if let Some(nodes) = &step.nodes {
-        checker.say(nodes, "`nodes` stands without `redis`".to_owned(), "it says which servers a Redis command is sent to");
+        checker.say(
+            nodes,
+            "`nodes` stands without `redis`".to_owned(),
+            "it says which servers a Redis command is sent to",
+        );
     }
     if let Some(At { value, .. }) = &step.latency {
-        looks.push(("latency", Some(Look::Latency { samples: checker.count(value.samples.as_ref(), "samples", 1, 10_000, 100) })));
+        looks.push((
+            "latency",
+            Some(Look::Latency { samples: checker.count(value.samples.as_ref(), "samples", 1, 10_000, 100) }),
+        ));
     }
     if let Some(At { value, .. }) = &step.monitor {
         let time = checker.duration(value.time.as_ref(), "time", SECOND / 10, 60 * SECOND, 5 * SECOND);
-        looks.push(("monitor", Some(Look::Monitor { time, lines: checker.count(value.lines.as_ref(), "lines", 1, 100_000, 1000) })));
+        looks.push((
+            "monitor",
+            Some(Look::Monitor { time, lines: checker.count(value.lines.as_ref(), "lines", 1, 100_000, 1000) }),
+        ));
     }
     if step.connectivity.is_some() {
         looks.push(("connectivity", Some(Look::Connectivity)));
     }
     if let Some(At { value, .. }) = &step.rates {
-        looks.push(("rates", Some(Look::Rates { over: checker.duration(value.over.as_ref(), "over", SECOND / 10, 30 * SECOND, SECOND) })));
+        looks.push((
+            "rates",
+            Some(Look::Rates { over: checker.duration(value.over.as_ref(), "over", SECOND / 10, 30 * SECOND, SECOND) }),
+        ));
     }
     if let Some(At { value, .. }) = &step.tcp {
         looks.push(("tcp", Some(tcp(checker, value))));
@@ -94,7 +107,11 @@ fn one(
     if let Some(what) = &step.derive {
         looks.push(("derive", Some(derive(checker, what, step.from.as_ref(), &id, ids, commands))));
     } else if let Some(from) = &step.from {
-        checker.say(from, "`from` stands without `derive`".to_owned(), "it names the steps something is worked out from");
+        checker.say(
+            from,
+            "`from` stands without `derive`".to_owned(),
+            "it names the steps something is worked out from",
+        );
     }
     let shown = if id.is_empty() { "this step".to_owned() } else { format!("step `{id}`") };
     let (key, look) = match looks.len() {
@@ -124,7 +141,11 @@ fn fills(checker: &mut Checker, step: &StepTable, key: &str, names: &[&str]) {
     for (field, template) in &step.fill {
         match FILLS.iter().find(|(known, _)| known == field) {
             Some((_, look)) if *look == key => checker.template(Some(template), &format!("fill.{field}"), names),
-            Some((_, look)) => checker.say(template, format!("`fill.{field}` has no meaning for `{key}`"), &format!("it belongs to `{look}`")),
+            Some((_, look)) => checker.say(
+                template,
+                format!("`fill.{field}` has no meaning for `{key}`"),
+                &format!("it belongs to `{look}`"),
+            ),
             None => {
                 let known = FILLS.iter().map(|(known, _)| *known);
                 let hint = nearest(field, known.clone()).map_or_else(
@@ -143,7 +164,11 @@ fn redis(checker: &mut Checker, argv: &At<Vec<Str>>, nodes: Option<NodesWord>, n
     }
     let words: Vec<String> = argv.value.iter().map(|word| word.value.clone()).collect();
     if words.first().is_none_or(|name| name.contains("{{") || name.contains("{%")) {
-        checker.say(argv, "the Redis command's name must be written out".to_owned(), "only what follows it may be a template");
+        checker.say(
+            argv,
+            "the Redis command's name must be written out".to_owned(),
+            "only what follows it may be a template",
+        );
         return None;
     }
     let shown: String = words.iter().take(2).map(String::as_str).collect::<Vec<_>>().join(" ");
@@ -154,7 +179,11 @@ fn redis(checker: &mut Checker, argv: &At<Vec<Str>>, nodes: Option<NodesWord>, n
             return None;
         }
         looks::LookVerdict::Write => {
-            checker.say(argv, format!("`{shown}` changes something, and a diagnostic only looks"), "what changes something is a remediation");
+            checker.say(
+                argv,
+                format!("`{shown}` changes something, and a diagnostic only looks"),
+                "what changes something is a remediation",
+            );
             return None;
         }
         looks::LookVerdict::NotListed => {
@@ -184,7 +213,11 @@ fn tcp(checker: &mut Checker, tcp: &wire::Tcp) -> Look {
     if let Some(at) = &tcp.address {
         let port = at.value.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then_some(port));
         if port.and_then(|port| port.parse::<u16>().ok()).is_none_or(|port| port == 0) {
-            checker.say(at, format!("`{}` is not `host:port`", at.value), "an address is fixed in the file, without templates");
+            checker.say(
+                at,
+                format!("`{}` is not `host:port`", at.value),
+                "an address is fixed in the file, without templates",
+            );
         }
     }
     Look::Tcp { address }
@@ -217,7 +250,8 @@ fn metrics(checker: &mut Checker, metrics: &wire::Metrics, table: &At<()>, names
     for prefix in &metrics.select {
         checker.template(Some(prefix), "select", names);
     }
-    let delta = metrics.delta.as_ref().map(|at| checker.duration(Some(at), "delta", SECOND / 10, 60 * SECOND, Duration::ZERO));
+    let delta =
+        metrics.delta.as_ref().map(|at| checker.duration(Some(at), "delta", SECOND / 10, 60 * SECOND, Duration::ZERO));
     Some(Look::Metrics {
         source: source?.value.clone(),
         select: metrics.select.iter().map(|at| at.value.clone()).collect(),
@@ -234,7 +268,11 @@ fn logs(checker: &mut Checker, logs: &wire::Logs, table: &At<()>, names: &[&str]
         && let Err(error) = regex::RegexBuilder::new(&filter.value).size_limit(1 << 20).build()
     {
         let why = error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        checker.say(filter, format!("`filter` is not a regular expression: {why}"), "write a pattern, or the name of a filter of the profile");
+        checker.say(
+            filter,
+            format!("`filter` is not a regular expression: {why}"),
+            "write a pattern, or the name of a filter of the profile",
+        );
     }
     Some(Look::Logs {
         source: source?.value.clone(),
@@ -280,10 +318,8 @@ fn derive(
     commands: &BTreeSet<String>,
 ) -> Look {
     if !DERIVATIONS.contains(&what.value.as_str()) {
-        let hint = nearest(&what.value, DERIVATIONS.iter().copied()).map_or_else(
-            || format!("known: {}", DERIVATIONS.join(", ")),
-            |near| format!("did you mean `{near}`?"),
-        );
+        let hint = nearest(&what.value, DERIVATIONS.iter().copied())
+            .map_or_else(|| format!("known: {}", DERIVATIONS.join(", ")), |near| format!("did you mean `{near}`?"));
         checker.say(what, format!("nothing called `{}` can be worked out", what.value), &hint);
     }
     let from = from.map(|at| at.value.as_slice()).unwrap_or_default();
@@ -295,7 +331,11 @@ fn derive(
                 .map_or_else(|| "name a step of this file".to_owned(), |near| format!("did you mean `{near}`?"));
             checker.say(step, format!("`from` names `{}`, which is not a step", step.value), &hint);
         } else if commands.contains(&step.value) {
-            checker.say(step, format!("`{}` runs a command, and has no answer to work with", step.value), "name a step that looks at something");
+            checker.say(
+                step,
+                format!("`{}` runs a command, and has no answer to work with", step.value),
+                "name a step that looks at something",
+            );
         }
     }
     Look::Derive { what: what.value.clone(), from: from.iter().map(|step| step.value.clone()).collect() }

@@ -68,7 +68,11 @@ impl Program {
             let first = errors.errors.first();
             let message = first.map_or("it cannot be read", |error| error.msg.as_str());
             let column = first.map_or(0, |error| error.pos.1);
-            let message = message.lines().next().unwrap_or_default().trim_start_matches("Syntax error: ").to_owned();
+            let message = message.lines().next().unwrap_or_default().trim_start_matches("Syntax error: ");
+            let message = match message.split_once(" expecting ").map_or(message, |(said, _)| said) {
+                said if said.contains("'<EOF>'") => "it ends too early".to_owned(),
+                said => said.to_owned(),
+            };
             if column > 0 { format!("{message} (at character {column})") } else { message }
         })?;
         let program = Self { root };
@@ -438,7 +442,8 @@ mod tests {
 
     fn shown(source: &str) -> String {
         match value(source) {
-            Ok(value) => value.to_string(),
+            Ok(value) if value.is_none() => "null".to_owned(),
+            Ok(value) => functions::plain(&value),
             Err(error) => format!("! {error}"),
         }
     }
@@ -492,12 +497,12 @@ mod tests {
     #[test]
     fn helpers_are_safe_where_servers_are_not() {
         for (source, expected) in [
-            ("ratio(1, 0)", "None"),
-            ("ratio(info.nope, 3)", "None"),
+            ("ratio(1, 0)", "null"),
+            ("ratio(info.nope, 3)", "null"),
             ("ratio(info.used, info.max)", "0.85"),
             ("num(info.text)", "12.5"),
             ("num('12') + 1", "13"),
-            ("num('x')", "None"),
+            ("num('x')", "null"),
             ("default(info.nope, 7)", "7"),
             ("default(info.none, 7)", "7"),
             ("default(info.used, 7)", "850"),

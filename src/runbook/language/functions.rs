@@ -125,7 +125,7 @@ pub(super) fn call(name: &str, values: &[Value]) -> Outcome {
         ("num", [value]) => Ok(parse_number(value)),
         ("int", [value]) => Ok(to_f64(value).map_or(Value::from(()), |number| whole(number.trunc()))),
         ("double", [value]) => Ok(to_f64(value).map_or(Value::from(()), Value::from)),
-        ("string", [value]) => Ok(Value::from(value.to_string())),
+        ("string", [value]) => Ok(Value::from(plain(value))),
         ("abs", [value]) => numeric(value, f64::abs),
         ("ceil", [value]) => numeric(value, f64::ceil),
         ("floor", [value]) => numeric(value, f64::floor),
@@ -152,7 +152,7 @@ pub(super) fn call(name: &str, values: &[Value]) -> Outcome {
             .collect::<Vec<_>>()
             .into()),
         ("join", [list, between]) => {
-            let parts: Vec<String> = elements(list)?.iter().map(Value::to_string).collect();
+            let parts: Vec<String> = elements(list)?.iter().map(plain).collect();
             Ok(Value::from(parts.join(text(between)?)))
         }
         ("split", [value, between]) => {
@@ -188,6 +188,15 @@ fn missing_or(mistake: &str, values: &[&Value]) -> Outcome {
         Err(NoValue::Missing("a value".to_owned()))
     } else {
         Err(NoValue::Mistake(mistake.to_owned()))
+    }
+}
+
+/// A value as text: `true`, not `True`; nothing for what is not there.
+pub(in crate::runbook) fn plain(value: &Value) -> String {
+    match value.kind() {
+        ValueKind::Bool => value.is_true().to_string(),
+        ValueKind::None | ValueKind::Undefined => String::new(),
+        _ => value.to_string(),
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) fn environment() -> Environment<'static> {
             ValueKind::Undefined | ValueKind::None => out.write_str(NOTHING),
             _ if value.is_safe() => out.write_str(&value.to_string()),
             ValueKind::Number => out.write_str(&plain_number(value)),
-            _ => out.write_str(&clean(&value.to_string())),
+            _ => out.write_str(&clean(&super::functions::plain(value))),
         }
         .map_err(write_failed)?;
         out.write_char(CLOSE).map_err(write_failed)
