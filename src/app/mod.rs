@@ -1,1 +1,4 @@
-//! app
+//! Builds the house, starts it, empties it.
+
+pub mod log;
+pub mod serve;

@@ -1,1 +1,293 @@
-//! bot
+//! The hall: events come in, commands are carried out, answers go out.
+//!
+//! One dispatcher reads one bounded queue and decides the order; each event is
+//! then handled in a task of its own under a deadline, so a slow command never
+//! delays another. The walk of one command is in [`command`]; what it asks of
+//! servers is gathered in [`gather`]; how an answer reaches its place is in
+//! [`deliver`].
+
+mod built_in;
+mod command;
+mod deliver;
+mod gather;
+mod limits;
+mod meters;
+mod runs;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, RwLock},
+    time::Duration,
+};
+
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use meters::Meters;
+
+use crate::{
+    chat::{Event, Gateway, Inbound},
+    exec::Exec,
+    model::{Platform, Problem, Service, ServiceName},
+    policy::Policy,
+    runbook::Catalogue,
+    store::{Store, StoreHealth},
+};
+use limits::Limiter;
+use runs::Runs;
+
+/// What people wrote down for the bot to go by. A reload replaces all of it or none.
+pub struct Rules {
+    /// Who may do what.
+    pub policy: Policy,
+    /// What can be asked for.
+    pub catalogue: Catalogue,
+    /// What it can be asked about.
+    pub services: BTreeMap<ServiceName, Arc<Service>>,
+    /// How the bot itself behaves.
+    pub settings: Settings,
+}
+
+/// How the bot itself behaves.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Events waiting to be handled; further ones make the gateways wait.
+    pub queue: usize,
+    /// Events handled at once.
+    pub at_once: usize,
+    /// No command takes longer, whatever its file says.
+    pub longest: Duration,
+    /// No single call takes longer, whatever the command's file says.
+    pub longest_call: Duration,
+    /// A run longer than this shows its progress.
+    pub progress_after: Duration,
+    /// How long commands in flight may go on once the bot was asked to stop.
+    pub grace: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            queue: 1024,
+            at_once: 256,
+            longest: Duration::from_secs(120),
+            longest_call: Duration::from_secs(10),
+            progress_after: Duration::from_millis(1500),
+            grace: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Reads the configuration again, whole.
+pub type Reload = Arc<dyn Fn() -> Result<Rules, Vec<Problem>> + Send + Sync>;
+
+/// Everything the bot is made of.
+pub struct Parts {
+    /// What people wrote down.
+    pub rules: Rules,
+    /// How to read it again.
+    pub reload: Reload,
+    /// The hands.
+    pub exec: Exec,
+    /// The memory.
+    pub store: Store,
+    /// The mouths, one a platform.
+    pub gateways: BTreeMap<Platform, Arc<dyn Gateway>>,
+}
+
+/// What every task of the bot shares.
+struct Hall {
+    rules: RwLock<Arc<Rules>>,
+    reload: Reload,
+    exec: Exec,
+    store: Store,
+    gateways: BTreeMap<Platform, Arc<dyn Gateway>>,
+    limiter: Limiter,
+    runs: Runs,
+    meters: Meters,
+    /// Cancelled when the bot was asked to stop: new commands are refused, aloud.
+    stopping: CancellationToken,
+}
+
+impl Hall {
+    fn rules(&self) -> Arc<Rules> {
+        self.rules.read().expect("nobody panics while swapping an Arc").clone()
+    }
+
+    fn gateway(&self, platform: Platform) -> Option<&Arc<dyn Gateway>> {
+        self.gateways.get(&platform)
+    }
+
+    /// What is wrong with the bot itself now, one sentence each.
+    fn ailments(&self) -> Vec<String> {
+        let store = match self.store.health() {
+            StoreHealth::Ok => None,
+            StoreHealth::Failing { since, why, lost } => Some(format!(
+                "the journal cannot be written since {since}: {why} ({lost} rows are missing; looks are answered, marked)"
+            )),
+        };
+        store.into_iter().chain(self.gateways.values().filter_map(|gateway| gateway.ailment())).collect()
+    }
+
+    /// All of a valid configuration, or none of it.
+    fn reload(&self) -> Result<usize, Vec<Problem>> {
+        let rules = (self.reload)()?;
+        let services = rules.services.len();
+        for (name, old) in &self.rules().services {
+            if rules.services.get(name) != Some(old) {
+                self.exec.forget(name);
+            }
+        }
+        self.limiter.set(*rules.policy.limits());
+        *self.rules.write().expect("nobody panics while swapping an Arc") = Arc::new(rules);
+        Ok(services)
+    }
+}
+
+/// The running bot.
+pub struct Bot {
+    hall: Arc<Hall>,
+    inbound: mpsc::Sender<Inbound>,
+    tasks: TaskTracker,
+    dispatcher: tokio::task::JoinHandle<()>,
+}
+
+impl Bot {
+    /// Starts the dispatcher.
+    pub fn start(parts: Parts) -> Self {
+        let Parts { rules, reload, exec, store, gateways } = parts;
+        let settings = rules.settings.clone();
+        let (inbound, inbox) = mpsc::channel(settings.queue);
+        let hall = Arc::new(Hall {
+            limiter: Limiter::new(*rules.policy.limits()),
+            rules: RwLock::new(Arc::new(rules)),
+            reload,
+            exec,
+            store,
+            gateways,
+            runs: Runs::default(),
+            meters: Meters::default(),
+            stopping: CancellationToken::new(),
+        });
+        let tasks = TaskTracker::new();
+        tasks.spawn(deliver::send_owed(hall.clone()));
+        let dispatcher = tokio::spawn(dispatch(hall.clone(), inbox, tasks.clone(), settings.at_once));
+        Self { hall, inbound, tasks, dispatcher }
+    }
+
+    /// Where gateways put what they hear.
+    pub fn inbound(&self) -> mpsc::Sender<Inbound> {
+        self.inbound.clone()
+    }
+
+    /// Reads the configuration again: all of it, or none and every problem.
+    pub fn reload(&self) -> Result<usize, Vec<Problem>> {
+        self.hall.reload()
+    }
+
+    /// What the bot counts of itself.
+    pub fn meters(&self) -> &Meters {
+        &self.hall.meters
+    }
+
+    /// What is written down now, for completion and pages.
+    pub fn rules(&self) -> Arc<Rules> {
+        self.hall.rules()
+    }
+
+    /// A handle that pages can look through while the bot runs.
+    pub fn window(&self) -> Window {
+        Window { hall: self.hall.clone() }
+    }
+
+    /// Stops: what is in flight has the grace to end by itself, is then
+    /// cancelled and says so; what is still queued is told to ask again.
+    /// Returns when the last answer was handed to its gateway.
+    pub async fn stop(self) {
+        let grace = self.hall.rules().settings.grace;
+        self.hall.stopping.cancel();
+        drop(self.inbound);
+        let hall = self.hall;
+        let cut = tokio::spawn({
+            let hall = hall.clone();
+            async move {
+                tokio::time::sleep(grace).await;
+                hall.runs.cancel_all(runs::Why::Stopping);
+            }
+        });
+        self.tasks.close();
+        if self.dispatcher.await.is_err() {
+            tracing::error!("the dispatcher panicked");
+        }
+        self.tasks.wait().await;
+        cut.abort();
+    }
+}
+
+/// A read-only view of the running bot.
+#[derive(Clone)]
+pub struct Window {
+    hall: Arc<Hall>,
+}
+
+impl Window {
+    /// What the bot counts of itself, in the Prometheus text format.
+    pub fn metrics(&self) -> String {
+        self.hall.meters.to_text(self.hall.runs.in_flight(), !self.hall.store.health().is_ok())
+    }
+
+    /// What is wrong with the bot itself; empty when nothing is.
+    pub fn ailments(&self) -> Vec<String> {
+        self.hall.ailments()
+    }
+}
+
+/// Takes events in order and hands each to a task of its own.
+///
+/// The queue stays open until every sender is gone or the bot was asked to
+/// stop; in the latter case what is queued is still taken, and refused aloud.
+async fn dispatch(hall: Arc<Hall>, mut inbox: mpsc::Receiver<Inbound>, tasks: TaskTracker, at_once: usize) {
+    let room = Arc::new(tokio::sync::Semaphore::new(at_once));
+    loop {
+        let inbound = tokio::select! {
+            biased;
+            inbound = inbox.recv() => inbound,
+            () = hall.stopping.cancelled() => {
+                inbox.close();
+                inbox.recv().await
+            }
+        };
+        let Some(inbound) = inbound else { break };
+        let Ok(seat) = room.clone().acquire_owned().await else { break };
+        let hall = hall.clone();
+        tasks.spawn(async move {
+            let platform = inbound.place.platform;
+            let event = inbound.event.clone();
+            handle(&hall, inbound).await;
+            if let Some(gateway) = hall.gateway(platform) {
+                gateway.settled(&event);
+            }
+            drop(seat);
+        });
+    }
+}
+
+async fn handle(hall: &Arc<Hall>, inbound: Inbound) {
+    hall.meters.event();
+    match hall.store.first_time(&inbound.event).await {
+        Ok(true) => {}
+        Ok(false) => {
+            hall.meters.redelivery();
+            tracing::info!(event = inbound.event, "seen before, not handled again");
+            return;
+        }
+        // A store that cannot remember must not make the bot deaf: looks are
+        // harmless when repeated, and touches are refused further on.
+        Err(error) => tracing::warn!(%error, "cannot remember event ids"),
+    }
+    match inbound.what {
+        Event::Command { .. } | Event::Pressed { .. } => command::carry_out(hall, inbound).await,
+        // Nothing asks for consent yet, so a reaction answers no question.
+        Event::Reacted { .. } => {}
+    }
+}

@@ -119,6 +119,12 @@ pub trait Gateway: Send + Sync {
     /// The shortest time between two edits of one message that the platform likes.
     fn edit_pace(&self) -> Duration;
 
+    /// What is wrong with the connection to the platform now, in one sentence
+    /// for an operator; `None` when nothing is.
+    fn ailment(&self) -> Option<String> {
+        None
+    }
+
     /// The bot is through with an event: everything it will say about it has
     /// been said. The local chat waits for this before it sends a script's
     /// next line; other platforms have no use for it.

@@ -103,6 +103,9 @@ pub struct Looking {
     pub stop: CancellationToken,
     /// Told how a long look goes on.
     pub progress: Option<watch::Sender<Progress>>,
+    /// Told what a long look knows before it knows everything: a value of the
+    /// same shape as its last one.
+    pub partial: Option<watch::Sender<Option<serde_json::Value>>>,
 }
 
 /// Who would be asked, so that nobody looks at the wrong system.

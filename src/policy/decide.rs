@@ -234,6 +234,11 @@ impl Policy {
         person.is_some_and(|person| self.judge(person, command, reach, place, false).is_ok())
     }
 
+    /// The refusal for somebody the policy does not know; `None` when it knows them.
+    pub fn stranger(&self, actor: &Actor) -> Option<Refusal> {
+        self.standing(actor).err()
+    }
+
     /// The person who speaks, if the policy knows them.
     ///
     /// A gateway may vouch for a person only on the console, where the

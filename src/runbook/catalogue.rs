@@ -121,5 +121,5 @@ pub struct Known<'a> {
     /// The services there are.
     pub services: &'a BTreeMap<ServiceName, Arc<Service>>,
     /// May whoever asks run this command here? Others are neither listed nor suggested.
-    pub may: &'a dyn Fn(&Command) -> bool,
+    pub may: &'a (dyn Fn(&Command) -> bool + Sync),
 }

@@ -61,7 +61,7 @@ impl Store {
         Ok(row.map(|row| (moment(row.get(0)), values(row.get(1)))))
     }
 
-    /// One figure since a moment: Unix seconds and value, oldest first, at most 2,000 points.
+    /// One figure since a moment, as one command (`None`: as any) remembered it: Unix seconds and value, oldest first, at most 2,000 points.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -69,13 +69,13 @@ impl Store {
         &self,
         service: &ServiceName,
         instance: &InstanceName,
-        command: &str,
+        command: Option<&str>,
         figure: &str,
         since: Timestamp,
     ) -> Result<Vec<(i64, f64)>, StoreError> {
         let query = sqlx::query(
             "SELECT at_ms, figures FROM figures \
-             WHERE service = $1 AND instance = $2 AND command = $3 AND at_ms >= $4 ORDER BY at_ms",
+             WHERE service = $1 AND instance = $2 AND ($3 IS NULL OR command = $3) AND at_ms >= $4 ORDER BY at_ms",
         )
         .bind(service.as_str())
         .bind(instance.as_str())

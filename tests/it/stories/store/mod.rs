@@ -145,13 +145,13 @@ async fn the_next_look_knows_the_last_one_and_the_last_healthy_one() {
     assert_eq!(last, (at(4), BTreeMap::from([("memory".into(), 2.0)])));
     let healthy = store.last_figures(&service, &instance, "status", true).await.unwrap().unwrap();
     assert_eq!(healthy.0, at(2));
-    let points = store.series(&service, &instance, "status", "memory", at(2)).await.unwrap();
+    let points = store.series(&service, &instance, Some("status"), "memory", at(2)).await.unwrap();
     let seconds = at(0).as_second();
     assert_eq!(points, [(seconds + 2, 1.0), (seconds + 3, 1.5), (seconds + 4, 2.0)]);
-    assert_eq!(store.series(&service, &instance, "memory", "memory", at(0)).await.unwrap(), []);
+    assert_eq!(store.series(&service, &instance, Some("memory"), "memory", at(0)).await.unwrap(), []);
 
     store.sweep(at(35 * 86_400 + 3)).await.unwrap();
-    assert_eq!(store.series(&service, &instance, "status", "memory", at(0)).await.unwrap().len(), 2);
+    assert_eq!(store.series(&service, &instance, Some("status"), "memory", at(0)).await.unwrap().len(), 2);
 }
 
 #[tokio::test]

@@ -1,0 +1,20 @@
+//! The bot's own log, on standard error.
+
+use tracing_subscriber::{EnvFilter, fmt, prelude::*};
+
+use crate::config::{Log, LogFormat};
+
+/// Starts logging as the settings say; `RUST_LOG` overrides their filter.
+/// A second call changes nothing.
+pub fn start(settings: &Log) {
+    let filter = EnvFilter::try_from_default_env()
+        .or_else(|_| EnvFilter::try_new(&settings.filter))
+        .unwrap_or_else(|_| EnvFilter::new("info"));
+    let registry = tracing_subscriber::registry().with(filter);
+    let layer = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    // An error means that a logger is there already, as in tests: it stays.
+    let _ = match settings.format {
+        LogFormat::Text => registry.with(layer).try_init(),
+        LogFormat::Json => registry.with(layer.json()).try_init(),
+    };
+}

@@ -1,0 +1,186 @@
+//! `rediscue serve`: the bot.
+//!
+//! Everything is bound before anything starts, so that a bot which is up can
+//! be asked. The first SIGTERM or SIGINT asks it to stop, the second ends it.
+//! SIGHUP reads the configuration again.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use anyhow::Context as _;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    bot::{Bot, Parts, Reload, Rules, Settings},
+    chat::{Gateway, console},
+    config::{self, Config},
+    exec::{Exec, ExecSettings},
+    model::{Platform, Problem},
+    store::{Retention, Store, StoreSettings},
+    web,
+};
+
+/// Exit status when the configuration does not hold.
+pub const BAD_CONFIGURATION: u8 = 2;
+
+/// What the bot goes by, from what people wrote.
+pub fn rules(config: Config) -> Rules {
+    let settings = Settings {
+        queue: config.bot.work.queue,
+        at_once: config.bot.work.at_once,
+        longest: config.bot.deadlines.command,
+        longest_call: config.bot.deadlines.call,
+        progress_after: config.bot.deadlines.progress,
+        grace: config.bot.deadlines.stop,
+    };
+    Rules { policy: config.policy, catalogue: config.catalogue, services: config.services, settings }
+}
+
+/// Prints problems as `check` does; true when one of them is more than a warning.
+pub fn say_problems(problems: &[Problem]) -> bool {
+    use std::io::Write as _;
+    let mut out = std::io::stderr().lock();
+    for problem in problems {
+        // Standard error is where this belongs; when even that is closed, nobody can be told.
+        let _ = writeln!(out, "{problem}");
+    }
+    problems.iter().any(|problem| !problem.warning)
+}
+
+/// Serves until told to stop.
+///
+/// # Errors
+/// When something cannot be bound or opened; a configuration that does not hold
+/// is exit status 2, every problem printed.
+pub async fn serve(directory: &Path) -> anyhow::Result<ExitCode> {
+    let config = match config::load(directory) {
+        Ok(config) => config,
+        Err(problems) => {
+            say_problems(&problems);
+            return Ok(ExitCode::from(BAD_CONFIGURATION));
+        }
+    };
+    say_problems(&config.warnings);
+    super::log::start(&config.bot.log);
+    let bot_settings = config.bot.clone();
+    let mut stops = Stops::listen()?;
+
+    let store = Store::open(store_settings(&bot_settings)).await.context("the store cannot be opened")?;
+    let exec = Exec::new(ExecSettings::default());
+    let listener = match bot_settings.web {
+        Some(address) => Some(TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?),
+        None => None,
+    };
+    let mut gateways: BTreeMap<Platform, Arc<dyn Gateway>> = BTreeMap::new();
+    let socket = match &bot_settings.console {
+        Some(path) => {
+            let server = console::server::Server::bind(path)?;
+            gateways.insert(Platform::Console, server.gateway());
+            Some(server)
+        }
+        None => None,
+    };
+
+    let reload: Reload = Arc::new({
+        let directory: PathBuf = directory.to_owned();
+        move || config::load(&directory).map(rules)
+    });
+    let bot = Bot::start(Parts { rules: rules(config), reload, exec: exec.clone(), store: store.clone(), gateways });
+
+    let closing = CancellationToken::new();
+    let mut rooms = tokio::task::JoinSet::new();
+    if let Some(server) = socket {
+        rooms.spawn(server.run(bot.inbound(), closing.clone()));
+    }
+    if let Some(listener) = listener {
+        let window = bot.window();
+        let view = web::View {
+            ailments: Arc::new({
+                let window = window.clone();
+                move || window.ailments()
+            }),
+            metrics: Arc::new(move || window.metrics()),
+        };
+        let closing = closing.clone();
+        rooms.spawn(async move {
+            let ended =
+                axum::serve(listener, web::routes(view)).with_graceful_shutdown(closing.cancelled_owned()).await;
+            if let Err(error) = ended {
+                tracing::error!(%error, "the listener for pages ended");
+            }
+        });
+    }
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "rediscue is up");
+
+    while let Asked::Reload = stops.next().await {
+        match bot.reload() {
+            Ok(services) => tracing::info!(services, "the configuration was read again"),
+            Err(problems) => {
+                tracing::error!(problems = problems.len(), "the new configuration does not hold; the old one goes on");
+                say_problems(&problems);
+            }
+        }
+    }
+    tracing::info!("stopping: commands in flight are answered first");
+    let emptied = async {
+        bot.stop().await;
+        closing.cancel();
+        while rooms.join_next().await.is_some() {}
+        exec.close().await;
+        store.close().await;
+    };
+    tokio::select! {
+        () = emptied => tracing::info!("stopped"),
+        () = stops.again() => tracing::warn!("told twice to stop: ending at once"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn store_settings(settings: &config::BotSettings) -> StoreSettings {
+    let dir = settings.store.path.parent().unwrap_or(Path::new("."));
+    let keep = Retention { journal: settings.store.keep, figures: settings.store.keep_figures, ..Retention::default() };
+    StoreSettings { key: Some(settings.store.key_file.clone()), retention: keep, ..StoreSettings::in_dir(dir) }
+}
+
+enum Asked {
+    Stop,
+    Reload,
+}
+
+/// The signals the bot listens to.
+struct Stops {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    hang_up: tokio::signal::unix::Signal,
+}
+
+impl Stops {
+    fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen to signals");
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hang_up: listen(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.hang_up.recv() => Asked::Reload,
+        }
+    }
+
+    async fn again(&mut self) {
+        while let Asked::Reload = self.next().await {}
+    }
+}

@@ -1,0 +1,441 @@
+//! The walk of one command, from what was typed to what is answered.
+//!
+//! text → intent → service and instance → policy → limits → looks → card →
+//! journal → answer. Whatever happens on the way, exactly one card is the
+//! answer, and the journal has one row that says how it ended.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{Hall, Rules, built_in, deliver::Answer, gather, limits::Busy, runs::Why};
+use crate::{
+    chat::{Audience, Event, Inbound},
+    diagnosis,
+    exec::Looking,
+    model::{
+        Action, ActionStyle, Actor, Block, Card, Field, Finding, Instance, Level, Place, Progress, RunId, Service, Text,
+    },
+    policy::{Ask, Refusal, Verdict},
+    runbook::{self, ArgumentKind, ArgumentValue, Command, Diagnostic, Intent, Kind, Known},
+    store::{Entry, Outcome},
+};
+
+/// What is kept back from a command's deadline, so that its answer is made and sent within it.
+const TO_ANSWER: Duration = Duration::from_millis(250);
+
+/// Who asked, where and when: what every step of the walk needs.
+pub(super) struct Asked<'a> {
+    pub(super) rules: &'a Rules,
+    pub(super) actor: &'a Actor,
+    pub(super) place: &'a Place,
+    pub(super) run: &'a RunId,
+    pub(super) since: Instant,
+}
+
+/// How the walk ended: the card, and what the journal says of it.
+pub(super) struct Ended {
+    pub(super) card: Card,
+    pub(super) outcome: Outcome,
+    /// The command's name; empty where no command was understood.
+    pub(super) command: String,
+    /// The rule or the reason behind an outcome other than an answer.
+    pub(super) why: Option<String>,
+    pub(super) private: bool,
+    pub(super) line: String,
+    pub(super) target: Option<(Arc<Service>, Instance)>,
+    pub(super) level: Option<Level>,
+    pub(super) revealed: bool,
+}
+
+impl Ended {
+    /// The end of a line that did not become a command.
+    pub(super) fn unheard(outcome: Outcome, card: Card) -> Self {
+        Self {
+            card,
+            outcome,
+            command: String::new(),
+            why: None,
+            private: true,
+            line: String::new(),
+            target: None,
+            level: None,
+            revealed: false,
+        }
+    }
+
+    /// The end of a command.
+    pub(super) fn of(intent: &Intent, outcome: Outcome, card: Card) -> Self {
+        Self {
+            command: intent.command.name.clone(),
+            line: journal_line(intent),
+            private: intent.command.private,
+            ..Self::unheard(outcome, card)
+        }
+    }
+
+    /// Policy said no.
+    pub(super) fn denied(intent: &Intent, refusal: &Refusal) -> Self {
+        let ended = Self::of(intent, Outcome::Denied, refusal.card()).in_private();
+        Self { why: Some(refusal.rule.clone()), ..ended }
+    }
+
+    /// Only the asker sees it.
+    pub(super) fn in_private(mut self) -> Self {
+        self.private = true;
+        self
+    }
+
+    fn on(mut self, service: &Arc<Service>, instance: &Instance) -> Self {
+        self.target = Some((service.clone(), instance.clone()));
+        self
+    }
+}
+
+/// Carries out what somebody typed or pressed, and answers it.
+pub(super) async fn carry_out(hall: &Arc<Hall>, inbound: Inbound) {
+    let Inbound { from, display, person, place, what, .. } = inbound;
+    let (text, message) = match what {
+        Event::Command { text, message } => (text, message),
+        Event::Pressed { command, .. } => (command, None),
+        Event::Reacted { .. } => return,
+    };
+    let Some(gateway) = hall.gateway(place.platform).cloned() else {
+        tracing::error!(platform = %place.platform, "an event came from a platform without a gateway");
+        return;
+    };
+    let since = Instant::now();
+    let rules = hall.rules();
+    let person = person.or_else(|| rules.policy.person_of(&from).cloned());
+    let actor = Actor { identity: from, person, display };
+    let run = RunId::from_bits(rand::random());
+    let answer = Answer::new(gateway, &place, &run, message);
+    answer.begun().await;
+    let asked = Asked { rules: &rules, actor: &actor, place: &place, run: &run, since };
+    let ended = if hall.stopping.is_cancelled() {
+        Ended { why: Some("stopping".to_owned()), ..Ended::unheard(Outcome::Cancelled, stopping_card()) }
+    } else {
+        walk(hall, &asked, &text, &answer).await
+    };
+    let took = since.elapsed();
+    let journalled = hall.store.record(entry(&asked, &ended, took)).await;
+    let Ended { mut card, outcome, private, .. } = ended;
+    if let Err(error) = journalled {
+        // A look is answered all the same: being blind at 3 a.m. is worse than a gap that says it is one.
+        tracing::warn!(%error, run = %run, "the journal could not be written");
+        hall.meters.unjournalled();
+        let mark = "not journalled: the bot cannot write its store (`/redis doctor --bot` says why)";
+        card.footer = Some(card.footer.map_or_else(|| mark.to_owned(), |footer| format!("{footer} · {mark}")));
+    }
+    hall.meters.command(outcome, took);
+    let audience = if private { Audience::Only(actor.identity.clone()) } else { Audience::All };
+    answer.finish(hall, card, audience, outcome == Outcome::Answered).await;
+}
+
+fn entry(asked: &Asked<'_>, ended: &Ended, took: Duration) -> Entry {
+    Entry {
+        at: jiff::Timestamp::now(),
+        run: asked.run.clone(),
+        identity: asked.actor.identity.clone(),
+        person: asked.actor.person.clone(),
+        place: asked.place.clone(),
+        line: ended.line.clone(),
+        command: ended.command.clone(),
+        service: ended.target.as_ref().map(|(service, _)| service.name.clone()),
+        instance: ended.target.as_ref().map(|(_, instance)| instance.name.clone()),
+        outcome: ended.outcome,
+        why: ended.why.clone(),
+        level: ended.level,
+        took,
+        reveal: ended.revealed,
+    }
+}
+
+async fn walk(hall: &Arc<Hall>, asked: &Asked<'_>, text: &str, answer: &Answer) -> Ended {
+    let Asked { rules, actor, place, .. } = asked;
+    let policy = &rules.policy;
+    let may = |command: &Command| policy.may(actor.person.as_ref(), command, None, place);
+    let known = Known { catalogue: &rules.catalogue, services: &rules.services, may: &may };
+    // A stranger learns nothing, not even which commands there are.
+    if let Some(refusal) = policy.stranger(actor) {
+        return Ended { why: Some(refusal.rule.clone()), ..Ended::unheard(Outcome::Denied, refusal.card()) };
+    }
+    let _held = match hall.limiter.person(&who(actor)) {
+        Ok(held) => held,
+        Err(busy) => return Ended::unheard(Outcome::Limited, busy_card(&busy)),
+    };
+    let intent = match runbook::parse(text, &known) {
+        Ok(intent) => intent,
+        Err(misunderstood) => {
+            return Ended::unheard(Outcome::Misunderstood, misunderstood.card());
+        }
+    };
+    match &intent.command.kind {
+        Kind::BuiltIn => built_in::answer(hall, asked, &known, &intent).await,
+        Kind::Diagnostic(diagnostic) => diagnose(hall, asked, &intent, diagnostic, answer).await,
+    }
+}
+
+/// Which service and instance an intent is about, or the card that asks.
+pub(super) fn target<'a>(asked: &Asked<'a>, intent: &Intent) -> Result<(&'a Arc<Service>, &'a Instance), Box<Card>> {
+    let services = &asked.rules.services;
+    let name = intent
+        .service
+        .as_ref()
+        .or_else(|| asked.rules.policy.default_service(asked.place))
+        .or_else(|| (services.len() == 1).then(|| services.keys().next()).flatten());
+    let Some(service) = name.and_then(|name| services.get(name)) else {
+        return Err(Box::new(which_service_card(intent, services.keys().map(ToString::to_string).collect())));
+    };
+    let instance = service.instance(intent.instance.as_ref()).ok_or_else(|| {
+        let names: Vec<&str> = service.instances.iter().map(|instance| instance.name.as_str()).collect();
+        let wanted = intent.instance.as_ref().map_or("", |name| name.as_str());
+        Box::new(plain_card(
+            "which instance?",
+            format!("{} has no instance `{wanted}`; it has {}.", service.name, names.join(", ")),
+            Some(format!(
+                "type `/redis {} {}/{}`",
+                intent.command.name,
+                service.name,
+                names.first().unwrap_or(&"main")
+            )),
+        ))
+    })?;
+    Ok((service, instance))
+}
+
+async fn diagnose(
+    hall: &Arc<Hall>,
+    asked: &Asked<'_>,
+    intent: &Intent,
+    diagnostic: &Diagnostic,
+    answer: &Answer,
+) -> Ended {
+    let command = &intent.command;
+    let line = journal_line(intent);
+    let (service, instance) = match target(asked, intent) {
+        Ok(target) => target,
+        Err(card) => return Ended::of(intent, Outcome::Misunderstood, *card).in_private(),
+    };
+    let reveal = matches!(intent.arguments.get("reveal"), Some(ArgumentValue::Switch(true)));
+    let ask = Ask {
+        actor: asked.actor,
+        place: asked.place,
+        command,
+        service: Some(service.as_ref()),
+        run: asked.run,
+        reveal,
+        now: jiff::Timestamp::now(),
+    };
+    let permit = match asked.rules.policy.decide(&ask) {
+        Verdict::Allow(permit) => permit,
+        Verdict::Deny(refusal) => {
+            return Ended::denied(intent, &refusal).on(service, instance);
+        }
+    };
+    let settings = &asked.rules.settings;
+    let whole = command.deadline.min(settings.longest);
+    let looks_until = asked.since + (whole - TO_ANSWER.min(whole / 4));
+    let held = match hall.limiter.instance(&service.name, &instance.name, command.cost, looks_until).await {
+        Ok(held) => held,
+        Err(busy) => return Ended::of(intent, Outcome::Limited, busy_card(&busy)).on(service, instance).in_private(),
+    };
+    let entered = hall.runs.enter(asked.run, asked.actor.person.clone(), &line);
+    let (progress, watched) = tokio::sync::watch::channel(Progress {
+        doing: "looking".to_owned(),
+        done: 0,
+        total: None,
+        unit: "looks".to_owned(),
+        rate: None,
+        left_s: None,
+    });
+    let (partial, first_answer) = tokio::sync::watch::channel(None);
+    let looking = Looking {
+        deadline: looks_until.into_std(),
+        call: command.call_deadline.min(settings.longest_call),
+        stop: entered.stop.clone(),
+        progress: Some(progress),
+        partial: Some(partial),
+    };
+    let scene = gather::Scene { hall, asked, intent, service, instance, permit: &permit, looking: &looking };
+    let audience =
+        if command.private || permit.reveal() { Audience::Only(asked.actor.identity.clone()) } else { Audience::All };
+    let rendered = {
+        let showing = answer.show_progress(hall, command, &scene, watched, first_answer, &audience);
+        let gathering = scene.gather(diagnostic);
+        tokio::pin!(showing, gathering);
+        tokio::select! {
+            biased;
+            evidence = &mut gathering => evidence.map(|evidence| runbook::render(command, &evidence)),
+            never = &mut showing => match never {},
+        }
+    };
+    drop(held);
+    let (mut rendered, outcome) = match (rendered, entered.why()) {
+        (_, Some(why)) => {
+            let card = cancelled_card(intent, asked.run, &why);
+            return Ended {
+                why: Some(why.to_string()),
+                ..Ended::of(intent, Outcome::Cancelled, card).on(service, instance)
+            };
+        }
+        (Ok(rendered), None) => (rendered, Outcome::Answered),
+        (Err(explained), None) => {
+            let card = explained_card(&command.name, service, &explained);
+            return Ended::of(intent, Outcome::Misunderstood, card).on(service, instance).in_private();
+        }
+    };
+    if !rendered.figures.is_empty() {
+        scene.remember(&rendered).await;
+    }
+    rendered.card.actions.retain(|action| {
+        // A button for something this person may not run would only disappoint.
+        let name = action.command.split_whitespace().next().unwrap_or_default();
+        asked.rules.catalogue.find(name).is_some_and(|command| {
+            asked.rules.policy.may(asked.actor.person.as_ref(), command, Some(service), asked.place)
+        })
+    });
+    Ended {
+        private: audience != Audience::All,
+        level: Some(rendered.level),
+        revealed: permit.reveal(),
+        ..Ended::of(intent, outcome, rendered.card).on(service, instance)
+    }
+}
+
+/// The name limits go by: a person is one however many accounts they have.
+fn who(actor: &Actor) -> String {
+    actor.person.as_ref().map_or_else(|| actor.identity.to_string(), ToString::to_string)
+}
+
+/// The line the journal keeps: keys by their handle, free text left out.
+pub(super) fn journal_line(intent: &Intent) -> String {
+    let mut hidden = intent.clone();
+    for spec in &intent.command.arguments {
+        if let Some(ArgumentValue::Text(text)) = hidden.arguments.get_mut(&spec.name) {
+            match spec.kind {
+                ArgumentKind::Key => *text = diagnosis::redact::key(text),
+                ArgumentKind::Text(_) => *text = diagnosis::redact::line(text),
+                _ => {}
+            }
+        }
+    }
+    line_of(&hidden)
+}
+
+/// The intent as a line to type.
+fn line_of(intent: &Intent) -> String {
+    let mut words = vec![intent.command.name.clone()];
+    for spec in &intent.command.arguments {
+        let value = match intent.arguments.get(&spec.name) {
+            Some(ArgumentValue::Text(text)) if text.contains(char::is_whitespace) => format!("{text:?}"),
+            Some(ArgumentValue::Text(text)) => text.clone(),
+            Some(ArgumentValue::Integer(number)) => number.to_string(),
+            Some(ArgumentValue::Switch(true)) => String::new(),
+            Some(ArgumentValue::Switch(false)) | None => continue,
+        };
+        if spec.flag {
+            words.push(format!("--{}", spec.name));
+        }
+        words.extend(Some(value).filter(|value| !value.is_empty()));
+    }
+    words.join(" ")
+}
+
+/// A card of one sentence and what to do next.
+pub(super) fn plain_card(title: &str, what: impl AsRef<str>, next: Option<String>) -> Card {
+    Card {
+        title: title.to_owned(),
+        verdict: Some(Text::notation(what.as_ref())),
+        blocks: next.map(|next| Block::Text(Text::notation(&format!("*Next:* {next}")))).into_iter().collect(),
+        ..Card::default()
+    }
+}
+
+fn which_service_card(intent: &Intent, names: Vec<String>) -> Card {
+    let command = &intent.command.name;
+    if names.is_empty() {
+        return plain_card(
+            "no services",
+            "no service is configured, so there is nothing to look at.",
+            Some("add `services/NAME.toml` to the configuration and run `/redis reload`".to_owned()),
+        );
+    }
+    let mut card = plain_card(
+        "which service?",
+        format!("`{command}` needs a service, and this place has no default one. There are: {}.", names.join(", ")),
+        Some(format!("type `/redis {command} {}`, or press one of these", names[0])),
+    );
+    card.actions = names
+        .into_iter()
+        .take(10)
+        .map(|name| Action { command: format!("{} {name}", line_of(intent)), label: name, style: ActionStyle::Plain })
+        .collect();
+    card
+}
+
+fn busy_card(busy: &Busy) -> Card {
+    let whose = if busy.whose == "you" && busy.retry.is_some() {
+        "You have asked as much as one person may in a minute.".to_owned()
+    } else if busy.whose == "you" {
+        "You have as many commands running as one person may.".to_owned()
+    } else if busy.retry.is_some() {
+        format!("{} has been asked as much as it may be in a minute.", busy.whose)
+    } else {
+        format!("{} was busy with other commands until this one's time was up.", busy.whose)
+    };
+    let next = match busy.retry {
+        Some(wait) => format!("ask again in {} s", wait.as_secs_f64().ceil().max(1.0)),
+        None => "ask again in a moment; `/redis cancel` lists what is running".to_owned(),
+    };
+    plain_card("not now", format!("{whose} Nothing was run."), Some(next))
+}
+
+fn stopping_card() -> Card {
+    plain_card(
+        "the bot is stopping",
+        "I am being stopped and take no new commands; this one was not run.",
+        Some("ask again in a minute".to_owned()),
+    )
+}
+
+fn cancelled_card(intent: &Intent, run: &RunId, why: &Why) -> Card {
+    let command = &intent.command.name;
+    match why {
+        Why::By(who) => Card {
+            title: format!("{command} · cancelled"),
+            verdict: Some(Text::plain(format!("{who} cancelled it. Looks change nothing, so nothing is left behind."))),
+            footer: Some(format!("run {run}")),
+            ..Card::default()
+        },
+        Why::Stopping => Card {
+            title: format!("{command} · cut short"),
+            verdict: Some(Text::plain("The bot was stopped before this was answered. Nothing was changed.")),
+            blocks: vec![Block::Text(Text::notation("*Next:* ask again in a minute"))],
+            footer: Some(format!("run {run}")),
+            ..Card::default()
+        },
+    }
+}
+
+/// A card that says one explained error.
+pub(super) fn explained_card(title: &str, service: &Service, explained: &diagnosis::Explained) -> Card {
+    Card {
+        title: format!("{title} · {}", service.name),
+        level: Some(Level::Unknown),
+        verdict: Some(Text::plain(explained.what.clone())),
+        context: vec![service.environment.to_string()],
+        blocks: vec![Block::Findings(vec![Finding {
+            level: Level::Unknown,
+            what: Text::plain(explained.cause.clone()),
+            evidence: None,
+            next: Some(Text::plain(explained.next.clone())),
+        }])],
+        ..Card::default()
+    }
+}
+
+/// A label and a value that nothing judges.
+pub(super) fn field(label: &str, value: impl Into<String>) -> Field {
+    Field { label: label.to_owned(), value: value.into(), level: None, hint: None }
+}

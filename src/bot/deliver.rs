@@ -1,0 +1,278 @@
+//! How an answer reaches its place.
+//!
+//! A run has one message. While it goes on, that message shows progress, edited
+//! no faster than the platform likes and never queued: an edit that comes too
+//! soon is replaced by the next. At the end it holds the answer. An answer that
+//! a platform does not take now is a row in the store until it does.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use serde_json::Value;
+use tokio::{
+    sync::{Mutex, watch},
+    time::Instant,
+};
+
+use super::{Hall, gather::Scene};
+use crate::{
+    chat::{Audience, Gateway, Undelivered},
+    model::{Block, Card, Identity, MessageRef, Place, Progress, RunId, Text},
+    runbook::{self, Command, Kind, Look},
+    store::{Due, Owed, OwedWhat, StoreError},
+};
+
+/// How often an answer is tried at once before it is put down as owed.
+const TRIES: u32 = 3;
+/// How long a rate limit may be waited for without putting the answer down first.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often the owed rows are looked at when nothing nudges.
+const OWED_PACE: Duration = Duration::from_secs(2);
+
+/// How many owed rows are taken up at once.
+const OWED_AT_ONCE: u32 = 100;
+
+const WORKING: &str = "⏳";
+const DONE: &str = "✅";
+const FAILED: &str = "❌";
+
+/// The answer to one event.
+pub(super) struct Answer {
+    gateway: Arc<dyn Gateway>,
+    place: Place,
+    key: String,
+    /// The message of the person who asked, to react to.
+    asked_in: Option<MessageRef>,
+    /// Our own message, once it has been said.
+    said: Mutex<Option<(MessageRef, Audience)>>,
+}
+
+impl Answer {
+    pub(super) fn new(gateway: Arc<dyn Gateway>, place: &Place, run: &RunId, asked_in: Option<MessageRef>) -> Self {
+        Self { gateway, place: place.clone(), key: format!("run-{run}"), asked_in, said: Mutex::default() }
+    }
+
+    /// Shows that the question was seen, on the message it stands in.
+    pub(super) async fn begun(&self) {
+        if let Some(message) = &self.asked_in {
+            self.mark(message, WORKING, true).await;
+        }
+    }
+
+    async fn mark(&self, message: &MessageRef, emoji: &str, add: bool) {
+        // A reaction is a courtesy: its failure must not cost the answer.
+        if let Err(error) = self.gateway.react(message, emoji, add).await {
+            tracing::debug!(%error, "a reaction was not delivered");
+        }
+    }
+
+    /// Shows how far a run has come, and its first answer when there is one
+    /// before the exact one, for as long as it is polled. It never ends by itself.
+    pub(super) async fn show_progress(
+        &self,
+        hall: &Hall,
+        command: &Command,
+        scene: &Scene<'_>,
+        mut progress: watch::Receiver<Progress>,
+        mut partial: watch::Receiver<Option<Value>>,
+        audience: &Audience,
+    ) -> Infallible {
+        let begun = Instant::now();
+        let settings = hall.rules().settings.clone();
+        let pace = self.gateway.edit_pace();
+        let first = begun + settings.progress_after;
+        let mut next = first;
+        let mut context = None;
+        let mut reported = false;
+        loop {
+            tokio::time::sleep_until(next).await;
+            let context = match &context {
+                Some(context) => context,
+                None => context.insert(scene.context().await),
+            };
+            let told = progress.has_changed().unwrap_or(false) || reported;
+            reported = told;
+            let now = Some(progress.borrow_and_update().clone()).filter(|_| told);
+            let seen = partial.borrow_and_update().clone();
+            let card = match seen.and_then(|value| scene.first_answer(command, value, context)) {
+                Some(mut card) => {
+                    card.blocks.insert(0, progress_block(begun, now));
+                    card
+                }
+                None => Card {
+                    title: format!("{} · {}", command.name, scene.service.name),
+                    verdict: Some(Text::plain("Looking …")),
+                    context: context.clone(),
+                    blocks: vec![progress_block(begun, now)],
+                    footer: Some(format!("run {} · stop with /redis cancel {}", scene.asked.run, scene.asked.run)),
+                    ..Card::default()
+                },
+            };
+            self.put(card, audience).await;
+            next = Instant::now() + pace;
+            // Nothing new, nothing to edit: wait for news, but show the clock move now and then.
+            tokio::select! {
+                _ = progress.changed() => {}
+                _ = partial.changed() => {}
+                () = tokio::time::sleep(Duration::from_secs(5)) => {}
+            }
+        }
+    }
+
+    /// Says or edits, once, without insisting: the next one replaces it.
+    async fn put(&self, card: Card, audience: &Audience) {
+        let mut said = self.said.lock().await;
+        let outcome = match &*said {
+            Some((message, _)) => self.gateway.edit(message, &card).await,
+            None => match self.gateway.say(&self.place, &card, audience, &self.key).await {
+                Ok(message) => {
+                    *said = Some((message, audience.clone()));
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            },
+        };
+        if let Err(error) = outcome {
+            tracing::debug!(%error, "progress was not delivered");
+        }
+    }
+
+    /// Delivers the answer: now, or as soon as the platform takes it.
+    pub(super) async fn finish(&self, hall: &Hall, card: Card, audience: Audience, good: bool) {
+        if let Some(message) = &self.asked_in {
+            self.mark(message, if good { DONE } else { FAILED }, true).await;
+            self.mark(message, WORKING, false).await;
+        }
+        // What was shown to all cannot become private by an edit: it is said anew.
+        let edited = self.said.lock().await.clone().filter(|(_, shown)| *shown == audience).map(|(message, _)| message);
+        let what = match edited {
+            Some(message) => OwedWhat::Edit { message, card },
+            None => OwedWhat::Say { place: self.place.clone(), card, only: only(&audience) },
+        };
+        deliver(hall, &*self.gateway, &self.key, what).await;
+    }
+}
+
+fn only(audience: &Audience) -> Option<Identity> {
+    match audience {
+        Audience::All => None,
+        Audience::Only(identity) => Some(identity.clone()),
+    }
+}
+
+fn progress_block(begun: Instant, progress: Option<Progress>) -> Block {
+    match progress {
+        Some(progress) => Block::Progress(progress),
+        None => Block::Text(Text::plain(format!("working for {} s", begun.elapsed().as_secs()))),
+    }
+}
+
+async fn attempt(gateway: &dyn Gateway, key: &str, what: &OwedWhat) -> Result<Option<MessageRef>, Undelivered> {
+    match what {
+        OwedWhat::Say { place, card, only } => {
+            let audience = only.clone().map_or(Audience::All, Audience::Only);
+            gateway.say(place, card, &audience, key).await.map(Some)
+        }
+        OwedWhat::Edit { message, card } => gateway.edit(message, card).await.map(|()| None),
+        OwedWhat::React { message, emoji, add } => gateway.react(message, emoji, *add).await.map(|()| None),
+    }
+}
+
+/// Tries a few times, then puts the answer down in the store.
+async fn deliver(hall: &Hall, gateway: &dyn Gateway, key: &str, what: OwedWhat) {
+    let mut due = jiff::Timestamp::now();
+    for tried in 1..=TRIES {
+        match attempt(gateway, key, &what).await {
+            Ok(_) => return,
+            Err(Undelivered::Gone(why)) => {
+                tracing::warn!(key, why, "an answer can never be delivered");
+                return;
+            }
+            Err(Undelivered::RetryAfter(wait)) if wait <= PATIENCE && tried < TRIES => {
+                hall.meters.retried();
+                tokio::time::sleep(wait).await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, key, "an answer is put down to be delivered later");
+                due = after(wait_of(&error, 0));
+                break;
+            }
+        }
+    }
+    hall.meters.owed();
+    if let Err(error) = hall.store.owed_add(Owed { key: key.to_owned(), what, due }).await {
+        tracing::error!(%error, key, "an answer could neither be delivered nor put down");
+    }
+}
+
+fn wait_of(error: &Undelivered, attempts: u32) -> Duration {
+    match error {
+        Undelivered::RetryAfter(wait) => *wait,
+        _ => Duration::from_secs(1 << attempts.min(6)),
+    }
+}
+
+fn after(wait: Duration) -> jiff::Timestamp {
+    jiff::Timestamp::now().checked_add(wait).unwrap_or(jiff::Timestamp::MAX)
+}
+
+/// Delivers what is owed, oldest first in each channel, until the bot stops.
+/// What is still owed then is delivered after the next start.
+pub(super) async fn send_owed(hall: Arc<Hall>) {
+    loop {
+        let due = match hall.store.owed_due(jiff::Timestamp::now(), OWED_AT_ONCE).await {
+            Ok(due) => due,
+            Err(error) => {
+                tracing::debug!(%error, "owed rows cannot be read");
+                Vec::new()
+            }
+        };
+        for row in due {
+            if hall.stopping.is_cancelled() {
+                return;
+            }
+            if let Err(error) = send_one(&hall, &row).await {
+                tracing::warn!(%error, key = row.key, "an owed row could not be updated");
+            }
+        }
+        tokio::select! {
+            () = hall.stopping.cancelled() => return,
+            () = tokio::time::sleep(OWED_PACE) => {}
+        }
+    }
+}
+
+async fn send_one(hall: &Hall, row: &Due) -> Result<bool, StoreError> {
+    let platform = match &row.what {
+        OwedWhat::Say { place, .. } => place.platform,
+        OwedWhat::Edit { message, .. } | OwedWhat::React { message, .. } => message.place.platform,
+    };
+    let Some(gateway) = hall.gateway(platform) else {
+        // Switched off for now; the row's retention decides how long it is kept for its return.
+        return hall.store.owed_failed(&row.key, after(OWED_PACE * 30), "the platform is not configured").await;
+    };
+    match attempt(&**gateway, &row.key, &row.what).await {
+        Ok(message) => hall.store.owed_done(row, message.as_ref()).await,
+        Err(Undelivered::Gone(why)) => {
+            tracing::warn!(key = row.key, why, "an owed answer can never be delivered");
+            hall.store.owed_gone(&row.key, &why).await
+        }
+        Err(error) => {
+            hall.meters.retried();
+            hall.store.owed_failed(&row.key, after(wait_of(&error, row.attempts)), &error.to_string()).await
+        }
+    }
+}
+
+impl Scene<'_> {
+    /// The card of a first answer: the step's value so far, everything else still missing.
+    fn first_answer(&self, command: &Command, value: Value, context: &[String]) -> Option<Card> {
+        let Kind::Diagnostic(diagnostic) = &command.kind else { return None };
+        // Only surveys of the keyspace answer in two goes, and a command holds one of them.
+        let step = diagnostic.steps.iter().find(|step| matches!(step.look, Look::Keyspace { .. }))?;
+        let evidence = self.partial_evidence(&step.id, value, context);
+        let mut card = runbook::render(command, &evidence).card;
+        card.actions.clear();
+        card.footer = Some(format!("first answer; the exact one follows here · run {}", self.asked.run));
+        Some(card)
+    }
+}
