@@ -20,6 +20,8 @@ pub(super) struct Stream {
     nodes: Radix,
     ids: Radix,
     last_node: u64,
+    /// Bytes of all nodes: no stream has more entries than that.
+    room: u64,
     bytes: u64,
     entries: u64,
 }
@@ -49,6 +51,7 @@ impl Stream {
             nodes: Radix::default(),
             ids: Radix::default(),
             last_node: 0,
+            room: 0,
             bytes: 0,
             entries: 0,
         }
@@ -84,6 +87,7 @@ impl Stream {
                     }
                     self.add(sums.block(self.last_node));
                     self.last_node = head.length;
+                    self.room = self.room.saturating_add(head.length);
                     self.left -= 1;
                     self.at = if self.left > 0 { At::NodeId } else { At::Facts };
                     window.over(head.stored, pass)?;
@@ -94,6 +98,9 @@ impl Stream {
                         window.length("a stream's id")?;
                     }
                     self.left = window.length("a stream's groups")?;
+                    if entries > self.room {
+                        return Err(Damage::Broken("a stream claims more entries than its nodes can hold").into());
+                    }
                     window.commit();
                     self.entries = entries;
                     if self.last_node > 0 {

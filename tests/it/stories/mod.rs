@@ -1,3 +1,4 @@
 //! One file per story.
 
+mod rdb_real;
 mod store;
