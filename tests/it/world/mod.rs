@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(crate) mod chat;
 pub(crate) mod redis;
 
 /// Polls until `state` holds. Waits for a state, never for a time.

@@ -1,0 +1,277 @@
+//! A whole bot in this process, spoken to through the local chat.
+//!
+//! Everything between what a person types and what they read is the program's
+//! own: configuration files on disk, console gateway, dispatcher, policy,
+//! store, connections. Only the terminal is missing.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use rediscue::{
+    app::serve,
+    bot::{Bot, Parts, Reload},
+    chat::{
+        Gateway,
+        console::{
+            Console, Link, Peer, Who,
+            wire::{FromBot, ToBot},
+        },
+    },
+    config,
+    exec::{Exec, ExecSettings},
+    model::{Block, Card, Level, Platform},
+    store::{Store, StoreSettings},
+};
+
+/// Longer than any deadline of a command under test.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Two people who may do everything that only looks, one of whom may see
+/// values, and one who may only ask for `status`.
+const POLICY: &str = r#"
+mode = "normal"
+keepers = ["ana"]
+
+[people.ana]
+name = "Ana"
+roles = ["keeper", "oncall", "values"]
+console = ["ana"]
+
+[people.bo]
+name = "Bo"
+roles = ["oncall"]
+console = ["bo"]
+
+[people.cy]
+name = "Cy"
+roles = ["support"]
+console = ["cy"]
+
+[roles.keeper]
+about = "keeps the configuration"
+may = [{ commands = ["reload"], services = ["*"] }]
+
+[roles.oncall]
+about = "looks at everything"
+may = [{ commands = ["diagnostics"], services = ["*"] }]
+
+[roles.support]
+about = "asks how it is"
+may = [{ commands = ["status"], services = ["*"] }]
+
+[roles.values]
+about = "may see values"
+may = [{ commands = ["diagnostics"], services = ["*"], reveal = true }]
+
+[limits]
+person = { per_minute = 100000, burst = 100000, at_once = 1000 }
+instance = { per_minute = 100000, burst = 100000, at_once = 1000 }
+cheap = { per_minute = 100000, burst = 100000, at_once = 1000 }
+moderate = { per_minute = 100000, burst = 100000, at_once = 1000 }
+heavy = { per_minute = 100000, burst = 100000, at_once = 100 }
+"#;
+
+/// Builds a [`Chat`].
+pub(crate) struct ChatBuilder {
+    dir: tempfile::TempDir,
+}
+
+impl ChatBuilder {
+    /// A configuration with the three people above and no service.
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory can be made");
+        let builder = Self { dir };
+        builder.file("policy.toml", POLICY)
+    }
+
+    /// Writes a file of the configuration.
+    pub(crate) fn file(self, name: &str, text: &str) -> Self {
+        write(&self.config_dir().join(name), text);
+        self
+    }
+
+    /// A service whose only instance is a standalone Redis at `address`.
+    pub(crate) fn service(self, name: &str, address: &str, more: &str) -> Self {
+        let text = format!(
+            "title = \"{name}\"\nenvironment = \"staging\"\nowner = \"the tests\"\n\n[[instances]]\naddress = \"{address}\"\n\n{more}"
+        );
+        self.file(&format!("services/{name}.toml"), &text)
+    }
+
+    fn config_dir(&self) -> PathBuf {
+        self.dir.path().join("config")
+    }
+
+    /// Starts the bot.
+    pub(crate) async fn start(self) -> Chat {
+        let config_dir = self.config_dir();
+        let rules = match config::load(&config_dir) {
+            Ok(config) => serve::rules(config),
+            Err(problems) => {
+                panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+            }
+        };
+        let store = Store::open(StoreSettings::in_dir(self.dir.path().join("store"))).await.expect("the store opens");
+        let exec = Exec::new(ExecSettings::default());
+        let console = Console::new("testhost");
+        let gateways = BTreeMap::from([(Platform::Console, console.clone() as Arc<dyn Gateway>)]);
+        let reload: Reload = Arc::new({
+            let config_dir = config_dir.clone();
+            move || config::load(&config_dir).map(serve::rules)
+        });
+        let bot = Bot::start(Parts { rules, reload, exec: exec.clone(), store: store.clone(), gateways });
+        Chat { bot, console, exec, store, dir: self.dir, links: BTreeMap::new(), line: 0 }
+    }
+}
+
+fn write(path: &Path, text: &str) {
+    std::fs::create_dir_all(path.parent().expect("files of a configuration have a directory"))
+        .and_then(|()| std::fs::write(path, text))
+        .expect("the configuration can be written");
+}
+
+/// A running bot and the people at its console.
+pub(crate) struct Chat {
+    pub(crate) bot: Bot,
+    pub(crate) console: Arc<Console>,
+    pub(crate) exec: Exec,
+    pub(crate) store: Store,
+    pub(crate) dir: tempfile::TempDir,
+    links: BTreeMap<String, Link>,
+    line: u64,
+}
+
+/// What one line was answered with.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// Each message said for it, as it stands now, in order.
+    pub(crate) messages: Vec<Message>,
+    /// How many edits it took.
+    pub(crate) edits: usize,
+}
+
+/// One message.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) id: String,
+    pub(crate) private: bool,
+    pub(crate) card: Card,
+}
+
+impl Answer {
+    /// The last message's card.
+    pub(crate) fn card(&self) -> &Card {
+        &self.messages.last().expect("every line is answered").card
+    }
+
+    /// The last message's judgement.
+    pub(crate) fn level(&self) -> Option<Level> {
+        self.card().level
+    }
+
+    /// Everything the last card says, as one text, to look for words in.
+    pub(crate) fn text(&self) -> String {
+        text_of(self.card())
+    }
+}
+
+/// Everything a card says, as one text.
+pub(crate) fn text_of(card: &Card) -> String {
+    let mut lines = vec![card.title.clone()];
+    lines.extend(card.verdict.iter().map(|verdict| verdict.to_plain()));
+    lines.extend(card.context.iter().cloned());
+    for block in &card.blocks {
+        match block {
+            Block::Text(text) => lines.push(text.to_plain()),
+            Block::Heading(text) | Block::Code(text) => lines.push(text.clone()),
+            Block::Fields(fields) => lines.extend(fields.iter().map(|field| {
+                let hint = field.hint.as_deref().unwrap_or_default();
+                format!("{}: {} {hint}", field.label, field.value)
+            })),
+            Block::Table(table) => {
+                lines.extend(table.title.clone());
+                if table.rows.is_empty() {
+                    lines.extend(table.empty.clone());
+                }
+                lines.extend(table.rows.iter().map(|row| {
+                    row.iter().map(|cell| cell.text.as_str()).collect::<Vec<_>>().join(" | ")
+                }));
+            }
+            Block::Findings(findings) => lines.extend(findings.iter().map(|finding| {
+                let evidence = finding.evidence.as_deref().unwrap_or_default();
+                let next = finding.next.as_ref().map(|next| next.to_plain()).unwrap_or_default();
+                format!("{}: {} ({evidence}) → {next}", finding.level.word(), finding.what.to_plain())
+            })),
+            Block::Bars { title, bars } => {
+                lines.push(title.clone());
+                lines.extend(bars.iter().map(|bar| format!("{}: {}", bar.label, bar.shown)));
+            }
+            Block::Series(series) => lines.push(series.title.clone()),
+            Block::Progress(progress) => lines.push(progress.doing.clone()),
+            Block::Checklist(items) => lines.extend(items.iter().map(|(_, text)| text.to_plain())),
+        }
+    }
+    lines.extend(card.actions.iter().map(|action| format!("[{}] {}", action.label, action.command)));
+    lines.extend(card.footer.clone());
+    lines.join("\n")
+}
+
+impl Chat {
+    /// The directory the configuration is read from.
+    pub(crate) fn config_file(&self, name: &str) -> PathBuf {
+        self.dir.path().join("config").join(name)
+    }
+
+    /// Somebody sits down at a terminal of their own.
+    pub(crate) fn seat(&self, person: &str) -> Link {
+        let people = vec![person.parse().expect("people of tests have valid names")];
+        self.console.attach(Peer { who: Who::People(people), script: true }, self.bot.inbound())
+    }
+
+    /// Types a line as somebody and waits until the bot is through with it.
+    pub(crate) async fn ask(&mut self, person: &str, text: &str) -> Answer {
+        self.line += 1;
+        let line = self.line;
+        if !self.links.contains_key(person) {
+            let link = self.seat(person);
+            self.links.insert(person.to_owned(), link);
+        }
+        let link = self.links.get_mut(person).expect("just seated");
+        ask(link, line, text).await
+    }
+
+    /// Stops the bot as SIGTERM does, and closes everything.
+    pub(crate) async fn stop(self) {
+        self.bot.stop().await;
+        self.exec.close().await;
+        self.store.close().await;
+    }
+}
+
+/// Types a line into a link and collects what is said until the bot is through with it.
+pub(crate) async fn ask(link: &mut Link, line: u64, text: &str) -> Answer {
+    let typed = ToBot::Command { line, speaker: None, text: text.to_owned() };
+    link.to_bot.send(typed).await.expect("the bot is there");
+    let mut answer = Answer { messages: Vec::new(), edits: 0 };
+    loop {
+        let heard = tokio::time::timeout(PATIENCE, link.from_bot.recv())
+            .await
+            .unwrap_or_else(|_| panic!("`{text}` was not answered within {PATIENCE:?}: {answer:?}"))
+            .unwrap_or_else(|| panic!("the bot hung up on `{text}`"));
+        match heard {
+            FromBot::Say { id, private, card } => answer.messages.push(Message { id, private, card }),
+            FromBot::Edit { id, card } => {
+                answer.edits += 1;
+                let message = answer.messages.iter_mut().find(|message| message.id == id);
+                message.expect("only messages that were said are edited").card = card;
+            }
+            FromBot::Settled { line: settled } if settled == line => return answer,
+            FromBot::Refused { why, .. } => panic!("`{text}` was refused by the console: {why}"),
+            _ => {}
+        }
+    }
+}
