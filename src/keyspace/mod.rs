@@ -5,17 +5,29 @@
 //! came back; `exec` carries the bytes. The same [`Tally`] and report are made
 //! of a server's answers and of an RDB file's contents.
 
+mod ask;
 mod bytes;
+mod checkpoint;
 pub mod cursor;
 pub mod glob;
 pub mod name;
+pub mod pace;
 pub mod prefix;
 pub mod rdb;
+pub mod sample;
 pub mod seen;
+mod server;
+mod survey;
 pub mod tally;
 pub mod top;
+pub mod wire;
 
 use bytes::{bytes_as_option_text, bytes_as_text};
 
+pub use ask::{Aim, Ask};
+pub use checkpoint::{Checkpoint, Piece};
+pub use sample::{Estimate, Figure, Sample, Sampled};
 pub use seen::{Kind, Seen, Ttl};
+pub use server::Server;
+pub use survey::{Hot, LANES, Outcome, Step, Survey};
 pub use tally::{Tally, Wanted};
