@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -44,9 +44,12 @@ impl Ground {
         if !is_ours(&base) {
             return Err(TrialError::NotOurs(base));
         }
-        let path = tempfile::Builder::new().prefix("").tempdir_in(&base).map_err(failed(&base))?.keep();
-        let file = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600);
-        let file = file.clone().open(path.join(LOCK)).map_err(failed(&path))?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("").permissions(fs::Permissions::from_mode(0o700));
+        let path = builder.tempdir_in(&base).map_err(failed(&base))?.keep();
+        let mut options = fs::OpenOptions::new();
+        options.create(true).truncate(false).write(true).mode(0o600);
+        let file = options.open(path.join(LOCK)).map_err(failed(&path))?;
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
             .map_err(|(_, errno)| failed(&path)(io::Error::from(errno)))?;
         Ok(Self { path, _lock: lock })
@@ -86,9 +89,8 @@ fn base() -> PathBuf {
 /// A real directory of this user that nobody else can enter: in a shared
 /// temporary directory somebody else may have put another there first.
 fn is_ours(dir: &Path) -> bool {
-    fs::symlink_metadata(dir).is_ok_and(|about| {
-        about.is_dir() && about.uid() == Uid::effective().as_raw() && about.mode() & 0o077 == 0
-    })
+    fs::symlink_metadata(dir)
+        .is_ok_and(|about| about.is_dir() && about.uid() == Uid::effective().as_raw() && about.mode() & 0o077 == 0)
 }
 
 /// Removes what trials left that ended without cleaning up: kills their

@@ -34,7 +34,9 @@ impl Load {
         let password = password.to_owned();
         let opened = {
             let password = password.clone();
-            tokio::task::spawn_blocking(move || Ok::<_, io::Error>((idle(port, &password)?, Traffic::open(port, &password)?)))
+            tokio::task::spawn_blocking(move || {
+                Ok::<_, io::Error>((idle(port, &password)?, Traffic::open(port, &password)?))
+            })
         };
         let (idle, mut traffic) = opened.await.map_err(io::Error::other)??;
         let mut tasks = JoinSet::new();

@@ -130,7 +130,12 @@ mod tests {
         let took = began.elapsed();
         let dir = trial.ground.path().to_owned();
         let pid = trial.server.pid();
-        assert!(dir.join("config/policy.toml").is_file());
+        let config = crate::config::load(&trial.config());
+        let config = config.unwrap_or_else(|problems| {
+            panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+        });
+        assert_eq!(config.services.len(), 5);
+        assert_eq!(config.warnings, []);
         assert!(took.as_secs_f64() < 4.0, "{took:?}");
         trial.stop().await;
         assert!(!dir.exists());

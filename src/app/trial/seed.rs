@@ -112,7 +112,7 @@ fn godel(out: &mut Vec<u8>, now: u64) {
     const KINDS: [&str; 4] = ["page_view", "checkout", "signup", "export"];
     select(out, GODEL);
     let mut dice = Dice(3);
-    let mut event = |dice: &mut Dice, age: u64| {
+    let event = |dice: &mut Dice, age: u64| {
         format!(
             r#"{{"id":"{}","kind":"{}","tenant":"t{:03}","queuedAt":{},"attempts":{}}}"#,
             dice.uuid(),

@@ -65,7 +65,7 @@ pub(super) fn paint(line: &[Piece], colour: bool) -> String {
     let mut out = String::new();
     for piece in line {
         match piece.ink.sgr() {
-            sgr if colour && !sgr.is_empty() => {
+            sgr if colour && !sgr.is_empty() && !piece.text.is_empty() => {
                 out.push_str("\x1b[");
                 out.push_str(sgr);
                 out.push('m');

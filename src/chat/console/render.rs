@@ -78,9 +78,13 @@ impl Page {
         if !card.context.is_empty() {
             self.wrapped(&[piece(&card.context.join(" · "), Ink::Dim)], 0);
         }
+        let mut under_heading = false;
         for block in &card.blocks {
-            self.blank();
+            if !under_heading {
+                self.blank();
+            }
             self.block(block);
+            under_heading = matches!(block, Block::Heading(_));
         }
         if !card.actions.is_empty() {
             self.blank();
@@ -149,10 +153,18 @@ impl Page {
             if let Some(level) = field.level.filter(|level| *level != Level::Ok) {
                 value.push(piece(&format!(" [{}]", level.word()), Ink::Level(level)));
             }
+            let room = self.columns.saturating_sub(hang);
+            let mut parts = Vec::new();
             if let Some(hint) = &field.hint {
-                value.push(piece(&format!(" – {hint}"), Ink::Dim));
+                let beside = piece(&format!(" – {hint}"), Ink::Dim);
+                if line_width(&value) + width(&beside.text) <= room {
+                    value.push(beside);
+                } else {
+                    parts = wrap(&[piece(hint, Ink::Dim)], room);
+                }
             }
-            for (at, part) in wrap(&value, self.columns.saturating_sub(hang)).into_iter().enumerate() {
+            parts.splice(0..0, wrap(&value, room));
+            for (at, part) in parts.into_iter().enumerate() {
                 let mut line = if at == 0 { vec![label.clone(), gap(pad)] } else { vec![gap(hang)] };
                 line.extend(part);
                 self.lines.push(line);
@@ -391,4 +403,144 @@ fn spoken(seconds: i64) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Action, Align, Cell, Column, Table};
+
+    fn field(label: &str, value: &str, level: Option<Level>, hint: Option<&str>) -> Field {
+        Field { label: label.to_owned(), value: value.to_owned(), level, hint: hint.map(str::to_owned) }
+    }
+
+    fn rich() -> Card {
+        let cell = |text: &str, level| Cell { text: text.to_owned(), level };
+        let column = |title: &str, align| Column { title: title.to_owned(), align };
+        let bar =
+            |label: &str, value: f64, shown: &str| Bar { label: label.to_owned(), value, shown: shown.to_owned() };
+        Card {
+            title: "status · prospectflow".to_owned(),
+            level: Some(Level::Crit),
+            verdict: Some(Text::notation("Memory is at *92 %* of its limit and nothing is evicted: writes will fail soon.")),
+            context: vec!["prod".to_owned(), "primary 127.0.0.1:6379".to_owned(), "run id 3f2a9c01".to_owned()],
+            blocks: vec![
+                Block::Fields(vec![
+                    field("Role", "primary, no replicas", None, None),
+                    field("Memory", "24.1 MiB of 26.2 MiB (92 %)", Some(Level::Crit), Some("normal up to 70 %, +2.0 MiB since 03:12")),
+                    field("Clients", "19 of 500", Some(Level::Ok), None),
+                    field("Hit ratio", "86 %", Some(Level::Warn), Some("normal from 90 %")),
+                ]),
+                Block::Heading("Largest prefixes".to_owned()),
+                Block::Bars {
+                    title: String::new(),
+                    bars: vec![
+                        bar("session:*", 6.1e6, "6.1 MiB"),
+                        bar("tenant:*:wm:*", 3.0e6, "3.0 MiB"),
+                        bar("ratelimit:*", 2.0e4, "20 KiB"),
+                    ],
+                },
+                Block::Series(Series {
+                    title: "used memory".to_owned(),
+                    unit: "bytes".to_owned(),
+                    points: (0..60).map(|at| (1_700_000_000 + at * 120, 2.0e7 + (at * at) as f64 * 1500.0)).collect(),
+                }),
+                Block::Findings(vec![
+                    Finding {
+                        level: Level::Crit,
+                        what: Text::plain("600 sessions never expire, the oldest is 90 days old"),
+                        evidence: Some("session:*: 12,000 keys, 5 % without TTL".to_owned()),
+                        next: Some(Text::notation("`/redis ttl-audit prospectflow session:*`")),
+                    },
+                    Finding {
+                        level: Level::Note,
+                        what: Text(vec![Span::Plain("told to ".to_owned()), Span::Mention("ana".parse().unwrap())]),
+                        evidence: None,
+                        next: None,
+                    },
+                ]),
+                Block::Table(Table {
+                    title: Some("Clients by name".to_owned()),
+                    columns: vec![
+                        column("name", Align::Left),
+                        column("address", Align::Left),
+                        column("count", Align::Right),
+                        column("idle", Align::Right),
+                    ],
+                    rows: vec![
+                        vec![cell("prospectflow-api", None), cell("127.0.0.1", None), cell("7", None), cell("0 s", Some(Level::Ok))],
+                        vec![
+                            cell("a-worker-whose-name-is-much-longer-than-anybody-needs", None),
+                            cell("fe80::1ff:fe23:4567:890a", None),
+                            cell("1,204", Some(Level::Warn)),
+                            cell("3 d", None),
+                        ],
+                        vec![cell("東京-api", None), cell("127.0.0.1", None), cell("1", None), cell("2 s", None)],
+                    ],
+                    empty: None,
+                    total: Some(31),
+                }),
+                Block::Code("{\n\t\"userId\": \"…\",\n  \"note\": \"\u{1b}[31mnot red\u{1b}[0m and \u{202e}not turned round\"\n}".to_owned()),
+                Block::Progress(Progress {
+                    doing: "sampling keys".to_owned(),
+                    done: 12_400,
+                    total: Some(20_000),
+                    unit: "keys".to_owned(),
+                    rate: Some(8_300.0),
+                    left_s: Some(0.9),
+                }),
+                Block::Checklist(vec![
+                    (Tick::Done, Text::plain("PING answers")),
+                    (Tick::Failed, Text::plain("replica is connected")),
+                    (Tick::Open, Text::plain("application reports health")),
+                    (Tick::Skipped, Text::plain("disk: cannot be seen from here")),
+                ]),
+            ],
+            actions: vec![
+                Action { label: "Memory".to_owned(), command: "memory prospectflow".to_owned(), style: ActionStyle::Primary },
+                Action { label: "Doctor".to_owned(), command: "doctor prospectflow".to_owned(), style: ActionStyle::Plain },
+            ],
+            footer: Some("run 7K2Q0A1B · 12 ms".to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_rich_card_reads_well_at_every_width() {
+        for columns in [60, 80, 120] {
+            let shown = render(&rich(), "m1", &Style { colour: false, width: columns });
+            insta::assert_snapshot!(format!("rich_{columns}"), shown);
+            assert!(shown.lines().all(|line| width(line) <= columns), "{shown}");
+        }
+        insta::assert_snapshot!("rich_piped", render(&rich(), "m1", &Style::PIPED));
+    }
+
+    #[test]
+    fn colour_adds_escapes_and_changes_no_text() {
+        let plain = render(&rich(), "m1", &Style { colour: false, width: 80 });
+        let coloured = render(&rich(), "m1", &Style { colour: true, width: 80 });
+        let mut bare = String::new();
+        let mut rest = coloured.as_str();
+        while let Some((before, after)) = rest.split_once("\x1b[") {
+            bare.push_str(before);
+            rest = after.split_once('m').unwrap().1;
+        }
+        bare.push_str(rest);
+        assert!(coloured.len() > plain.len());
+        assert_eq!(bare, plain);
+        assert!(!plain.contains('\x1b') && !plain.contains('\u{202e}'));
+    }
+
+    #[test]
+    fn an_empty_card_is_a_title() {
+        let card = Card { title: "pong".to_owned(), ..Card::default() };
+        assert_eq!(render(&card, "m7", &Style::PIPED), "m7  pong\n");
+    }
+
+    #[test]
+    fn lengths_of_time_are_said_in_two_units() {
+        assert_eq!(spoken(0), "0 s");
+        assert_eq!(spoken(3_725), "1 h 2 m");
+        assert_eq!(spoken(172_800), "2 d");
+        assert_eq!(grouped(1_234_567), "1,234,567");
+    }
 }

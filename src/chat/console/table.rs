@@ -139,7 +139,15 @@ mod tests {
     #[test]
     fn columns_line_up_with_wide_characters_and_long_cells() {
         let shown: Vec<String> = lines(&table(), 30).iter().map(|line| paint(line, false)).collect();
-        insta::assert_snapshot!(shown.join("\n"), @r"");
+        insta::assert_snapshot!(shown.join("\n"), @r"
+        key                      bytes
+        ──────────────────────────────
+        session:東京                12
+        a-rather-long-key-n  1,234,567
+        ame-that-does-not-f
+        it
+        2 of 40 rows
+        ");
     }
 
     #[test]
