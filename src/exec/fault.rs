@@ -3,8 +3,10 @@
 use std::{error::Error as _, io, time::Duration};
 
 use crate::{
-    diagnosis::errors::{self, ErrorContext, NetworkFault},
-    diagnosis::{Explained, Node},
+    diagnosis::{
+        Explained,
+        errors::{self, ErrorContext, NetworkFault},
+    },
     model::{Address, Credential},
 };
 
@@ -22,14 +24,6 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    /// The server's error code (`MOVED`), if it was the server that refused.
-    pub(crate) fn code(&self) -> Option<&str> {
-        match self {
-            Fault::Server(line) => line.split(' ').next(),
-            _ => None,
-        }
-    }
-
     /// Nothing was heard: the connection it happened on is of no more use.
     pub(crate) fn is_network(&self) -> bool {
         matches!(self, Fault::Network(_))
@@ -124,9 +118,4 @@ fn tls_text(error: &rustls::Error) -> String {
         rustls::Error::InvalidMessage(_) => "the server does not speak TLS on this port".to_owned(),
         other => other.to_string(),
     }
-}
-
-/// The node of an address whose role could not be asked.
-pub(crate) fn unknown_node(address: &Address) -> Node {
-    Node { address: address.clone(), role: None }
 }

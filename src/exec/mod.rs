@@ -15,7 +15,7 @@
 //! |---|---|
 //! | `Redis` | the reply as `diagnosis::reading` reads and merges it, redacted |
 //! | `Latency` | `{samples, failed, p50_ms, p95_ms, p99_ms, max_ms, min_ms, mean_ms}` of PINGs from here; with several servers, the worst of each figure |
-//! | `Rates` | `{seconds, <counter>_per_s …, used_cpu_percent, hit_ratio?}` for the counters in [`rates::COUNTERS`], without their `total_` prefix: `commands_processed_per_s`, `net_input_bytes_per_s`, `keyspace_hits_per_s`, `evicted_keys_per_s`; several servers are summed (`used_cpu_percent` is the highest) |
+//! | `Rates` | `{seconds, <counter>_per_s …, used_cpu_percent, hit_ratio?}` for the counters in `rates::COUNTERS`, without their `total_` prefix: `commands_processed_per_s`, `net_input_bytes_per_s`, `keyspace_hits_per_s`, `evicted_keys_per_s`; several servers are summed (`used_cpu_percent` is the highest) |
 //! | `Monitor` | `{seconds, lines, stopped_by, per_s, commands: [{name, count, per_s}], clients: [{client, count}], sample: [{at, client, db, command}]}`; `stopped_by` is `time`, `lines` or `closed` |
 //! | `Connectivity` | `{ok, first_failure, ipv4, ipv6, steps: [{address, role, step, ok, ms, detail?, error?}]}`; `step` is `dns`, `tcp`, `tls`, `auth` or `ping`; `role` is `server`, `sentinel`, `seed`, `primary` or `replica`; `error` is `{code, what, cause, next}`; `first_failure` is the first step that failed (the same object), or null |
 //! | `Tcp` | `{ok, address, ms?, error?}` with one address; the same with `targets: [ … ]` beside it with several (`ok` when all are) |
@@ -25,14 +25,24 @@
 //!
 //! `Look::Command`, `Look::Derive` ask nobody and are worked out by the bot.
 
+mod connectivity;
 mod dial;
 mod fault;
 mod flight;
+mod guard;
+mod http;
+mod latency;
+mod logs;
+mod metrics;
+mod monitor;
+mod rates;
 pub mod rdb;
 mod redis;
+mod request;
 mod secret;
 mod server;
 mod site;
+mod tcp;
 mod tls;
 mod topology;
 mod value;
@@ -69,7 +79,7 @@ pub struct ExecSettings {
     pub breaker: Duration,
     /// Connections nobody used for this long are closed.
     pub idle: Duration,
-    /// Connections of their own (latency, monitor) that one instance bears at once.
+    /// Connections of their own (latency, monitor) that one server bears at once.
     pub own_connections: usize,
     /// MONITOR is refused when the server's CPU is busier than this percentage of one core.
     pub monitor_cpu_percent: f64,
@@ -288,6 +298,17 @@ async fn carry_out(job: Job) -> Observation {
     let start = tokio::time::Instant::now();
     match &job.look {
         Look::Redis { argv, nodes } => redis::look(&job, argv, *nodes).await,
+        Look::Latency { samples } => latency::look(&job, *samples).await,
+        Look::Monitor { time, lines } => monitor::look(&job, *time, *lines).await,
+        Look::Connectivity => connectivity::look(&job).await,
+        Look::Rates { over } => rates::look(&job, *over).await,
+        Look::Tcp { address } => tcp::look(&job, address).await,
+        Look::Http { endpoint, arguments, pointer, events } => {
+            let wanted = http::Wanted { endpoint, arguments, pointer: pointer.as_deref(), events: *events };
+            http::look(&job, wanted).await
+        }
+        Look::Metrics { source, select, delta } => metrics::look(&job, source, select, *delta).await,
+        Look::Logs { source, filter, last } => logs::look(&job, source, filter.as_deref(), *last).await,
         _ => failed(
             Explained {
                 code: "UNSUPPORTED".into(),
@@ -322,6 +343,46 @@ fn foreign(permit: &Permit, service: &Service) -> Option<Explained> {
             next: "report this: the policy was not asked".into(),
         }),
         _ => None,
+    }
+}
+
+/// An error as other looks tell it inside their values.
+pub(crate) fn error_json(error: &Explained) -> serde_json::Value {
+    serde_json::json!({"code": error.code, "what": error.what, "cause": error.cause, "next": error.next})
+}
+
+/// Waits for one of the few connections of their own that a server bears.
+pub(crate) async fn own_turn(
+    server: &server::Server,
+    until: tokio::time::Instant,
+) -> Result<tokio::sync::SemaphorePermit<'_>, fault::Fault> {
+    match tokio::time::timeout_at(until, server.own.acquire()).await {
+        Ok(Ok(turn)) => Ok(turn),
+        _ => Err(fault::Fault::Setup(Box::new(Explained {
+            code: "BUSY-HERE".into(),
+            what: "other measurements of this server are still running".into(),
+            cause: "only a few connections of their own are opened to one server at once".into(),
+            next: "wait for them to end, or cancel one".into(),
+        }))),
+    }
+}
+
+pub(crate) fn nobody() -> Explained {
+    Explained {
+        code: "NOBODY".into(),
+        what: "there is no server to ask".into(),
+        cause: "the instance has no server in the role that was asked for".into(),
+        next: "run `connectivity` to see whom the profile names".into(),
+    }
+}
+
+/// The step names something the profile does not have.
+pub(crate) fn not_in_profile(kind: &str, name: &str, table: &str) -> Explained {
+    Explained {
+        code: "PROFILE".into(),
+        what: format!("the service's profile has no {kind} called `{name}`"),
+        cause: "the step names one that is not there".into(),
+        next: format!("add it under `{table}` in the service's profile, or name one that is there"),
     }
 }
 

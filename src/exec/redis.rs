@@ -1,6 +1,6 @@
 //! `Look::Redis`: a command that only looks, put to the right servers.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use futures_util::future::join_all;
 use redis::Cmd;
@@ -104,9 +104,17 @@ async fn check_flags(site: &Site, server: &Server, argv: &[String], budget: Budg
     }
 }
 
+/// Handles that were shown for keys, turned back into the keys' names.
+fn name_keys(site: &Site, argv: &[String]) -> Vec<String> {
+    let book = site.keys.lock().unwrap_or_else(PoisonError::into_inner);
+    let named = |word: &String| redact::is_handle(word).then(|| book.find(word).map(str::to_owned)).flatten();
+    argv.iter().map(|word| named(word).unwrap_or_else(|| word.clone())).collect()
+}
+
 /// Carries it out.
 pub(crate) async fn look(job: &Job, argv: &[String], nodes: Nodes) -> Observation {
     let start = Instant::now();
+    let argv = &name_keys(&job.site, argv);
     if let Err(refusal) = check(argv) {
         return failed(refusal, start);
     }
@@ -133,7 +141,11 @@ pub(crate) async fn look(job: &Job, argv: &[String], nodes: Nodes) -> Observatio
     let mut parts = Vec::new();
     let mut told = Vec::new();
     for Asked { inner, .. } in outcomes {
-        let result = inner.result.map(|raw| redact::reply(argv, reading::read(argv, raw), job.reveal));
+        let result = inner.result.map(|raw| {
+            let value = reading::read(argv, raw);
+            job.site.keys.lock().unwrap_or_else(PoisonError::into_inner).remember(argv, &value);
+            redact::reply(argv, value, job.reveal)
+        });
         if let Ok(value) = &result {
             parts.push((inner.node.clone(), value.clone()));
         }
@@ -146,18 +158,9 @@ pub(crate) async fn look(job: &Job, argv: &[String], nodes: Nodes) -> Observatio
 fn observe(argv: &[String], nodes: Vec<NodeOutcome>, parts: Vec<(Node, Value)>, start: Instant) -> Observation {
     let merged = match parts.is_empty() {
         false => Ok(merge::merge(argv, &parts)),
-        true => Err(nodes.iter().find_map(|node| node.result.as_ref().err().cloned()).unwrap_or_else(nobody)),
+        true => Err(nodes.iter().find_map(|node| node.result.as_ref().err().cloned()).unwrap_or_else(super::nobody)),
     };
     Observation { nodes, merged, took: start.elapsed() }
-}
-
-fn nobody() -> Explained {
-    Explained {
-        code: "NOBODY".into(),
-        what: "there is no server to ask".into(),
-        cause: "the instance has no server in the role that was asked for".into(),
-        next: "run `connectivity` to see whom the profile names".into(),
-    }
 }
 
 /// One server's answer, and whether it makes us doubt who is who.

@@ -10,7 +10,10 @@ use std::{
 
 use redis::{Cmd, Value as Reply};
 use serde_json::Value;
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
 
 use crate::{
     diagnosis::{Node, Role},
@@ -18,6 +21,7 @@ use crate::{
 };
 
 use super::{
+    ExecSettings,
     fault::{Fault, silence},
     value::to_json,
     wire::{Setup, Wire},
@@ -29,6 +33,7 @@ pub(crate) enum Lane {
     /// Short looks, many people at once.
     Look,
     /// Walks over the keyspace.
+    #[allow(dead_code, reason = "the lane is kept free for surveys of the keyspace")]
     Scan,
     /// Measuring: latency and connectivity. Opened for one measurement, then closed.
     Probe,
@@ -100,6 +105,8 @@ pub(crate) struct Server {
     scan: tokio::sync::Mutex<Slot>,
     known: Mutex<Known>,
     role_denied: AtomicBool,
+    /// Connections of their own (latency, monitor) that may be open at once.
+    pub own: Semaphore,
     client_denied: Arc<AtomicBool>,
 }
 
@@ -113,14 +120,15 @@ impl Server {
         address: Address,
         kind: Kind,
         instance: Arc<Instance>,
-        breaker: Duration,
+        settings: &ExecSettings,
         client_denied: Arc<AtomicBool>,
     ) -> Self {
         Self {
             address,
             kind,
             instance,
-            breaker,
+            breaker: settings.breaker,
+            own: Semaphore::new(settings.own_connections),
             look: Default::default(),
             scan: Default::default(),
             known: Default::default(),
@@ -292,11 +300,6 @@ impl Server {
             Err(_) => {}
         }
         reply
-    }
-
-    /// The role it was last seen in.
-    pub(crate) fn role(&self) -> Option<Role> {
-        self.node().role
     }
 
     /// What the topology says its role is, until it is asked itself.

@@ -8,8 +8,7 @@ use std::{
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    diagnosis::Explained,
-    diagnosis::errors::NetworkFault,
+    diagnosis::{Explained, NetworkFault, redact::KeyBook},
     model::{Address, Deployment, Instance},
 };
 
@@ -28,22 +27,22 @@ pub(crate) struct Site {
     pub settings: Arc<ExecSettings>,
     /// Looks under way, so that the same question is asked once.
     pub flights: Flights,
+    /// Handles that were shown for keys here, so that people can name those keys.
+    pub keys: Mutex<KeyBook>,
     servers: Mutex<HashMap<Address, Arc<Server>>>,
     topology: tokio::sync::Mutex<Option<(Arc<Topology>, Instant)>>,
     /// Is the command flagged as a write by the server? `None` as a value: it would not say.
     flagged: Mutex<HashMap<String, Option<bool>>>,
     client_denied: Arc<AtomicBool>,
-    /// Connections of their own (latency, monitor) that may be open at once.
-    pub own: tokio::sync::Semaphore,
 }
 
 impl Site {
     pub(crate) fn new(instance: Instance, settings: Arc<ExecSettings>) -> Self {
         Self {
             instance: Arc::new(instance),
-            own: tokio::sync::Semaphore::new(settings.own_connections),
             settings,
             flights: Flights::default(),
+            keys: Mutex::default(),
             servers: Mutex::default(),
             topology: tokio::sync::Mutex::default(),
             flagged: Mutex::default(),
@@ -65,7 +64,7 @@ impl Site {
             address.clone(),
             kind,
             self.instance.clone(),
-            self.settings.breaker,
+            &self.settings,
             self.client_denied.clone(),
         ));
         servers.insert(address.clone(), server.clone());

@@ -98,6 +98,14 @@ impl Wire {
 
     /// Sets up a connection over a stream that is already there.
     pub(crate) async fn over(stream: Stream, setup: Setup<'_>, until: Instant) -> Result<Self, Fault> {
+        let mut wire = Self::bare(stream, &setup).await?;
+        wire.authenticate(&setup, until).await?;
+        wire.prepare(&setup, until).await?;
+        Ok(wire)
+    }
+
+    /// A connection over which nothing was sent yet.
+    pub(crate) async fn bare(stream: Stream, setup: &Setup<'_>) -> Result<Self, Fault> {
         // RESP2 gives the same shapes from every version and flavour; the crate is
         // asked to send nothing of its own, so that each refusal is seen by itself.
         let info = redis::RedisConnectionInfo::default().set_skip_set_lib_name();
@@ -105,21 +113,18 @@ impl Wire {
         let (connection, driver) =
             MultiplexedConnection::new_with_config(&info, stream, config).await.map_err(|error| of_redis(&error))?;
         let driver = tokio::spawn(driver).abort_handle();
-        let mut wire = Self { connection, driver, identity: Identity::default(), client_denied: setup.client_denied };
-        wire.prepare(setup, until).await?;
-        Ok(wire)
+        Ok(Self { connection, driver, identity: Identity::default(), client_denied: setup.client_denied })
     }
 
-    async fn prepare(&mut self, setup: Setup<'_>, until: Instant) -> Result<(), Fault> {
-        if let Some(from) = &setup.credential.password {
-            let password = secret::read(from).map_err(Fault::Setup)?;
-            let mut auth = redis::cmd("AUTH");
-            if let Some(user) = &setup.credential.user {
-                auth.arg(user);
-            }
-            auth.arg(password.expose_secret());
-            self.call(&auth, until).await?;
+    /// AUTH, when the profile names a password.
+    pub(crate) async fn authenticate(&self, setup: &Setup<'_>, until: Instant) -> Result<(), Fault> {
+        match auth(setup.credential)? {
+            Some(auth) => self.call(&auth, until).await.map(drop),
+            None => Ok(()),
         }
+    }
+
+    async fn prepare(&mut self, setup: &Setup<'_>, until: Instant) -> Result<(), Fault> {
         let mut steps = Vec::new();
         if setup.database != 0 && !setup.sentinel {
             steps.push(Step::Database);
@@ -131,7 +136,7 @@ impl Wire {
             steps.push(Step::ReadOnly);
         }
         steps.push(Step::Info);
-        let commands: Vec<Cmd> = steps.iter().map(|step| step.command(&setup)).collect();
+        let commands: Vec<Cmd> = steps.iter().map(|step| step.command(setup)).collect();
         let replies = self.pipeline(&commands, until).await?;
         for (step, reply) in steps.iter().zip(replies) {
             match (step, reply) {
@@ -190,6 +195,18 @@ impl Wire {
             Ok(Ok(_)) => Err(Fault::Network(NetworkFault::Closed)),
         }
     }
+}
+
+/// The AUTH command of a credential, its secret read now.
+pub(crate) fn auth(credential: &Credential) -> Result<Option<Cmd>, Fault> {
+    let Some(from) = &credential.password else { return Ok(None) };
+    let password = secret::read(from).map_err(Fault::Setup)?;
+    let mut auth = redis::cmd("AUTH");
+    if let Some(user) = &credential.user {
+        auth.arg(user);
+    }
+    auth.arg(password.expose_secret());
+    Ok(Some(auth))
 }
 
 enum Step {
