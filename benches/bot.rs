@@ -152,6 +152,7 @@ fn asked(number: usize) -> Inbound {
         channel: "console".to_owned(),
         thread: None,
         kind: PlaceKind::Channel,
+        via: None,
     };
     Inbound {
         event: format!("bench-{number}"),
@@ -244,7 +245,9 @@ fn write_config(dir: &Path, port: u16) {
     );
     write(
         "services/bench.toml",
-        format!("title = \"bench\"\nenvironment = \"dev\"\nowner = \"bench\"\n[[instances]]\naddress = \"127.0.0.1:{port}\"\n"),
+        format!(
+            "title = \"bench\"\nenvironment = \"dev\"\nowner = \"bench\"\n[[instances]]\naddress = \"127.0.0.1:{port}\"\n"
+        ),
     );
 }
 

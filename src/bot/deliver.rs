@@ -122,7 +122,7 @@ impl Answer {
     async fn put(&self, card: Card, audience: &Audience) {
         let mut said = self.said.lock().await;
         let outcome = match &*said {
-            Some((message, _)) => self.gateway.edit(message, &card).await,
+            Some((message, _)) => self.gateway.progress(message, &card).await,
             None => match self.gateway.say(&self.place, &card, audience, &self.key).await {
                 Ok(message) => {
                     *said = Some((message, audience.clone()));

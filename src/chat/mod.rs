@@ -99,6 +99,13 @@ pub trait Gateway: Send + Sync {
     /// Replaces what a message says.
     fn edit<'a>(&'a self, message: &'a MessageRef, card: &'a Card) -> BoxFuture<'a, Result<(), Undelivered>>;
 
+    /// Shows how far a run has come, in its message. Unlike an edit it may be
+    /// dropped: the next one, or the answer, replaces it. A platform that allows
+    /// only so many edits of a message keeps one for the answer.
+    fn progress<'a>(&'a self, message: &'a MessageRef, card: &'a Card) -> BoxFuture<'a, Result<(), Undelivered>> {
+        self.edit(message, card)
+    }
+
     /// Adds (or takes back) the bot's own reaction.
     fn react<'a>(
         &'a self,

@@ -119,6 +119,7 @@ fn audit(sheet: &mut Sheet, file: &BotFile) -> Audit {
             channel: audit.channel.value.clone(),
             thread: None,
             kind: PlaceKind::Channel,
+            via: None,
         }),
         (no_team, _) => {
             let (given, missing) =

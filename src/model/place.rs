@@ -27,6 +27,10 @@ pub struct Place {
     pub thread: Option<String>,
     /// Channel or direct message.
     pub kind: PlaceKind,
+    /// A handle the gateway knows, under which one event can be answered where
+    /// the bot may not write by itself (a slash command in a channel it is not in).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
 }
 
 /// One message that was said, so that it can be edited or reacted to.

@@ -149,6 +149,7 @@ impl Console {
             channel: CHANNEL.to_owned(),
             thread: None,
             kind: PlaceKind::Channel,
+            via: None,
         }
     }
 

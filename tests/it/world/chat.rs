@@ -197,9 +197,12 @@ pub(crate) fn text_of(card: &Card) -> String {
                 if table.rows.is_empty() {
                     lines.extend(table.empty.clone());
                 }
-                lines.extend(table.rows.iter().map(|row| {
-                    row.iter().map(|cell| cell.text.as_str()).collect::<Vec<_>>().join(" | ")
-                }));
+                lines.extend(
+                    table
+                        .rows
+                        .iter()
+                        .map(|row| row.iter().map(|cell| cell.text.as_str()).collect::<Vec<_>>().join(" | ")),
+                );
             }
             Block::Findings(findings) => lines.extend(findings.iter().map(|finding| {
                 let evidence = finding.evidence.as_deref().unwrap_or_default();

@@ -19,7 +19,14 @@ pub(crate) fn at(seconds: i64) -> Timestamp {
 }
 
 pub(crate) fn place() -> Place {
-    Place { platform: Platform::Slack, team: "T1".into(), channel: "C1".into(), thread: None, kind: PlaceKind::Channel }
+    Place {
+        platform: Platform::Slack,
+        team: "T1".into(),
+        channel: "C1".into(),
+        thread: None,
+        kind: PlaceKind::Channel,
+        via: None,
+    }
 }
 
 /// The entry of the `n`th command.
