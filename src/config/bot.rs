@@ -1,11 +1,11 @@
 //! `bot.toml` to settings.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::LazyLock, time::Duration};
 
 use super::{
     Audit, BotSettings, Deadlines, Log, LogFormat, SlackSettings, SlackTransport, StoreRoom, Work, check,
     check::Private,
-    sheet::{At, Sheet},
+    sheet::{At, Sheet, suggest},
     wire::{BadSide, BotFile, ChatPlatform, LogFormatWord, SlackMode, ThresholdWire},
 };
 use crate::model::{Direction, Place, PlaceKind, Platform, Threshold};
@@ -47,11 +47,7 @@ fn settings(sheet: &mut Sheet, file: &BotFile) -> BotSettings {
         slack: slack(sheet, file),
         audit: audit(sheet, file),
         log: log(sheet, file),
-        thresholds: file
-            .thresholds
-            .iter()
-            .map(|(name, wire)| (name.clone(), threshold(sheet, name, wire, None)))
-            .collect(),
+        thresholds: thresholds(sheet, file),
     }
 }
 
@@ -143,6 +139,31 @@ fn log(sheet: &mut Sheet, file: &BotFile) -> Log {
     };
     Log { format, filter }
 }
+
+fn thresholds(sheet: &mut Sheet, file: &BotFile) -> Thresholds {
+    // Those of the defaults stand in no file of the team's; what does is the team's own line.
+    let own = |written: &At<ThresholdWire>| written.at.is_some();
+    let known = || DEFAULT_NAMES.iter().map(String::as_str);
+    for (name, written) in file.thresholds.iter().filter(|(_, written)| own(written)) {
+        if written.value.about.is_none() && !sheet.is_hurt(written.at) && !known().any(|other| other == name) {
+            sheet.wrong(written.at, format!("there is no figure `{name}`"), unknown_figure(name, known()));
+        }
+    }
+    file.thresholds.iter().map(|(name, wire)| (name.clone(), threshold(sheet, name, wire, None))).collect()
+}
+
+/// What to do about a figure nobody knows.
+pub(super) fn unknown_figure<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> String {
+    suggest(name, known).unwrap_or_else(|| {
+        "the names are in bot.toml under [thresholds]; a figure of your own says what it is: `about = \"…\"`".to_owned()
+    })
+}
+
+/// The figures that the bot's own commands know.
+static DEFAULT_NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let file: BotFile = toml::from_str(DEFAULTS).expect("a test reads the compiled-in defaults");
+    file.thresholds.into_keys().collect()
+});
 
 /// A threshold; which side is bad comes from `like` when the file does not say.
 pub(super) fn threshold(

@@ -60,6 +60,7 @@ pub(super) fn secret(sheet: &mut Sheet, written: &At<SecretWire>, what: &str) ->
             SecretRef::Env(name.value.clone())
         }
         (None, Some(file)) => SecretRef::File(path(sheet, file, &format!("{what}.file"))),
+        (None, None) if sheet.is_hurt(written.at) => SecretRef::Env(String::new()),
         (Some(_), Some(_)) | (None, None) => {
             let hint = "write `{ env = \"NAME\" }` or `{ file = \"/path\" }`".to_owned();
             sheet.wrong(written.at, format!("`{what}` must say `env` or `file`, one of them"), hint);
@@ -128,6 +129,10 @@ const LINK_LOCAL: &str = "such addresses serve a cloud machine's own credentials
 /// An `http` or `https` URL that holds no secret and leads nowhere it should not.
 pub(super) fn url(sheet: &mut Sheet, written: &At<String>, what: &str, private: Private) -> String {
     let text = written.value.trim();
+    // Left out where it must stand: told already.
+    if written.at.is_none() && text.is_empty() {
+        return String::new();
+    }
     let wrong = |sheet: &mut Sheet, reason: &str, hint: &str| {
         sheet.wrong(written.at, format!("`{what}` {reason}"), (!hint.is_empty()).then(|| hint.to_owned()));
     };

@@ -80,7 +80,7 @@ fn people(sheet: &mut Sheet, file: &PolicyFile) -> BTreeMap<PersonId, Person> {
             let identity = Identity { platform: Platform::Console, team: String::new(), user: user.value.clone() };
             accounts.push((user.at, identity));
         }
-        if accounts.is_empty() {
+        if accounts.is_empty() && !sheet.is_hurt(written.at) {
             let hint = "add `slack = [{ team = \"T…\", user = \"U…\" }]`, `discord` or `console`".to_owned();
             sheet.warn(written.at, format!("`{id}` has no account, so nobody can speak as them"), hint);
         }
@@ -115,6 +115,9 @@ fn chat_account(sheet: &mut Sheet, platform: Platform, written: &At<AccountWire>
     if user.contains('@') || user.contains(char::is_whitespace) {
         let hint = "write the user id the platform shows in a profile (`U…`): names and e-mail addresses change owners";
         sheet.wrong(written.at, "an account's user must be an id", hint.to_owned());
+        return None;
+    }
+    if sheet.is_hurt(written.at) {
         return None;
     }
     if team.is_empty() || user.is_empty() {

@@ -8,7 +8,7 @@ use reqwest::header::{HeaderName, HeaderValue as HttpValue};
 use super::{
     bot::{self, Thresholds},
     check::{self, Private},
-    sheet::{At, Sheet, suggest},
+    sheet::{At, Sheet},
     wire::{EndpointWire, EnvironmentWord, HeaderWire, InstanceWire, LogWire, MethodWord, ServiceFile},
 };
 use crate::model::{
@@ -69,8 +69,9 @@ fn instances(sheet: &mut Sheet, written: &[At<InstanceWire>]) -> Vec<Instance> {
     let mut names = BTreeSet::new();
     written
         .iter()
-        .filter_map(|wire| {
-            let instance = read_instance(sheet, wire)?;
+        .enumerate()
+        .filter_map(|(index, wire)| {
+            let instance = read_instance(sheet, wire, &format!("instances[{index}]"))?;
             if !names.insert(instance.name.clone()) {
                 let hint = "give each a `name`; the first is the one meant by default".to_owned();
                 sheet.wrong(wire.at, format!("there are two instances named `{}`", instance.name), hint);
@@ -80,9 +81,9 @@ fn instances(sheet: &mut Sheet, written: &[At<InstanceWire>]) -> Vec<Instance> {
         .collect()
 }
 
-fn read_instance(sheet: &mut Sheet, written: &At<InstanceWire>) -> Option<Instance> {
+fn read_instance(sheet: &mut Sheet, written: &At<InstanceWire>, path: &str) -> Option<Instance> {
     let wire = &written.value;
-    let deployment = deployment(sheet, written);
+    let deployment = deployment(sheet, written, path);
     let name = match &wire.name {
         None => "main".parse::<InstanceName>().expect("a fixed, valid name"),
         Some(name) => match name.value.parse() {
@@ -97,29 +98,29 @@ fn read_instance(sheet: &mut Sheet, written: &At<InstanceWire>) -> Option<Instan
     if let (Some(at), true, true) = (&wire.database, database != 0, wire.cluster.is_some()) {
         sheet.wrong(at.at, "a Cluster has no database but 0", None);
     }
-    if wire.user.is_some() && wire.password.is_none() {
+    if wire.user.is_some() && wire.password.is_none() && !sheet.is_hurt(written.at) {
         let hint = "say where its password is: `password = { env = \"NAME\" }`".to_owned();
         sheet.wrong(written.at, "the instance has a `user` without a `password`", hint);
     }
     let credential = |user: &Option<String>, password| Credential { user: user.clone(), password };
-    let look = wire.password.as_ref().map(|password| check::secret(sheet, password, "instances.password"));
+    let look = wire.password.as_ref().map(|password| check::secret(sheet, password, &format!("{path}.password")));
     let touch = wire.touch.as_ref().map(|touch| {
         let password =
-            touch.password.as_ref().map(|password| check::secret(sheet, password, "instances.touch.password"));
+            touch.password.as_ref().map(|password| check::secret(sheet, password, &format!("{path}.touch.password")));
         credential(&touch.user, password)
     });
     Some(Instance {
         name,
         deployment: deployment?,
         database,
-        tls: tls(sheet, written),
+        tls: tls(sheet, written, path),
         look: credential(&wire.user, look),
         touch,
         scan_replica: wire.scan_replica,
     })
 }
 
-fn deployment(sheet: &mut Sheet, written: &At<InstanceWire>) -> Option<Deployment> {
+fn deployment(sheet: &mut Sheet, written: &At<InstanceWire>, path: &str) -> Option<Deployment> {
     let wire = &written.value;
     let sentinel_only = [
         (wire.master.is_some(), "master"),
@@ -136,16 +137,19 @@ fn deployment(sheet: &mut Sheet, written: &At<InstanceWire>) -> Option<Deploymen
     };
     match (&wire.address, &wire.sentinels, &wire.cluster) {
         (Some(address), None, None) => {
-            Some(Deployment::Standalone(check::address(sheet, address, "instances.address")))
+            Some(Deployment::Standalone(check::address(sheet, address, &format!("{path}.address"))))
         }
         (None, Some(sentinels), None) => {
             if sentinels.is_empty() {
                 sheet.wrong(written.at, "`sentinels` must hold at least one", None);
             }
-            let password =
-                wire.sentinel_password.as_ref().map(|at| check::secret(sheet, at, "instances.sentinel_password"));
+            let password = wire
+                .sentinel_password
+                .as_ref()
+                .map(|at| check::secret(sheet, at, &format!("{path}.sentinel_password")));
             let master = match &wire.master {
                 Some(master) => master.value.clone(),
+                None if sheet.is_hurt(written.at) => String::new(),
                 None => {
                     let hint = "write the name of the `sentinel monitor` line".to_owned();
                     sheet.wrong(written.at, "`sentinels` are given without `master`", hint);
@@ -153,7 +157,7 @@ fn deployment(sheet: &mut Sheet, written: &At<InstanceWire>) -> Option<Deploymen
                 }
             };
             Some(Deployment::Sentinel {
-                sentinels: addresses(sheet, sentinels, "instances.sentinels"),
+                sentinels: addresses(sheet, sentinels, &format!("{path}.sentinels")),
                 master,
                 credential: Credential { user: wire.sentinel_user.clone(), password },
             })
@@ -162,8 +166,9 @@ fn deployment(sheet: &mut Sheet, written: &At<InstanceWire>) -> Option<Deploymen
             if seeds.is_empty() {
                 sheet.wrong(written.at, "`cluster` must hold at least one node", None);
             }
-            Some(Deployment::Cluster { seeds: addresses(sheet, seeds, "instances.cluster") })
+            Some(Deployment::Cluster { seeds: addresses(sheet, seeds, &format!("{path}.cluster")) })
         }
+        _ if sheet.is_hurt(written.at) => None,
         _ => {
             let hint = "write `address`, or `sentinels` with `master`, or `cluster`".to_owned();
             sheet.wrong(written.at, "the instance must say in exactly one way how it is found", hint);
@@ -172,13 +177,13 @@ fn deployment(sheet: &mut Sheet, written: &At<InstanceWire>) -> Option<Deploymen
     }
 }
 
-fn tls(sheet: &mut Sheet, written: &At<InstanceWire>) -> Option<Tls> {
+fn tls(sheet: &mut Sheet, written: &At<InstanceWire>, path: &str) -> Option<Tls> {
     let wire = &written.value;
-    let mut file = |path: &Option<At<String>>, what: &str| path.as_ref().map(|path| check::path(sheet, path, what));
+    let mut file = |file: &Option<At<String>>, what: &str| file.as_ref().map(|file| check::path(sheet, file, what));
     let tls = Tls {
-        ca: file(&wire.tls_ca, "instances.tls_ca"),
-        cert: file(&wire.tls_cert, "instances.tls_cert"),
-        key: file(&wire.tls_key, "instances.tls_key"),
+        ca: file(&wire.tls_ca, &format!("{path}.tls_ca")),
+        cert: file(&wire.tls_cert, &format!("{path}.tls_cert")),
+        key: file(&wire.tls_key, &format!("{path}.tls_key")),
         server_name: wire.tls_server_name.as_ref().map(|name| name.value.clone()),
     };
     if tls.cert.is_some() != tls.key.is_some() {
@@ -201,7 +206,9 @@ fn patterns(sheet: &mut Sheet, file: &ServiceFile) -> Vec<KeyPattern> {
         .map(|(name, pattern)| {
             let what = format!("patterns.{name}");
             check::word(sheet, name, pattern.at, "patterns");
-            check::glob(sheet, &pattern.value.glob, &format!("{what}.glob"));
+            if !sheet.is_hurt(pattern.at) {
+                check::glob(sheet, &pattern.value.glob, &format!("{what}.glob"));
+            }
             let ttl = pattern.value.ttl.as_ref();
             KeyPattern {
                 name: name.clone(),
@@ -222,7 +229,7 @@ fn queues(sheet: &mut Sheet, file: &ServiceFile) -> Vec<Queue> {
             if matches!((warn, crit), (Some(warn), Some(crit)) if warn > crit) {
                 sheet.wrong(queue.at, format!("`queues.{name}`: `crit` must not be reached before `warn`"), None);
             }
-            if queue.value.key.value.is_empty() {
+            if queue.value.key.value.is_empty() && !sheet.is_hurt(queue.at) {
                 sheet.wrong(queue.value.key.at, format!("`queues.{name}.key` is empty"), None);
             }
             Queue { name: name.clone(), key: queue.value.key.value.clone(), warn_depth: warn, crit_depth: crit }
@@ -234,11 +241,8 @@ fn thresholds(sheet: &mut Sheet, file: &ServiceFile, defaults: &Thresholds) -> T
     let mut thresholds = defaults.clone();
     for (name, written) in &file.thresholds {
         let like = defaults.get(name);
-        if like.is_none() && written.value.about.is_none() {
-            let hint = suggest(name, defaults.keys().map(String::as_str)).unwrap_or_else(|| {
-                "the names are in bot.toml under [thresholds]; a figure of your own says what it is: `about = \"…\"`"
-                    .to_owned()
-            });
+        if like.is_none() && written.value.about.is_none() && !sheet.is_hurt(written.at) {
+            let hint = bot::unknown_figure(name, defaults.keys().map(String::as_str));
             sheet.wrong(written.at, format!("there is no figure `{name}`"), hint);
         }
         thresholds.insert(name.clone(), bot::threshold(sheet, name, written, like));
@@ -290,6 +294,7 @@ fn read_log(sheet: &mut Sheet, name: &str, log: &At<LogWire>) -> Option<LogSourc
     let from = match (&log.value.file, &log.value.url) {
         (Some(file), None) => LogFrom::File(check::path(sheet, file, &format!("logs.{name}.file"))),
         (None, Some(url)) => LogFrom::Http(check::url(sheet, url, &format!("logs.{name}.url"), Private::Allowed)),
+        (None, None) if sheet.is_hurt(log.at) => return None,
         (Some(_), Some(_)) | (None, None) => {
             sheet.wrong(log.at, format!("`logs.{name}` must say `file` or `url`, one of them"), None);
             return None;
@@ -314,7 +319,7 @@ fn read_endpoint(sheet: &mut Sheet, name: &str, written: &At<EndpointWire>) -> E
     if let (Some(body), true) = (&wire.body, method != HttpMethod::Post) {
         sheet.wrong(body.at, format!("`{what}.body` is sent by a POST only"), "say `method = \"POST\"`".to_owned());
     }
-    if wire.health && method == HttpMethod::Post && !wire.safe {
+    if wire.health && method == HttpMethod::Post && !wire.safe && !sheet.is_hurt(written.at) {
         let hint = "say `safe = true` if it changes nothing that matters".to_owned();
         sheet.wrong(written.at, format!("`{what}` is a POST, and `health` may not send it"), hint);
     }

@@ -6,7 +6,7 @@
 //! missing keys. What is wrong is reported and taken out; what is left then
 //! deserializes, and its meaning can be checked too.
 
-use std::{fmt::Display, ops::Range, path::PathBuf};
+use std::{collections::BTreeSet, fmt::Display, ops::Range, path::PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
@@ -19,7 +19,7 @@ use toml::{
 use crate::model::{Problem, line_of};
 
 /// A file with more problems than this is not the file somebody meant.
-const MOST: usize = 100;
+const MOST: usize = 50;
 
 /// A value and the byte of its file it starts at; `None` when the file does not hold it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -58,11 +58,13 @@ pub(super) struct Sheet<'a> {
     file: PathBuf,
     text: &'a str,
     problems: Vec<Problem>,
+    /// Where tables begin that lost a key: what they lack now, they may have said.
+    hurt: BTreeSet<usize>,
 }
 
 impl<'a> Sheet<'a> {
     pub(super) fn new(file: PathBuf, text: &'a str) -> Self {
-        Self { file, text, problems: Vec::new() }
+        Self { file, text, problems: Vec::new(), hurt: BTreeSet::new() }
     }
 
     /// Notes what is wrong at a byte of the file.
@@ -75,6 +77,12 @@ impl<'a> Sheet<'a> {
         self.note(at, reason.to_string(), hint.into(), true);
     }
 
+    /// Did the table that begins there hold something that was told of and taken out, or lack something it needs?
+    /// Then what it does not say now means nothing.
+    pub(super) fn is_hurt(&self, at: Option<usize>) -> bool {
+        at.is_some_and(|at| self.hurt.contains(&at))
+    }
+
     /// What was found, in the order of the file.
     pub(super) fn problems(mut self) -> Vec<Problem> {
         self.problems.sort();
@@ -85,7 +93,7 @@ impl<'a> Sheet<'a> {
             self.problems.push(Problem {
                 file: self.file,
                 line: None,
-                reason: format!("has {more} more problems"),
+                reason: format!("has {more} more problems than the {MOST} told here"),
                 hint: None,
                 warning: false,
             });
@@ -257,6 +265,7 @@ impl<'w> Walk<'w, '_> {
                 let hint = about.and_then(Value::as_str).map(|about| format!("{name}: {about}"));
                 let at = (!path.is_empty()).then_some(span.start);
                 self.sheet.wrong(at, format!("{place} must say `{name}`"), hint);
+                self.sheet.hurt.insert(span.start);
             }
         }
         let mut kept = DeTable::new();
@@ -267,10 +276,13 @@ impl<'w> Walk<'w, '_> {
                 let hint =
                     suggest(&name, known.iter().copied()).unwrap_or_else(|| format!("known here: {}", list(&known)));
                 self.sheet.wrong(Some(key.span().start), format!("unknown key `{inner}`"), hint);
+                self.sheet.hurt.insert(span.start);
                 continue;
             };
             if self.value(&mut value, schema, &inner) {
                 kept.insert(key, value);
+            } else {
+                self.sheet.hurt.insert(span.start);
             }
         }
         *table = kept;
