@@ -25,7 +25,7 @@ use std::{
 use crate::{
     model::{Problem, Service, ServiceName},
     policy::{Policy, Rules},
-    runbook::{self, Catalogue, Command, Kind},
+    runbook::{self, Catalogue},
 };
 use files::Text;
 use sheet::Sheet;
@@ -138,7 +138,11 @@ fn read_commands(dir: &Path, problems: &mut Vec<Problem>) -> (Catalogue, BTreeSe
     let mut commands = runbook::built_in();
     for Text { path, stem, text } in &texts {
         match runbook::parse_file(path, text) {
-            Ok(command) => add_command(&mut commands, command, path, problems),
+            Ok(command) => {
+                // A team's command takes the place of the built-in one of its name.
+                commands.retain(|other| other.name != command.name);
+                commands.push(command);
+            }
             Err(found) => {
                 unread.insert(stem.clone());
                 problems.extend(found);
@@ -150,28 +154,6 @@ fn read_commands(dir: &Path, problems: &mut Vec<Problem>) -> (Catalogue, BTreeSe
         Catalogue::new(runbook::built_in()).unwrap_or_default()
     });
     (catalogue, unread)
-}
-
-/// A team's command takes the place of a built-in diagnostic of the same name.
-fn add_command(commands: &mut Vec<Command>, command: Command, path: &Path, problems: &mut Vec<Problem>) {
-    let own = commands.iter().any(|other| other.name == command.name && matches!(other.kind, Kind::BuiltIn));
-    if own {
-        problems.push(Problem {
-            file: path.to_owned(),
-            line: None,
-            reason: format!("`{}` is answered by the bot itself and cannot be replaced", command.name),
-            hint: Some("give the command another name".to_owned()),
-            warning: false,
-        });
-        return;
-    }
-    let of_the_team = |other: &Command| dir_of(&other.source) == path.parent();
-    commands.retain(|other| other.name != command.name || of_the_team(other));
-    commands.push(command);
-}
-
-fn dir_of(source: &str) -> Option<&Path> {
-    Path::new(source).parent()
 }
 
 fn read_policy(

@@ -1,5 +1,5 @@
 //! One file per story.
 
-mod rdb_real;
 mod config_files;
+mod rdb_real;
 mod store;
