@@ -19,6 +19,7 @@ mod parse;
 mod render;
 mod spec;
 mod values;
+mod view;
 mod words;
 
 pub use bind::bind;

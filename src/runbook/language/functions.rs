@@ -341,7 +341,7 @@ fn index(list: &Value, key: &Value) -> Outcome {
 }
 
 /// The elements of a list, or the keys of a map.
-pub(super) fn elements(list: &Value) -> Result<Vec<Value>, NoValue> {
+pub(in crate::runbook) fn elements(list: &Value) -> Result<Vec<Value>, NoValue> {
     match list.kind() {
         ValueKind::Seq | ValueKind::Iterable | ValueKind::Map => {
             list.try_iter().map(Iterator::collect).map_err(|_| NoValue::Mistake("this is not a list".to_owned()))
@@ -409,14 +409,19 @@ fn matches(text: &str, pattern: &str) -> Result<bool, NoValue> {
     if let Some(known) = patterns.get(pattern) {
         return Ok(known.is_match(text));
     }
-    let compiled = RegexBuilder::new(pattern)
-        .size_limit(1 << 20)
-        .build()
-        .map_err(|_| NoValue::Mistake("the pattern of `matches` is not a regular expression".to_owned()))?;
+    let compiled = check_pattern(pattern).map_err(NoValue::Mistake)?;
     let found = compiled.is_match(text);
     if patterns.len() >= 256 {
         patterns.clear();
     }
     patterns.insert(pattern.to_owned(), compiled);
     Ok(found)
+}
+
+/// Compiles the pattern of `matches`.
+pub(super) fn check_pattern(pattern: &str) -> Result<Regex, String> {
+    RegexBuilder::new(pattern)
+        .size_limit(1 << 20)
+        .build()
+        .map_err(|_| "the pattern of `matches` is not a regular expression".to_owned())
 }

@@ -24,6 +24,8 @@ const CODE_OPEN: char = '\u{FDD2}';
 const CODE_CLOSE: char = '\u{FDD3}';
 const TICK: char = '\u{FDD4}';
 const STAR: char = '\u{FDD5}';
+/// Stands for a value that is not there: a dash to read, nothing to send.
+const ABSENT: char = '\u{FDD6}';
 
 /// What is printed for a value that is not there.
 pub(in crate::runbook) const NOTHING: &str = "–";
@@ -44,7 +46,7 @@ pub(super) fn environment() -> Environment<'static> {
     env.set_formatter(|out, _, value| {
         out.write_char(OPEN).map_err(write_failed)?;
         match value.kind() {
-            ValueKind::Undefined | ValueKind::None => out.write_str(NOTHING),
+            ValueKind::Undefined | ValueKind::None => out.write_char(ABSENT),
             _ if value.is_safe() => out.write_str(&value.to_string()),
             ValueKind::Number => out.write_str(&plain_number(value)),
             _ => out.write_str(&clean(&super::functions::plain(value))),
@@ -213,20 +215,21 @@ fn detail(error: &Error) -> String {
 impl Marked {
     /// The text as one line: the team's own notation is not read.
     pub(in crate::runbook) fn line(&self) -> String {
-        let text: String = self.pieces().map(|(_, text)| text).collect::<String>().replace([CODE_OPEN, CODE_CLOSE], "");
+        let text: String = self.pieces().map(|(_, text)| text).collect::<String>();
+        let text = text.replace([CODE_OPEN, CODE_CLOSE], "").replace(ABSENT, NOTHING);
         show::truncate(&one_line(&text), LINE)
     }
 
     /// The text with its lines.
     pub(in crate::runbook) fn block(&self) -> String {
         let text: String = self.pieces().map(|(_, text)| text).collect();
-        let text = text.replace([CODE_OPEN, CODE_CLOSE], "").replace('\t', "    ");
+        let text = text.replace([CODE_OPEN, CODE_CLOSE], "").replace(ABSENT, NOTHING).replace('\t', "    ");
         show::truncate(text.trim_matches('\n').trim_end(), BLOCK)
     }
 
     /// The text exactly as rendered, for what is sent and not shown.
     pub(in crate::runbook) fn raw(&self) -> String {
-        self.0.replace([OPEN, CLOSE, CODE_OPEN, CODE_CLOSE], "")
+        self.0.replace([OPEN, CLOSE, CODE_OPEN, CODE_CLOSE, ABSENT], "")
     }
 
     /// Spans: the team's notation read, values kept as they are.
@@ -255,6 +258,7 @@ impl Marked {
                 .map(|c| match c {
                     TICK => '`',
                     STAR => '*',
+                    ABSENT => '–',
                     c => c,
                 })
                 .collect()
@@ -281,6 +285,7 @@ impl Marked {
             .map(|(outside, text)| {
                 let text = one_line(&text.replace([CODE_OPEN, CODE_CLOSE], ""));
                 match outside {
+                    true if text.contains(ABSENT) => String::new(),
                     true => crate::runbook::words::quote(&text),
                     // Spaces at the edges of a piece part it from the value beside it.
                     false => text,
