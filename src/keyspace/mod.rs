@@ -14,6 +14,7 @@ pub mod name;
 pub mod pace;
 pub mod prefix;
 pub mod rdb;
+pub mod report;
 pub mod sample;
 pub mod seen;
 mod server;
@@ -26,6 +27,7 @@ use bytes::{bytes_as_option_text, bytes_as_text};
 
 pub use ask::{Aim, Ask};
 pub use checkpoint::{Checkpoint, Piece};
+pub use report::{Method, Part, Report, Showing};
 pub use sample::{Estimate, Figure, Sample, Sampled};
 pub use seen::{Kind, Seen, Ttl};
 pub use server::Server;
