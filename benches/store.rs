@@ -25,6 +25,7 @@ fn entry(n: u64) -> Entry {
             channel: "C2147483705".into(),
             thread: None,
             kind: PlaceKind::Channel,
+            via: None,
         },
         line: "status prospectflow".into(),
         command: "status".into(),
