@@ -34,6 +34,8 @@ use writer::{Ask, Before, Trouble, Work, Writer};
 
 /// Work that waits for the writer; beyond it, callers wait to be let in.
 const QUEUE: usize = 4_096;
+/// What is waiting at the end is given this long.
+const CLOSING: Duration = Duration::from_secs(10);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Where the store is and how long it keeps what.
@@ -237,7 +239,11 @@ impl Store {
     /// Writes what is waiting, closes the files and releases the lock. Later calls say [`StoreError::Closed`].
     pub async fn close(self) {
         self.reader.close().await;
-        let _ = self.ask(Work::Close).await;
+        let (done, closed) = oneshot::channel();
+        if self.asks.send(Ask { work: Work::Close, done }).await.is_ok() {
+            // A disk that does not answer must not keep the process from ending.
+            let _ = tokio::time::timeout(CLOSING, closed).await;
+        }
     }
 
     /// Puts work on the writer's queue and waits for its answer, not longer than patience.

@@ -42,7 +42,8 @@ impl Server {
     pub(crate) fn start(more: &[&str]) -> Self {
         let home = TempDir::new().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let child = Command::new("redis-server")
+        let program = std::env::var("REDISCUE_REDIS_SERVER").unwrap_or_else(|_| "redis-server".into());
+        let child = Command::new(program)
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dbfilename", "dump.rdb"])
             .args(["--enable-debug-command", "yes", "--hz", "100", "--dir"])
             .arg(home.path())
