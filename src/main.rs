@@ -1,3 +1,7 @@
 //! The program `rediscue`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rediscue::app::cli::main()
+}

@@ -1,5 +1,10 @@
 //! Builds the house, starts it, empties it.
 
+pub mod cli;
+mod completions;
 pub mod log;
 pub mod serve;
+mod signals;
 pub mod trial;
+
+pub use completions::completions;

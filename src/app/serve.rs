@@ -95,6 +95,15 @@ pub async fn serve(directory: &Path) -> anyhow::Result<ExitCode> {
     });
     let bot = Bot::start(Parts { rules: rules(config), reload, exec: exec.clone(), store: store.clone(), gateways });
 
+    // What the local chat completes follows the configuration.
+    let local = socket.as_ref().map(console::Server::gateway);
+    let tell_names = |bot: &Bot| {
+        if let Some(console) = &local {
+            console.set_completions(super::completions(&bot.rules()));
+        }
+    };
+    tell_names(&bot);
+
     let closing = CancellationToken::new();
     let mut rooms = tokio::task::JoinSet::new();
     if let Some(server) = socket {
@@ -122,7 +131,10 @@ pub async fn serve(directory: &Path) -> anyhow::Result<ExitCode> {
 
     while let Asked::Reload = stops.next().await {
         match bot.reload() {
-            Ok(services) => tracing::info!(services, "the configuration was read again"),
+            Ok(services) => {
+                tell_names(&bot);
+                tracing::info!(services, "the configuration was read again");
+            }
             Err(problems) => {
                 tracing::error!(problems = problems.len(), "the new configuration does not hold; the old one goes on");
                 say_problems(&problems);
@@ -144,7 +156,8 @@ pub async fn serve(directory: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn store_settings(settings: &config::BotSettings) -> StoreSettings {
+/// Where the store is and how long it keeps what, as the settings say.
+pub fn store_settings(settings: &config::BotSettings) -> StoreSettings {
     let dir = settings.store.path.parent().unwrap_or(Path::new("."));
     let keep = Retention { journal: settings.store.keep, figures: settings.store.keep_figures, ..Retention::default() };
     StoreSettings { key: Some(settings.store.key_file.clone()), retention: keep, ..StoreSettings::in_dir(dir) }

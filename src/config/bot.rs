@@ -110,6 +110,7 @@ fn audit(sheet: &mut Sheet, file: &BotFile) -> Audit {
             platform: match audit.platform {
                 ChatPlatform::Slack => Platform::Slack,
                 ChatPlatform::Discord => Platform::Discord,
+                ChatPlatform::Console => Platform::Console,
             },
             team: audit.team.value.clone(),
             channel: audit.channel.value.clone(),

@@ -190,6 +190,7 @@ fn channels(sheet: &mut Sheet, file: &PolicyFile, names: &Names) -> BTreeMap<Str
                 platform: match wire.platform {
                     ChatPlatform::Slack => Platform::Slack,
                     ChatPlatform::Discord => Platform::Discord,
+                    ChatPlatform::Console => Platform::Console,
                 },
                 team: wire.team.clone(),
                 channel: wire.channel.clone(),

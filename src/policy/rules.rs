@@ -190,8 +190,12 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// Is this the place? A thread belongs to its channel.
+    /// Is this the place? A thread belongs to its channel. The console is one
+    /// place, whatever the host is called.
     pub fn is(&self, place: &Place) -> bool {
+        if self.platform == Platform::Console {
+            return place.platform == Platform::Console;
+        }
         self.platform == place.platform && self.team == place.team && self.channel == place.channel
     }
 

@@ -6,6 +6,7 @@
 //! server go when this program goes, in whichever way it goes (`server`), and
 //! what even that leaves is swept at the next start (`ground`).
 
+mod chat;
 mod ground;
 mod load;
 mod profile;
@@ -18,6 +19,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use chat::run;
 use ground::Ground;
 use load::Load;
 use server::Server;

@@ -84,12 +84,18 @@ pub struct Ended {
     pub unanswered: Vec<(u64, String, String)>,
     /// The bot went away.
     pub bot_gone: bool,
+    /// The program was told to stop before the lines ended.
+    pub stopped: bool,
 }
 
 impl Ended {
     /// 0 when every line was answered, else 1.
     pub fn exit_code(&self) -> ExitCode {
-        if self.unanswered.is_empty() && !self.bot_gone { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        if self.unanswered.is_empty() && !self.bot_gone && !self.stopped {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -100,7 +106,7 @@ pub async fn run(options: Options, mut link: Link, stop: CancellationToken) -> E
         Some(FromBot::Hello { user, completions, .. }) => (user, completions),
         Some(FromBot::Refused { why, .. }) => {
             complain(&why);
-            return Ended { unanswered: Vec::new(), bot_gone: true };
+            return Ended { bot_gone: true, ..Ended::default() };
         }
         _ => (String::new(), Completions::default()),
     };
@@ -196,7 +202,12 @@ impl Session {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {
+                    // What has been said already is still worth reading.
+                    while let Ok(event) = link.from_bot.try_recv() {
+                        let _ = self.hear(&event);
+                    }
                     self.give_up("the program was told to stop");
+                    self.ended.stopped = self.script;
                     return;
                 }
                 event = link.from_bot.recv() => {

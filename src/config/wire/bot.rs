@@ -148,6 +148,8 @@ pub(in crate::config) enum ChatPlatform {
     Slack,
     /// Discord.
     Discord,
+    /// The local chat, whose only channel is `console`.
+    Console,
 }
 
 /// The bot's own log.

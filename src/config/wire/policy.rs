@@ -97,7 +97,7 @@ pub(in crate::config) struct GrantWire {
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["team", "channel"]))]
 pub(in crate::config) struct ChannelWire {
-    /// `slack` (unless said otherwise) or `discord`.
+    /// `slack` (unless said otherwise), `discord`, or `console`, which is one place whatever `team` and `channel` say.
     pub(in crate::config) platform: super::bot::ChatPlatform,
     /// Workspace (`T…`) or guild id.
     pub(in crate::config) team: String,
