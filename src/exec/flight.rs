@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
+use serde_json::Value;
 use tokio::{sync::watch, task::AbortHandle};
 
 use crate::{diagnosis::Observation, model::Progress, runbook::Look};
@@ -23,6 +24,7 @@ pub(crate) struct Question {
 pub(crate) struct Flight {
     answer: watch::Receiver<Option<Arc<Observation>>>,
     progress: watch::Receiver<Option<Progress>>,
+    partial: watch::Receiver<Option<Value>>,
     task: AbortHandle,
 }
 
@@ -45,7 +47,7 @@ impl Flights {
     pub(crate) fn join<F>(
         &self,
         question: Question,
-        start: impl FnOnce(watch::Sender<Option<Progress>>) -> F,
+        start: impl FnOnce(watch::Sender<Option<Progress>>, watch::Sender<Option<Value>>) -> F,
     ) -> Arc<Flight>
     where
         F: Future<Output = Observation> + Send + 'static,
@@ -63,24 +65,33 @@ impl Flights {
         }
         let (answered, answer) = watch::channel(None);
         let (told, progress) = watch::channel(None);
-        let work = start(told);
+        let (told_first, partial) = watch::channel(None);
+        let work = start(told, told_first);
         let task = tokio::spawn(async move {
             let observation = work.await;
             let _ = answered.send(Some(Arc::new(observation)));
         })
         .abort_handle();
-        let flight = Arc::new(Flight { answer, progress, task });
+        let flight = Arc::new(Flight { answer, progress, partial, task });
         all.insert(question, Arc::downgrade(&flight));
         flight
     }
 }
 
 impl Flight {
-    /// Waits for the answer, passing progress on meanwhile. `None`: the look died (a bug, or shutting down).
-    pub(crate) async fn answer(&self, progress: Option<&watch::Sender<Progress>>) -> Option<Arc<Observation>> {
+    /// Waits for the answer, passing progress and a first answer on meanwhile. `None`: the look died (a bug, or shutting down).
+    pub(crate) async fn answer(
+        &self,
+        progress: Option<&watch::Sender<Progress>>,
+        partial: Option<&watch::Sender<Option<Value>>>,
+    ) -> Option<Arc<Observation>> {
         let mut answer = self.answer.clone();
         let mut steps = self.progress.clone();
         let mut listening = progress.is_some();
+        let mut firsts = self.partial.clone();
+        // Somebody who joins late is told the first answer too.
+        firsts.mark_changed();
+        let mut awaiting = partial.is_some();
         loop {
             tokio::select! {
                 biased;
@@ -93,6 +104,15 @@ impl Flight {
                     }
                     _ => listening = false,
                 },
+                first = firsts.changed(), if awaiting => match (first, partial) {
+                    (Ok(()), Some(partial)) => {
+                        let value = firsts.borrow_and_update().clone();
+                        if value.is_some() {
+                            partial.send_replace(value);
+                        }
+                    }
+                    _ => awaiting = false,
+                },
             }
         }
     }
@@ -104,8 +124,6 @@ mod tests {
         sync::atomic::{AtomicUsize, Ordering},
         time::Duration,
     };
-
-    use serde_json::Value;
 
     use super::*;
 
@@ -122,7 +140,7 @@ mod tests {
         let flights = Flights::default();
         let started = Arc::new(AtomicUsize::new(0));
         let ask = |reveal| {
-            flights.join(question(reveal), |_| {
+            flights.join(question(reveal), |_, _| {
                 started.fetch_add(1, Ordering::Relaxed);
                 async {
                     tokio::time::sleep(Duration::from_millis(30)).await;
@@ -133,12 +151,12 @@ mod tests {
         let joined: Vec<_> = (0..5).map(|_| ask(false)).collect();
         let other = ask(true);
         for flight in &joined {
-            assert!(flight.answer(None).await.is_some());
+            assert!(flight.answer(None, None).await.is_some());
         }
-        assert!(other.answer(None).await.is_some());
+        assert!(other.answer(None, None).await.is_some());
         assert_eq!(started.load(Ordering::Relaxed), 2, "one redacted, one revealed");
         // The answer is there; who asks now asks anew.
-        ask(false).answer(None).await.unwrap();
+        ask(false).answer(None, None).await.unwrap();
         assert_eq!(started.load(Ordering::Relaxed), 3);
     }
 
@@ -147,7 +165,7 @@ mod tests {
         let flights = Flights::default();
         let alive = Arc::new(());
         let held = alive.clone();
-        let flight = flights.join(question(false), |_| async move {
+        let flight = flights.join(question(false), |_, _| async move {
             let _held = held;
             std::future::pending().await
         });

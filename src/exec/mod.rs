@@ -22,6 +22,7 @@
 //! | `Http` | `{status, ok, ms, expected, slow, degraded, excerpt, value?, events?, event_sample?, indicator?, description?}`; `ok`: the status is one of the expected ones and it is not degraded; `value` is what the JSON pointer found (null when nothing); `events` counts server-sent events |
 //! | `Metrics` | `{count, ms, seconds?, samples: [{name, labels, value, delta?, rate?}]}`; with a delta, only what is in both scrapes has one; `series` is `name{label="value"}` as written |
 //! | `Logs` | `{source, filter?, matched, scanned_lines, scanned_bytes, truncated, lines: [ … ]}`; the lines are the last that match, oldest first, redacted; `truncated`: only the log's last part was read |
+//! | `Keyspace` | `keyspace::Report` as JSON (`clients`: `keyspace::clients::BigClients`); the same from a sample is the first answer |
 //!
 //! `Look::Command`, `Look::Derive` ask nobody and are worked out by the bot.
 
@@ -31,6 +32,7 @@ mod fault;
 mod flight;
 mod guard;
 mod http;
+mod keyspace;
 mod latency;
 mod logs;
 mod metrics;
@@ -65,6 +67,7 @@ use crate::{
     runbook::Look,
 };
 
+pub use keyspace::survey;
 pub use wire::Flavour;
 
 use flight::Question;
@@ -162,6 +165,7 @@ pub(crate) struct Job {
     pub reveal: Reveal,
     pub budget: Budget,
     pub progress: watch::Sender<Option<Progress>>,
+    pub partial: watch::Sender<Option<serde_json::Value>>,
 }
 
 impl Exec {
@@ -197,7 +201,7 @@ impl Exec {
         let reveal = permit.reveal();
         let budget = budget(cx);
         let question = Question { look: look.clone(), reveal };
-        let flight = site.flights.join(question, |progress| {
+        let flight = site.flights.join(question, |progress, partial| {
             let job = Job {
                 service: service.clone(),
                 site: site.clone(),
@@ -205,12 +209,13 @@ impl Exec {
                 reveal: if reveal { Reveal::Yes } else { Reveal::No },
                 budget,
                 progress,
+                partial,
             };
             carry_out(job)
         });
         tokio::select! {
             biased;
-            found = flight.answer(cx.progress.as_ref()) => match found {
+            found = flight.answer(cx.progress.as_ref(), cx.partial.as_ref()) => match found {
                 Some(found) => (*found).clone(),
                 None => failed(stopped("the look ended without an answer"), start),
             },
@@ -298,6 +303,7 @@ async fn carry_out(job: Job) -> Observation {
     let start = tokio::time::Instant::now();
     match &job.look {
         Look::Redis { argv, nodes } => redis::look(&job, argv, *nodes).await,
+        Look::Keyspace { survey, options } => keyspace::look(&job, *survey, options).await,
         Look::Latency { samples } => latency::look(&job, *samples).await,
         Look::Monitor { time, lines } => monitor::look(&job, *time, *lines).await,
         Look::Connectivity => connectivity::look(&job).await,

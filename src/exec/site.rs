@@ -27,6 +27,8 @@ pub(crate) struct Site {
     pub settings: Arc<ExecSettings>,
     /// Looks under way, so that the same question is asked once.
     pub flights: Flights,
+    /// Surveys of the keyspace that were stopped, or may be paged through.
+    pub shelf: super::keyspace::Shelf,
     /// Handles that were shown for keys here, so that people can name those keys.
     pub keys: Mutex<KeyBook>,
     servers: Mutex<HashMap<Address, Arc<Server>>>,
@@ -42,6 +44,7 @@ impl Site {
             instance: Arc::new(instance),
             settings,
             flights: Flights::default(),
+            shelf: Default::default(),
             keys: Mutex::default(),
             servers: Mutex::default(),
             topology: tokio::sync::Mutex::default(),
@@ -122,6 +125,11 @@ impl Site {
         let configured = self.addresses();
         self.servers()
             .retain(|address, _| configured.contains(address) || now.members.iter().any(|m| &m.address == address));
+    }
+
+    /// Whether it is a cluster, which has no logical databases.
+    pub(crate) fn is_cluster(&self) -> bool {
+        matches!(self.instance.deployment, Deployment::Cluster { .. })
     }
 
     /// The addresses the profile names: the server, the Sentinels, or the seeds.

@@ -8,6 +8,7 @@
 mod ask;
 mod bytes;
 mod checkpoint;
+pub mod clients;
 pub mod cursor;
 pub mod glob;
 pub mod name;

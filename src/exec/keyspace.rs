@@ -1,0 +1,625 @@
+//! Surveys of the keyspace: carries the bytes of `keyspace::Survey`, which decides everything.
+//!
+//! Each server gets two connections of its own in the scan lane, spoken to in
+//! raw batches. Servers are surveyed side by side; what the samples say
+//! together is told as the first answer, what the walks come to as the last. A
+//! walk that is stopped is put on a shelf, and the same question asked again
+//! within a while goes on from there.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    diagnosis::{Explained, Node, NodeOutcome, Observation, Role, errors::NetworkFault, redact},
+    keyspace::{
+        Aim, Ask, Checkpoint, LANES, Outcome, Part, Report, Sample, Showing, Step, Survey,
+        clients::{self, Listing},
+        name::Separators,
+        wire::{Batch, Finder, replies},
+    },
+    model::{Address, Progress},
+    runbook::{Look, Survey as Wanted},
+};
+
+use super::{
+    Job,
+    dial::{Stream, dial},
+    failed,
+    fault::{Fault, of_io, silence},
+    redis, secret,
+    server::{Budget, Kind, Lane, Server},
+    topology::Topology,
+};
+
+/// A stopped walk can be taken up again for so long.
+const KEPT: Duration = Duration::from_secs(900);
+/// How often people are told how a walk goes on.
+const TELL_EVERY: Duration = Duration::from_millis(250);
+/// Taken from the end of the time given, to stop in good order.
+const TO_STOP: Duration = Duration::from_millis(400);
+
+/// Walks that were stopped, and outcomes that may be paged through; one per instance.
+#[derive(Debug, Default)]
+pub(crate) struct Shelf {
+    stopped: Mutex<HashMap<(Question, Address), (Instant, Checkpoint)>>,
+    done: Mutex<HashMap<Question, (Instant, Vec<Part<Outcome>>)>>,
+    /// One survey at a time: what is measured of a server holds for one survey on it.
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// What makes two surveys the same, but for what is shown of them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Question(Wanted, Vec<(String, String)>);
+
+impl Question {
+    fn of(survey: Wanted, options: &[(String, String)]) -> Self {
+        let mut options: Vec<_> =
+            options.iter().filter(|(name, text)| name != "page" && !text.trim().is_empty()).cloned().collect();
+        options.sort();
+        Self(survey, options)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Carries it out.
+pub(crate) async fn look(job: &Job, survey: Wanted, options: &[(String, String)]) -> Observation {
+    let start = Instant::now();
+    let option = |name: &str| {
+        options.iter().find(|(other, _)| other == name).map(|(_, text)| text.trim()).filter(|text| !text.is_empty())
+    };
+    let number = |name: &str, usual: usize, most: usize| {
+        option(name).and_then(|text| text.parse().ok()).unwrap_or(usual).clamp(1, most)
+    };
+    let top = number("top", 10, 100);
+    let aim = match survey {
+        Wanted::Bigkeys => Aim::Bigkeys,
+        Wanted::Memkeys => Aim::Memkeys,
+        Wanted::Hotkeys => Aim::Hotkeys,
+        Wanted::Keys => Aim::Keys,
+        Wanted::TtlAudit => Aim::TtlAudit,
+        Wanted::Clients => return big_clients(job, top, start).await,
+    };
+    let mut ask = Ask::new(aim);
+    ask.wanted.top = top;
+    ask.wanted.names = if aim == Aim::Keys { 300 } else { 0 };
+    ask.wanted.separators = option("separators").and_then(Separators::given);
+    ask.wanted.globs = job.service.patterns.iter().map(|pattern| pattern.glob.clone()).collect();
+    ask.lengths = option("lengths") == Some("true");
+    ask.sample_only = option("sample") == Some("true");
+    ask.db = if job.site.is_cluster() { 0 } else { job.site.instance.database };
+    ask.seed = rand::random();
+    if let Some(pattern) = option("pattern") {
+        ask = ask.matching(pattern);
+    }
+    let showing = Showing { reveal: job.reveal == redact::Reveal::Yes, page: number("page", 1, 1_000) };
+    let question = Question::of(survey, options);
+    if showing.page > 1
+        && let Some((at, parts)) = lock(&job.site.shelf.done).get(&question).cloned()
+        && at.elapsed() < KEPT
+    {
+        let mut report = Report::of_outcomes(&ask, parts, None, showing);
+        report.notes.push(format!("as counted {} s ago", at.elapsed().as_secs()));
+        return observation(&report, Vec::new(), start);
+    }
+    let Ok(_turn) = timeout_at(job.budget.end, job.site.shelf.turn.lock()).await else {
+        let fault = silence(start.elapsed());
+        return failed(fault.explain(None, &job.site.instance.look, Some("SCAN")), start);
+    };
+    let targets = match targets(job).await {
+        Ok(targets) => targets,
+        Err(error) => return failed(error, start),
+    };
+    let told = Arc::new(Telling::new(job, ask.clone(), showing, targets.len()));
+    let runs = join_all(targets.into_iter().enumerate().map(|(index, target)| {
+        let (told, question, ask) = (told.clone(), question.clone(), ask.clone());
+        async move {
+            let began = Instant::now();
+            let found = survey_server(job, index, &target, ask, &question, &told).await;
+            told.ended(index);
+            (target, found, began.elapsed())
+        }
+    }))
+    .await;
+    let mut parts = Vec::new();
+    let mut outcomes = Vec::new();
+    for (target, found, took) in runs {
+        let node = Node { role: target.role, ..target.server.node() };
+        let result = match found {
+            Ok(outcome) => {
+                let seen = json!({ "keys": outcome.dbsize, "walked": outcome.walked, "complete": outcome.complete });
+                parts.push(Part { address: target.server.address.to_string(), found: outcome });
+                Ok(seen)
+            }
+            Err(fault) => Err(fault.explain(Some(&target.server.address), target.server.credential(), Some("SCAN"))),
+        };
+        outcomes.push(NodeOutcome { node, result, took });
+    }
+    if parts.is_empty() {
+        let error = outcomes.iter().find_map(|outcome| outcome.result.as_ref().err().cloned());
+        return Observation { merged: Err(error.unwrap_or_else(nobody)), nodes: outcomes, took: start.elapsed() };
+    }
+    let silent: Vec<String> = outcomes
+        .iter()
+        .filter_map(|outcome| {
+            Some(format!("{} is not counted: {}", outcome.node.address, outcome.result.as_ref().err()?.what))
+        })
+        .collect();
+    if parts.iter().all(|part| part.found.complete) {
+        let mut done = lock(&job.site.shelf.done);
+        done.retain(|_, (at, _)| at.elapsed() < KEPT);
+        if done.len() < 8 || done.contains_key(&question) {
+            done.insert(question, (Instant::now(), parts.clone()));
+        }
+    }
+    let first = lock(&told.first).clone();
+    let mut report = Report::of_outcomes(&ask, parts, first.as_ref(), showing);
+    report.exact &= silent.is_empty();
+    report.notes.extend(silent);
+    report.notes.extend(told.spared());
+    if report.method == crate::keyspace::Method::Partial {
+        report.notes.push(format!(
+            "stopped at {:.0} % when the command's time was over; ask again within {} minutes to go on from there",
+            report.done * 100.0,
+            KEPT.as_secs() / 60
+        ));
+    }
+    observation(&report, outcomes, start)
+}
+
+fn observation(report: &Report, nodes: Vec<NodeOutcome>, start: Instant) -> Observation {
+    let merged = serde_json::to_value(report).map_err(|error| Explained {
+        code: "BUG".into(),
+        what: format!("the report cannot be written: {error}"),
+        cause: "a figure of it is not a number".into(),
+        next: "report this".into(),
+    });
+    Observation { nodes, merged, took: start.elapsed() }
+}
+
+fn nobody() -> Explained {
+    Explained {
+        code: "NOBODY".into(),
+        what: "there is no server to survey".into(),
+        cause: "the instance has no primary now".into(),
+        next: "run `connectivity` to see whom the profile names".into(),
+    }
+}
+
+/// A server that is surveyed.
+struct Surveyed {
+    server: Arc<Server>,
+    role: Option<Role>,
+    slots: Vec<(u16, u16)>,
+}
+
+/// Each primary, or a replica of it where that is allowed and one is there.
+async fn targets(job: &Job) -> Result<Vec<Surveyed>, Explained> {
+    let topology = job.site.topology(job.budget).await?;
+    let mut spare = if job.site.instance.scan_replica { replicas(job, &topology).await } else { HashMap::new() };
+    let mut found = Vec::new();
+    for (index, member) in topology.members.iter().enumerate() {
+        if member.role == Some(Role::Replica) {
+            continue;
+        }
+        let slots = topology.slots.iter().filter(|(.., holder)| *holder == index).map(|&(from, to, _)| (from, to));
+        let (address, role) = match spare.remove(&member.address.to_string()) {
+            Some(replica) => (replica, Some(Role::Replica)),
+            None => (member.address.clone(), member.role),
+        };
+        found.push(Surveyed { server: job.site.server(&address, Kind::Data), role, slots: slots.collect() });
+    }
+    if found.is_empty() { Err(nobody()) } else { Ok(found) }
+}
+
+/// A replica that keeps up, by its primary's address.
+async fn replicas(job: &Job, topology: &Topology) -> HashMap<String, Address> {
+    let asked = topology.members.iter().filter(|member| member.role == Some(Role::Replica)).map(async |member| {
+        let server = job.site.server(&member.address, Kind::Data);
+        let role = server.ask_one(Lane::Look, &::redis::cmd("ROLE"), job.budget).await.ok()?;
+        let word = |at: usize| role.get(at)?.as_str().map(str::to_owned);
+        let port = role.get(2)?.as_i64()?;
+        (word(0)? == "slave" && word(3)? == "connected").then_some(())?;
+        let host = word(1)?;
+        let primary = Address::Tcp { host, port: u16::try_from(port).ok()? };
+        Some((primary.to_string(), member.address.clone()))
+    });
+    let mut spare: HashMap<String, Address> = join_all(asked).await.into_iter().flatten().collect();
+    // A single primary needs no matching of names, which may differ from what replicas call it.
+    let primaries: Vec<_> = topology.primaries().collect();
+    if let [only] = primaries.as_slice()
+        && let Some(replica) = spare.values().next().cloned()
+    {
+        spare = HashMap::from([(only.address.to_string(), replica)]);
+    }
+    spare
+}
+
+/// What people are told while it goes on.
+struct Telling {
+    ask: Ask,
+    showing: Showing,
+    progress: tokio::sync::watch::Sender<Option<Progress>>,
+    partial: tokio::sync::watch::Sender<Option<Value>>,
+    state: Mutex<TellingState>,
+    first: Mutex<Option<Report>>,
+}
+
+struct TellingState {
+    samples: Vec<Option<Part<Sample>>>,
+    ended: Vec<bool>,
+    progress: Vec<(u64, u64, f64)>,
+    last: Option<Instant>,
+    replicas: Vec<String>,
+}
+
+impl Telling {
+    fn new(job: &Job, ask: Ask, showing: Showing, servers: usize) -> Self {
+        Self {
+            ask,
+            showing,
+            progress: job.progress.clone(),
+            partial: job.partial.clone(),
+            state: Mutex::new(TellingState {
+                samples: (0..servers).map(|_| None).collect(),
+                ended: vec![false; servers],
+                progress: vec![(0, 0, 0.0); servers],
+                last: None,
+                replicas: Vec::new(),
+            }),
+            first: Mutex::default(),
+        }
+    }
+
+    /// A server's sample is complete. The last one makes the first answer.
+    fn sampled(&self, index: usize, address: &Address, sample: Sample) {
+        let mut state = lock(&self.state);
+        state.samples[index] = Some(Part { address: address.to_string(), found: sample });
+        self.answer_first(&state);
+    }
+
+    fn ended(&self, index: usize) {
+        let mut state = lock(&self.state);
+        state.ended[index] = true;
+        if !state.ended.iter().all(|ended| *ended) {
+            self.answer_first(&state);
+        }
+    }
+
+    fn answer_first(&self, state: &TellingState) {
+        let ready = state.samples.iter().zip(&state.ended).all(|(sample, ended)| sample.is_some() || *ended);
+        let mut first = lock(&self.first);
+        if !ready || first.is_some() {
+            return;
+        }
+        let parts: Vec<Part<Sample>> = state.samples.iter().flatten().cloned().collect();
+        // Servers that were walked at once, or not at all, would be missing from it.
+        if parts.is_empty() || parts.len() < state.samples.len() {
+            return;
+        }
+        let report = Report::of_samples(&self.ask, &parts, self.showing);
+        if let Ok(value) = serde_json::to_value(&report) {
+            self.partial.send_replace(Some(value));
+        }
+        *first = Some(report);
+    }
+
+    fn goes_on(&self, index: usize, survey: &Survey) {
+        let (done, all, rate, _) = survey.progress();
+        let mut state = lock(&self.state);
+        state.progress[index] = (done, all, rate.unwrap_or(0.0));
+        if state.last.is_some_and(|last| last.elapsed() < TELL_EVERY) {
+            return;
+        }
+        state.last = Some(Instant::now());
+        let done: u64 = state.progress.iter().map(|(done, ..)| done).sum();
+        let all: u64 = state.progress.iter().map(|(_, all, _)| all).sum();
+        let rate: f64 = state.progress.iter().map(|(.., rate)| rate).sum();
+        // Servers go side by side, so the slowest tells when all are done.
+        let left = state.progress.iter().filter(|(.., rate)| *rate > 0.0);
+        let left = left.map(|(done, all, rate)| all.saturating_sub(*done) as f64 / rate).fold(0.0, f64::max);
+        self.progress.send_replace(Some(Progress {
+            doing: if done == 0 { "sampling".to_owned() } else { "counting every key".to_owned() },
+            done,
+            total: (all > 0).then_some(all),
+            unit: "keys".to_owned(),
+            rate: (rate > 0.0).then_some(rate),
+            left_s: (rate > 0.0).then_some(left),
+        }));
+    }
+
+    fn on_replica(&self, address: &Address) {
+        lock(&self.state).replicas.push(format!("counted on the replica {address}, to spare its primary"));
+    }
+
+    fn spared(&self) -> Vec<String> {
+        lock(&self.state).replicas.clone()
+    }
+}
+
+/// A survey under way. Dropped before its end (the asker has gone, the run was cancelled), it puts
+/// what was counted on the shelf.
+struct Kept<'a> {
+    job: &'a Job,
+    question: (Question, Address),
+    survey: Mutex<Survey>,
+}
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        let checkpoint = lock(&self.survey).checkpoint();
+        let mut shelf = lock(&self.job.site.shelf.stopped);
+        shelf.retain(|_, (at, _)| at.elapsed() < KEPT);
+        if checkpoint.is_worth_keeping() && shelf.len() < 64 {
+            shelf.insert(self.question.clone(), (Instant::now(), checkpoint));
+        }
+    }
+}
+
+async fn survey_server(
+    job: &Job,
+    index: usize,
+    target: &Surveyed,
+    ask: Ask,
+    question: &Question,
+    told: &Telling,
+) -> Result<Outcome, Fault> {
+    let server = &target.server;
+    let open = || Line::open(server, job.budget);
+    let (first, second) = futures_util::future::join(open(), open()).await;
+    let mut lines = vec![first?];
+    // One connection will do where only one is to be had.
+    lines.extend(second.ok());
+    if target.role == Some(Role::Replica) && job.site.instance.scan_replica {
+        told.on_replica(&server.address);
+    }
+    let question = (question.clone(), server.address.clone());
+    let mut survey = Survey::new(ask, target.slots.clone());
+    if let Some((at, checkpoint)) = lock(&job.site.shelf.stopped).remove(&question)
+        && at.elapsed() < KEPT
+    {
+        survey.resume(checkpoint);
+    }
+    let kept = Kept { job, question, survey: Mutex::new(survey) };
+    debug_assert!(lines.len() <= LANES, "a survey has so many lanes");
+    let begun = Instant::now();
+    let results = join_all(lines.into_iter().enumerate().map(|(lane, line)| {
+        let kept = &kept;
+        async move {
+            drive(
+                job,
+                kept,
+                lane,
+                line,
+                begun,
+                |survey| told.goes_on(index, survey),
+                |sample| told.sampled(index, &server.address, sample),
+            )
+            .await
+        }
+    }))
+    .await;
+    for result in results {
+        result?;
+    }
+    // Taken out, so that what is dropped has nothing worth keeping.
+    let unfinished = lock(&kept.survey).checkpoint();
+    let empty = Survey::new(Ask::new(Aim::Bigkeys), Vec::new());
+    let survey = std::mem::replace(&mut *lock(&kept.survey), empty);
+    if unfinished.is_worth_keeping() {
+        lock(&job.site.shelf.stopped).insert(kept.question.clone(), (Instant::now(), unfinished));
+    }
+    Ok(survey.outcome())
+}
+
+/// Runs one lane to its end.
+async fn drive(
+    job: &Job,
+    kept: &Kept<'_>,
+    lane: usize,
+    mut line: Line,
+    begun: Instant,
+    goes_on: impl Fn(&Survey),
+    sampled: impl Fn(Sample),
+) -> Result<(), Fault> {
+    let stop_at = job.budget.end.checked_sub(TO_STOP).unwrap_or(job.budget.end);
+    let mut owed = 0;
+    loop {
+        let now = Instant::now();
+        let (step, sample) = {
+            let replies = replies(&line.buffer, owed).map_err(|_| garbled())?;
+            let mut survey = lock(&kept.survey);
+            if now >= stop_at {
+                survey.stop();
+            }
+            let step = survey.step(lane, &replies, now - begun);
+            goes_on(&survey);
+            (step, survey.first())
+        };
+        match step {
+            Step::Send(batch) => {
+                owed = batch.replies;
+                let until = job.budget.until();
+                line.send(&batch, until).await?;
+                // The other batches are on their way; this is the moment to think.
+                if let Some(sample) = sample {
+                    sampled(sample);
+                }
+                line.receive(owed, until).await?;
+            }
+            Step::Wait(wait) => {
+                owed = 0;
+                if let Some(sample) = sample {
+                    sampled(sample);
+                }
+                tokio::time::sleep(wait).await;
+            }
+            Step::Done => {
+                if let Some(sample) = sample {
+                    sampled(sample);
+                }
+                return Ok(());
+            }
+            Step::Failed(line) => {
+                lock(&kept.survey).stop();
+                return Err(Fault::Server(line));
+            }
+        }
+    }
+}
+
+fn garbled() -> Fault {
+    Fault::Server("ERR what came back is not Redis's protocol".to_owned())
+}
+
+/// One connection, spoken to in bytes.
+struct Line {
+    stream: Stream,
+    buffer: Vec<u8>,
+}
+
+impl Line {
+    /// Connects, authenticates, chooses the database.
+    async fn open(server: &Server, budget: Budget) -> Result<Self, Fault> {
+        let until = budget.until();
+        let setup = server.setup(Lane::Scan);
+        let stream = dial(setup.address, setup.tls, until).await?;
+        let mut line = Self { stream, buffer: Vec::with_capacity(16 << 10) };
+        let mut batch = Batch::default();
+        let mut must = Vec::new();
+        if let Some(from) = &setup.credential.password {
+            let password = secret::read(from).map_err(Fault::Setup)?;
+            let password = password.expose_secret().as_bytes();
+            match &setup.credential.user {
+                Some(user) => batch.push(&[b"AUTH", user.as_bytes(), password]),
+                None => batch.push(&[b"AUTH", password]),
+            }
+            must.push(true);
+        }
+        if setup.database != 0 {
+            batch.push(&[b"SELECT", setup.database.to_string().as_bytes()]);
+            must.push(true);
+        }
+        if !setup.client_denied {
+            batch.push(&[b"CLIENT", b"SETNAME", setup.name.as_bytes()]);
+            must.push(false);
+        }
+        if setup.cluster {
+            batch.push(&[b"READONLY"]);
+            must.push(false);
+        }
+        if !batch.is_empty() {
+            line.send(&batch, until).await?;
+            line.receive(batch.replies, until).await?;
+            for (reply, must) in replies(&line.buffer, batch.replies).map_err(|_| garbled())?.iter().zip(must) {
+                if let Some(error) = reply.error().filter(|_| must) {
+                    return Err(Fault::Server(error));
+                }
+            }
+        }
+        Ok(line)
+    }
+
+    async fn send(&mut self, batch: &Batch, until: Instant) -> Result<(), Fault> {
+        let start = Instant::now();
+        match timeout_at(until, self.stream.write_all(&batch.bytes)).await {
+            Err(_) => Err(silence(start.elapsed())),
+            Ok(Err(error)) => Err(of_io(&error)),
+            Ok(Ok(())) => Ok(()),
+        }
+    }
+
+    /// Reads until so many replies are in the buffer.
+    async fn receive(&mut self, wanted: usize, until: Instant) -> Result<(), Fault> {
+        let start = Instant::now();
+        self.buffer.clear();
+        let mut finder = Finder::default();
+        let reading = async {
+            while !finder.look(&self.buffer, wanted).map_err(|_| garbled())? {
+                if self.stream.read_buf(&mut self.buffer).await.map_err(|error| of_io(&error))? == 0 {
+                    return Err(Fault::Network(NetworkFault::Closed));
+                }
+            }
+            Ok(())
+        };
+        timeout_at(until, reading).await.unwrap_or_else(|_| Err(silence(start.elapsed())))
+    }
+}
+
+/// Between two listings of the connections.
+const BETWEEN_LISTS: Duration = Duration::from_secs(1);
+/// CLIENT LIST takes time in the number of clients; with more than this it is not asked twice.
+const MANY_CLIENTS: usize = 5_000;
+
+async fn big_clients(job: &Job, top: usize, start: Instant) -> Observation {
+    let topology = match job.site.topology(job.budget).await {
+        Ok(topology) => topology,
+        Err(error) => return failed(error, start),
+    };
+    let addresses: Vec<Address> = topology.primaries().map(|member| member.address.clone()).collect();
+    let list = || async {
+        join_all(addresses.iter().map(async |address| {
+            let server = job.site.server(address, Kind::Data);
+            let command = redis::command(&["CLIENT".to_owned(), "LIST".to_owned()]);
+            let answer = server.ask_one(Lane::Look, &command, job.budget).await;
+            (server, answer)
+        }))
+        .await
+    };
+    let listings = |answers: &[(Arc<Server>, Result<Value, Fault>)]| -> Vec<Listing> {
+        let texts = answers.iter().filter_map(|(server, answer)| {
+            let text = answer.as_ref().ok()?.as_str()?.to_owned();
+            Some(Listing { server: server.address.to_string(), text })
+        });
+        texts.collect()
+    };
+    let first = list().await;
+    let before = listings(&first);
+    let many = before.iter().any(|listing| listing.text.lines().count() > MANY_CLIENTS);
+    let tells = before.iter().any(|listing| listing.text.contains("tot-net-in="));
+    let began = Instant::now();
+    let after = if tells && !many {
+        tokio::time::sleep(BETWEEN_LISTS).await;
+        listings(&list().await)
+    } else {
+        before.clone()
+    };
+    let nodes: Vec<NodeOutcome> = first
+        .iter()
+        .map(|(server, answer)| NodeOutcome {
+            node: server.node(),
+            result: match answer {
+                Ok(_) => Ok(Value::Null),
+                Err(fault) => Err(fault.explain(Some(&server.address), server.credential(), Some("CLIENT"))),
+            },
+            took: start.elapsed(),
+        })
+        .collect();
+    if after.is_empty() {
+        let error = nodes.iter().find_map(|node| node.result.as_ref().err().cloned());
+        return Observation { merged: Err(error.unwrap_or_else(nobody)), nodes, took: start.elapsed() };
+    }
+    let report = clients::rank(&before, &after, began.elapsed().as_secs_f64(), top, redact::address);
+    Observation { merged: Ok(json!(report)), nodes, took: start.elapsed() }
+}
+
+/// The look as it is asked for, for those who make one without a command file.
+pub fn survey(survey: Wanted, options: &[(&str, &str)]) -> Look {
+    Look::Keyspace {
+        survey,
+        options: options.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect(),
+    }
+}
