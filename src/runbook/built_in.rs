@@ -1,34 +1,86 @@
 //! The commands the program comes with.
 
-use std::time::Duration;
+use std::{path::Path, sync::LazyLock, time::Duration};
 
-use super::{ArgumentKind, ArgumentSpec, Command, Cost, Kind};
+use super::{ArgumentKind, ArgumentSpec, Command, Cost, Kind, parse_file};
+
+/// `commands/*.toml` by file name, put here by `build.rs`.
+const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/commands.rs"));
 
 /// What the bot answers itself, and the diagnostics compiled in from `commands/*.toml`.
 pub fn built_in() -> Vec<Command> {
+    // Read once: a reload asks again, and files compiled in do not change.
+    static COMMANDS: LazyLock<Vec<Command>> = LazyLock::new(|| {
+        let files = FILES.iter().filter_map(|(name, text)| match parse_file(&Path::new("commands").join(name), text) {
+            Ok(command) => Some(command),
+            Err(problems) => {
+                // A test reads every file; here the others are worth more than a halt.
+                debug_assert!(false, "commands/{name}: {problems:?}");
+                None
+            }
+        });
+        own().into_iter().chain(files).collect()
+    });
+    COMMANDS.clone()
+}
+
+/// Files compiled in, by name, for the test that reads them.
+#[cfg(test)]
+pub(super) fn files() -> &'static [(&'static str, &'static str)] {
+    FILES
+}
+
+fn own() -> Vec<Command> {
     vec![
         answered(
             "help",
-            &["?", "commands"],
+            &["commands"],
             "what you can ask here",
+            "Lists what you may run here, or explains one command: its arguments, examples, cost and deadline.",
+            &["help", "help status"],
             vec![argument("command", "the command to explain", ArgumentKind::Command, false)],
         ),
-        answered("whoami", &[], "who I think you are, and what you may do here", vec![]),
+        answered(
+            "whoami",
+            &[],
+            "who I think you are, and what you may do here",
+            "Says which account you speak from, which person of the policy it belongs to, your roles, and what they let you do in this place.",
+            &["whoami"],
+            vec![],
+        ),
         answered(
             "can-i",
             &["may-i"],
             "whether you may run a line here, and who could allow it",
-            vec![argument("line", "the line, as you would type it", ArgumentKind::Text(1000), true)],
+            "Asks the policy without running anything.",
+            &["can-i status", "can-i inspect session:42 --reveal"],
+            vec![argument("command", "the line, as you would type it", ArgumentKind::Text(1000), true)],
         ),
         answered(
             "cancel",
             &["stop"],
-            "stop a run",
-            vec![argument("run", "the run's id, from the foot of its card", ArgumentKind::Text(16), true)],
+            "stop a run, or list what is running",
+            "The run's id stands at the foot of its card.",
+            &["cancel", "cancel 7K2Q9M4X"],
+            vec![argument("run", "the run's id", ArgumentKind::Text(16), false)],
         ),
-        answered("reload", &[], "read the configuration again, all of it or none", vec![]),
-        answered("services", &[], "the services there are", vec![]),
-        answered("version", &[], "which program answers", vec![]),
+        answered(
+            "reload",
+            &[],
+            "read the configuration again, all of it or none",
+            "A configuration with a problem is not taken; every problem is told.",
+            &["reload"],
+            vec![],
+        ),
+        answered(
+            "services",
+            &[],
+            "the services there are",
+            "Each with its environment, owner and instances.",
+            &["services"],
+            vec![],
+        ),
+        answered("version", &[], "which program answers", "Its version and since when it runs.", &["version"], vec![]),
     ]
 }
 
@@ -36,13 +88,20 @@ fn argument(name: &str, about: &str, kind: ArgumentKind, required: bool) -> Argu
     ArgumentSpec { name: name.to_owned(), about: about.to_owned(), kind, flag: false, required, default: None }
 }
 
-fn answered(name: &str, aliases: &[&str], summary: &str, arguments: Vec<ArgumentSpec>) -> Command {
+fn answered(
+    name: &str,
+    aliases: &[&str],
+    summary: &str,
+    about: &str,
+    examples: &[&str],
+    arguments: Vec<ArgumentSpec>,
+) -> Command {
     Command {
         name: name.to_owned(),
         aliases: aliases.iter().map(|&alias| alias.to_owned()).collect(),
         summary: summary.to_owned(),
-        about: None,
-        examples: Vec::new(),
+        about: Some(about.to_owned()),
+        examples: examples.iter().map(|&example| example.to_owned()).collect(),
         group: "bot".to_owned(),
         arguments,
         cost: Cost::Cheap,
@@ -51,5 +110,22 @@ fn answered(name: &str, aliases: &[&str], summary: &str, arguments: Vec<Argument
         private: false,
         source: "built in".to_owned(),
         kind: Kind::BuiltIn,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runbook::Catalogue;
+
+    #[test]
+    fn every_command_compiled_in_is_whole() {
+        for (name, text) in files() {
+            let read = parse_file(&Path::new("commands").join(name), text);
+            let told = read.err().unwrap_or_default().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+            assert!(told.is_empty(), "{told}");
+        }
+        let problems = Catalogue::new(built_in()).err().unwrap_or_default();
+        assert!(problems.is_empty(), "{problems:?}");
     }
 }

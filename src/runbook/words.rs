@@ -7,8 +7,8 @@ pub(super) struct Word {
     pub(super) text: String,
     /// It began with a quote: it is a value, never a flag or a service.
     pub(super) quoted: bool,
-    /// Where it begins in the line, in bytes.
-    pub(super) at: usize,
+    /// Where it stands in the line, in bytes.
+    pub(super) at: std::ops::Range<usize>,
 }
 
 /// Why a line could not be split.
@@ -37,22 +37,28 @@ pub(super) fn split(line: &str) -> Result<Vec<Word>, Unsplit> {
             },
             (Some(_), c) => push(&mut word, at, c),
             (None, '"' | '\'') => {
-                word.get_or_insert_with(|| Word { text: String::new(), quoted: true, at });
+                word.get_or_insert_with(|| Word { text: String::new(), quoted: true, at: at..at });
                 quote = Some((c, position + 1));
             }
-            (None, c) if c.is_whitespace() => words.extend(word.take()),
+            (None, c) if c.is_whitespace() => words.extend(ended(&mut word, at)),
             (None, c) => push(&mut word, at, c),
         }
     }
     if let Some((open, position)) = quote {
         return Err(Unsplit::Open(open, position));
     }
-    words.extend(word);
+    words.extend(ended(&mut word, line.len()));
     Ok(words)
 }
 
+fn ended(word: &mut Option<Word>, end: usize) -> Option<Word> {
+    let mut word = word.take()?;
+    word.at.end = end;
+    Some(word)
+}
+
 fn push(word: &mut Option<Word>, at: usize, c: char) {
-    word.get_or_insert_with(|| Word { text: String::new(), quoted: false, at }).text.push(c);
+    word.get_or_insert_with(|| Word { text: String::new(), quoted: false, at: at..at }).text.push(c);
 }
 
 /// A word as it has to be typed to arrive as it is.

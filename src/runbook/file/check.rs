@@ -28,7 +28,7 @@ const RESERVED: &[&str] = &[
 pub(in crate::runbook) const OWN_NAMES: &[&str] =
     &["can-i", "cancel", "help", "reload", "services", "version", "whoami"];
 /// Flags the bot reads before any command does.
-const OWN_FLAGS: &[&str] = &["help", "instance", "reveal", "service"];
+const OWN_FLAGS: &[&str] = &["help", "instance", "service"];
 
 /// One file being checked.
 pub(super) struct Checker<'a> {

@@ -248,7 +248,7 @@ impl<'a> Machine<'a> {
                         pairs.push((self.eval(&entry.key)?.to_string(), self.eval(&entry.value)?));
                     }
                 }
-                Ok(Value::from_iter(pairs))
+                Ok(Value::from_pairs(pairs))
             }
             Expr::Call(call) => self.call(call),
             Expr::Unspecified | Expr::Comprehension(_) | Expr::Struct(_) => {
@@ -468,7 +468,7 @@ mod tests {
             ("-info.used", "-850"),
             ("7 % 4", "3"),
             ("info.used / info.zero", "! division by zero"),
-            ("9223372036854775807 + 1", "9.223372036854776e18"),
+            ("9223372036854775807 + 1", "9223372036854776000.0"),
             ("'a' + 'b'", "ab"),
         ] {
             assert_eq!(shown(source), expected, "{source}");

@@ -148,7 +148,7 @@ pub(super) fn call(name: &str, values: &[Value]) -> Outcome {
         ("values", [map]) => Ok(pairs(map)?.into_iter().map(|(_, value)| value).collect::<Vec<_>>().into()),
         ("entries", [map]) => Ok(pairs(map)?
             .into_iter()
-            .map(|(key, value)| Value::from_iter([("key", key), ("value", value)]))
+            .map(|(key, value)| Value::from_pairs([("key", key), ("value", value)]))
             .collect::<Vec<_>>()
             .into()),
         ("join", [list, between]) => {

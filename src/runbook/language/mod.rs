@@ -43,6 +43,6 @@ impl Scope {
 
     /// What a template is rendered with.
     pub(super) fn context(&self) -> Value {
-        Value::from_iter(self.names.iter().map(|(name, value)| (name.clone(), value.clone())))
+        Value::from_pairs(self.names.iter().map(|(name, value)| (name.clone(), value.clone())))
     }
 }

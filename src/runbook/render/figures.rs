@@ -44,7 +44,7 @@ impl Rendering<'_> {
                         worked.remembered.insert(spec.name.clone(), number);
                     }
                     known.push((spec.name.clone(), value.clone()));
-                    let figures = Value::from_iter(known.iter().map(|(name, value)| (name.clone(), value.clone())));
+                    let figures = Value::from_pairs(known.iter().map(|(name, value)| (name.clone(), value.clone())));
                     self.scope.set("figures", figures);
                     spec.label.as_ref().map(|label| self.field(spec, label, &value))
                 }

@@ -29,8 +29,8 @@ pub(super) fn scope(diagnostic: &Diagnostic, evidence: &Evidence) -> Scope {
             nodes.push((step.id.clone(), Value::from(seen.nodes.iter().map(node).collect::<Vec<_>>())));
         }
     }
-    scope.set("nodes", Value::from_iter(nodes));
-    scope.set("failed", Value::from_iter(failed));
+    scope.set("nodes", Value::from_pairs(nodes));
+    scope.set("failed", Value::from_pairs(failed));
     scope.set("args", Value::from(Serde(view::arguments(&evidence.arguments))));
     scope.set("service", Value::from(Serde(view::service(&evidence.service))));
     if let Some(instance) = evidence.service.instance(Some(&evidence.instance)) {
@@ -56,7 +56,7 @@ fn one_of_each(name: &str, seen: &Observation) -> Value {
         Ok(value) => (Value::from(Serde(value)), Value::from(())),
         Err(error) => (Value::from(()), explained(error)),
     };
-    Value::from_iter([
+    Value::from_pairs([
         ("name", Value::from(name)),
         ("ok", Value::from(seen.merged.is_ok())),
         ("value", value),
@@ -76,7 +76,7 @@ fn node(outcome: &NodeOutcome) -> Value {
         Ok(value) => (Value::from(Serde(value)), Value::from(())),
         Err(error) => (Value::from(()), explained(error)),
     };
-    Value::from_iter([
+    Value::from_pairs([
         ("address", Value::from(outcome.node.address.to_string())),
         ("role", role),
         ("ok", Value::from(outcome.result.is_ok())),
