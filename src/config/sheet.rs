@@ -146,15 +146,12 @@ impl<'a> Sheet<'a> {
 /// half of `{ file = … }` would be no secret).
 fn merge_sections<'i>(defaults: &mut DeTable<'i>, given: DeTable<'i>) {
     for (key, value) in given {
-        match (defaults.get_mut(key.get_ref().as_ref()).map(Spanned::get_mut), value.into_inner()) {
-            (Some(DeValue::Table(section)), DeValue::Table(given)) => {
-                for (key, value) in given {
-                    section.remove(key.get_ref().as_ref());
-                    section.insert(key, value);
-                }
-            }
-            // Not a section of the defaults: already reported by the walk.
-            (Some(_) | None, _) => {}
+        // What is no section of the defaults was told of by the walk.
+        let section = defaults.get_mut(key.get_ref().as_ref()).map(Spanned::get_mut);
+        let (Some(DeValue::Table(section)), DeValue::Table(given)) = (section, value.into_inner()) else { continue };
+        for (key, value) in given {
+            section.remove(key.get_ref().as_ref());
+            section.insert(key, value);
         }
     }
 }

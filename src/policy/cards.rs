@@ -11,9 +11,6 @@ use crate::{
     runbook::Command,
 };
 
-/// So many names stand in a list of people.
-const SHOWN: usize = 6;
-
 impl Refusal {
     /// The refusal as it is said.
     pub fn card(&self) -> Card {
@@ -45,8 +42,8 @@ impl Policy {
             field("Mode", self.mode().to_string()),
         ];
         if let Some((name, channel)) = self.channel_of(place) {
-            let service = channel.service.as_ref().map_or("no default service".to_owned(), |name| name.to_string());
-            fields.push(field("This channel", format!("{name}: {service}")));
+            let default = channel.service.as_ref().map(|service| format!(", about {service}")).unwrap_or_default();
+            fields.push(field("This channel", format!("{name}{default}")));
         }
         Card {
             title: "whoami".to_owned(),
@@ -105,15 +102,6 @@ impl Policy {
             rows,
             empty: Some("Nothing else: you hold no role that grants anything.".to_owned()),
             total: None,
-        }
-    }
-
-    fn names(&self, people: &[&PersonId]) -> String {
-        let names: Vec<&str> = people.iter().take(SHOWN).map(|person| self.name_of(person)).collect();
-        match people.len() {
-            0 => "nobody".to_owned(),
-            all if all > SHOWN => format!("{} and {} more", names.join(", "), all - SHOWN),
-            _ => names.join(", "),
         }
     }
 }

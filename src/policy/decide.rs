@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::{Channel, Grant, Limits, Mode, Rules};
+use super::{Channel, Grant, Limits, Mode, Role, Rules};
 use crate::{
     model::{Actor, Identity, PersonId, Place, Platform, RunId, Service, ServiceName},
     runbook::{Command, Kind},
@@ -231,7 +231,7 @@ impl Policy {
     /// Could this person run the command from here, on that service (`None`: on any)? For help.
     pub fn may(&self, person: Option<&PersonId>, command: &Command, service: Option<&Service>, place: &Place) -> bool {
         let reach = service.map_or(Reach::Somewhere, Reach::Service);
-        person.is_some_and(|person| self.judge(person, command, reach, place, false).is_ok())
+        person.is_some_and(|person| self.weigh(person, command, reach, place, false).is_ok())
     }
 
     /// The refusal for somebody the policy does not know; `None` when it knows them.
@@ -271,13 +271,25 @@ impl Policy {
         place: &Place,
         reveal: bool,
     ) -> Result<String, Refusal> {
-        let Some(known) = self.rules.people.get(person) else {
-            return Err(Refusal {
-                rule: "people".to_owned(),
-                why: format!("{person} is nobody in policy.toml."),
-                next: format!("Ask {} to add them.", self.keepers()),
-            });
-        };
+        self.weigh(person, command, reach, place, reveal)
+            .map_err(|no| self.explain(&no, person, command, reach, place, reveal))
+    }
+
+    /// The people whose roles allow it at that place, by name.
+    pub(super) fn who_may(&self, command: &Command, reach: Reach<'_>, place: &Place, reveal: bool) -> Vec<&PersonId> {
+        let people = self.rules.people.keys();
+        people.filter(|person| self.weigh(person, command, reach, place, reveal).is_ok()).collect()
+    }
+
+    fn weigh(
+        &self,
+        person: &PersonId,
+        command: &Command,
+        reach: Reach<'_>,
+        place: &Place,
+        reveal: bool,
+    ) -> Result<String, No> {
+        let known = self.rules.people.get(person).ok_or(No::Nobody)?;
         if is_for_everybody(command) {
             return Ok("everybody in policy.toml".to_owned());
         }
@@ -286,45 +298,93 @@ impl Policy {
             Kind::Diagnostic(_) | Kind::BuiltIn => {}
         }
         let channel = self.channel_of(place);
-        if let Some((name, channel)) = channel {
-            self.narrow(name, channel, command, reach)?;
+        if let Some((_, channel)) = channel {
+            if !channel.takes(command) {
+                return Err(No::NotACommandHere);
+            }
+            if reach.service().is_some_and(|service| !channel.services.holds(&service.name)) {
+                return Err(No::NotAServiceHere);
+            }
         }
-
-        let held = || {
-            known.roles.iter().filter_map(|name| {
-                let (name, role) = self.rules.roles.get_key_value(name)?;
-                Some(role.grants.iter().map(move |grant| (name, grant)))
-            })
-        };
         let place_name = channel.map(|(name, _)| name);
-        let here = |grant: &Grant| grant.places.covers(place, place_name);
-        let mut allowing = held().flatten().filter(|(_, grant)| covers(grant, command, reach)).peekable();
-        if allowing.peek().is_none() {
-            return Err(self.not_granted(command, reach, &known.roles));
+        let held = known.roles.iter().filter_map(|name| self.rules.roles.get_key_value(name));
+        let grants = held.flat_map(|(name, role)| role.grants.iter().map(move |grant| (name, grant)));
+        let granting: Vec<(&String, &Grant)> = grants.filter(|(_, grant)| covers(grant, command, reach)).collect();
+        if granting.is_empty() {
+            return Err(No::NotGranted);
         }
-        let mut here_too = allowing.filter(|(_, grant)| here(grant)).peekable();
-        let Some((role, _)) = here_too.peek() else {
-            return Err(self.not_here(command, reach, &known.roles));
-        };
+        let mut here = granting.iter().filter(|(_, grant)| grant.places.covers(place, place_name)).peekable();
+        let (role, _) = here.peek().ok_or(No::NotFromHere)?;
         if !reveal {
             return Ok(format!("roles.{role}"));
         }
-        match here_too.find(|(_, grant)| grant.reveal) {
-            Some((role, _)) => Ok(format!("roles.{role} (reveal)")),
-            None => Err(Refusal {
+        let (role, _) = here.find(|(_, grant)| grant.reveal).ok_or(No::NotRevealed)?;
+        Ok(format!("roles.{role} (reveal)"))
+    }
+
+    fn explain(
+        &self,
+        no: &No,
+        person: &PersonId,
+        command: &Command,
+        reach: Reach<'_>,
+        place: &Place,
+        reveal: bool,
+    ) -> Refusal {
+        let what = asked(command, reach);
+        let no_roles = BTreeSet::new();
+        let roles = self.rules.people.get(person).map_or(&no_roles, |known| &known.roles);
+        let channel = self.channel_of(place);
+        let of_the_channel = |why: String| Refusal {
+            rule: format!("channels.{}", channel.map_or("", |(name, _)| name)),
+            why,
+            next: "Ask in another channel or in a direct message; `/redis can-i` there says whether it would do."
+                .to_owned(),
+        };
+        match no {
+            No::Nobody => Refusal {
+                rule: "people".to_owned(),
+                why: format!("{person} is nobody in policy.toml."),
+                next: format!("Ask {} to add them.", self.keepers()),
+            },
+            No::NotACommandHere => of_the_channel(format!("This channel is not for `{}`.", command.name)),
+            No::NotAServiceHere => {
+                let services = channel.map(|(_, channel)| channel.services.to_string()).unwrap_or_default();
+                of_the_channel(format!("This channel is for {services} only, and you asked for {what}."))
+            }
+            No::NotGranted => {
+                let held = match roles.len() {
+                    0 => "you hold no role".to_owned(),
+                    1 => format!("your role {} does not", join(roles.iter())),
+                    _ => format!("your roles {} do not", join(roles.iter())),
+                };
+                Refusal {
+                    rule: "roles".to_owned(),
+                    why: format!("No rule lets you run {what}: {held}."),
+                    next: self.whom_to_ask(command, reach, place, reveal),
+                }
+            }
+            No::NotFromHere => {
+                let grants = roles.iter().filter_map(|name| self.rules.roles.get(name)).flat_map(|role| &role.grants);
+                let places: BTreeSet<String> = grants
+                    .filter(|grant| covers(grant, command, reach))
+                    .map(|grant| grant.places.to_string())
+                    .collect();
+                Refusal {
+                    rule: "roles".to_owned(),
+                    why: format!("You may run {what}, but not from this place."),
+                    next: format!("Ask from: {}.", join(places.iter())),
+                }
+            }
+            No::NotRevealed => Refusal {
                 rule: "reveal".to_owned(),
-                why: format!("`{}` would show values, and none of your roles may reveal them here.", command.name),
+                why: format!("{what} would show values, and none of your roles may reveal them here."),
                 next: format!(
                     "Run it without `--reveal` to see shapes and sizes, or ask {} for a grant with `reveal = true`.",
                     self.keepers()
                 ),
-            }),
+            },
         }
-    }
-
-    /// The people whose roles allow it at that place, by name.
-    pub(super) fn who_may(&self, command: &Command, reach: Reach<'_>, place: &Place, reveal: bool) -> Vec<&PersonId> {
-        self.rules.people.keys().filter(|person| self.judge(person, command, reach, place, reveal).is_ok()).collect()
     }
 
     pub(super) fn channel_of(&self, place: &Place) -> Option<(&str, &Channel)> {
@@ -341,70 +401,40 @@ impl Policy {
         if names.is_empty() { "whoever keeps policy.toml".to_owned() } else { names.join(" or ") }
     }
 
-    /// A channel's own rule can only say no.
-    fn narrow(&self, name: &str, channel: &Channel, command: &Command, reach: Reach<'_>) -> Result<(), Refusal> {
-        let refuse = |why: String| {
-            Err(Refusal {
-                rule: format!("channels.{name}"),
-                why,
-                next: "Ask in another channel or in a direct message; `/redis can-i` there says whether it would do."
-                    .to_owned(),
-            })
-        };
-        if !channel.takes(command) {
-            return refuse(format!("This channel is not for `{}`.", command.name));
-        }
-        match reach.service() {
-            Some(service) if !channel.services.holds(&service.name) => {
-                refuse(format!("This channel is for {} only, not for {}.", channel.services, service.name))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn not_granted(&self, command: &Command, reach: Reach<'_>, roles: &BTreeSet<String>) -> Refusal {
-        let what = asked(command, reach);
-        let held = match roles.len() {
-            0 => "you hold no role".to_owned(),
-            1 => format!("your role {} does not", join(roles.iter())),
-            _ => format!("your roles {} do not", join(roles.iter())),
-        };
-        Refusal {
-            rule: "roles".to_owned(),
-            why: format!("No rule lets you run {what}: {held}."),
-            next: self.roles_to_ask_for(command, reach),
-        }
-    }
-
-    fn not_here(&self, command: &Command, reach: Reach<'_>, roles: &BTreeSet<String>) -> Refusal {
-        let places: BTreeSet<String> = roles
-            .iter()
-            .filter_map(|name| self.rules.roles.get(name))
-            .flat_map(|role| &role.grants)
-            .filter(|grant| covers(grant, command, reach))
-            .map(|grant| grant.places.to_string())
-            .collect();
-        Refusal {
-            rule: "roles".to_owned(),
-            why: format!("You may run {}, but not from this place.", asked(command, reach)),
-            next: format!("Ask from: {}.", join(places.iter())),
-        }
-    }
-
-    fn roles_to_ask_for(&self, command: &Command, reach: Reach<'_>) -> String {
-        let roles: Vec<&String> = self
-            .rules
-            .roles
-            .iter()
-            .filter(|(_, role)| role.grants.iter().any(|grant| covers(grant, command, reach)))
-            .map(|(name, _)| name)
-            .collect();
-        match roles[..] {
+    /// Who can grant it, and who may run it already.
+    fn whom_to_ask(&self, command: &Command, reach: Reach<'_>, place: &Place, reveal: bool) -> String {
+        let allows = |role: &Role| role.grants.iter().any(|grant| covers(grant, command, reach));
+        let roles: Vec<&String> =
+            self.rules.roles.iter().filter(|(_, role)| allows(role)).map(|(name, _)| name).collect();
+        let grant = match roles[..] {
             [] => format!("No role allows it yet; ask {} to write one that does.", self.keepers()),
             [role] => format!("Ask {} for the role {role}.", self.keepers()),
             _ => format!("Ask {} for one of the roles {}.", self.keepers(), join(roles.into_iter())),
+        };
+        let able = self.who_may(command, reach, place, reveal);
+        if able.is_empty() { grant } else { format!("{grant} {} may run it here.", self.names(&able)) }
+    }
+
+    /// So many names as fit in a sentence.
+    pub(super) fn names(&self, people: &[&PersonId]) -> String {
+        const SHOWN: usize = 6;
+        let names: Vec<&str> = people.iter().take(SHOWN).map(|person| self.name_of(person)).collect();
+        match people.len() {
+            0 => "nobody".to_owned(),
+            all if all > SHOWN => format!("{} and {} more", names.join(", "), all - SHOWN),
+            _ => names.join(", "),
         }
     }
+}
+
+/// Why not, before anybody needs the words for it.
+enum No {
+    Nobody,
+    NotACommandHere,
+    NotAServiceHere,
+    NotGranted,
+    NotFromHere,
+    NotRevealed,
 }
 
 /// May anybody the policy knows use it?

@@ -14,6 +14,8 @@
 mod cards;
 mod decide;
 mod rules;
+#[cfg(test)]
+mod tests;
 
 pub use decide::{Ask, Permit, Policy, Refusal, Verdict};
 pub use rules::{Channel, CommandSet, Grant, Limit, Limits, Mode, Only, Person, PlaceSet, Role, Rules};

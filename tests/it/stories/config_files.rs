@@ -20,29 +20,31 @@ fn samples() -> PathBuf {
 }
 
 fn cases(kind: &str) -> Vec<PathBuf> {
-    let mut cases: Vec<PathBuf> =
-        fs::read_dir(samples().join(kind)).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut cases: Vec<PathBuf> = fs::read_dir(samples().join(kind))
+        .expect("a readable sample")
+        .map(|entry| entry.expect("a readable sample").path())
+        .collect();
     cases.sort();
     cases
 }
 
 fn lay_over(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
+    for entry in fs::read_dir(from).expect("a readable sample") {
+        let path = entry.expect("a readable sample").path();
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a sample with a name");
         if path.is_dir() {
-            fs::create_dir_all(to.join(name)).unwrap();
+            fs::create_dir_all(to.join(name)).expect("a readable sample");
             lay_over(&path, &to.join(name));
         } else if let Some(absent) = name.strip_suffix(".absent") {
-            fs::remove_file(to.join(absent)).unwrap();
+            fs::remove_file(to.join(absent)).expect("a readable sample");
         } else {
-            fs::copy(&path, to.join(name)).unwrap();
+            fs::copy(&path, to.join(name)).expect("a readable sample");
         }
     }
 }
 
 fn load(case: &Path) -> Result<Config, Vec<Problem>> {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a directory to work in");
     lay_over(&samples().join("base"), dir.path());
     lay_over(case, dir.path());
     let relative = |problem: Problem| Problem {
@@ -80,7 +82,7 @@ fn every_problem_of_an_invalid_sample_is_told_at_once_with_line_reason_and_hint(
     settings.set_omit_expression(true);
     settings.bind(|| {
         for case in cases("invalid") {
-            let name = case.file_name().unwrap().to_str().unwrap().to_owned();
+            let name = case.file_name().and_then(|name| name.to_str()).expect("a case with a name").to_owned();
             let said = match load(&case) {
                 Ok(config) => format!("(taken)\n{}", say(&config.warnings)),
                 Err(problems) => say(&problems),
@@ -91,8 +93,8 @@ fn every_problem_of_an_invalid_sample_is_told_at_once_with_line_reason_and_hint(
         }
     });
     let expected: BTreeSet<String> = fs::read_dir(samples().join("expected"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .expect("a readable sample")
+        .map(|entry| entry.expect("a snapshot").file_name().to_string_lossy().into_owned())
         .collect();
     assert_eq!(expected, names, "a snapshot without its case, or the other way round");
 }
