@@ -117,7 +117,7 @@ impl Traffic {
         }
         self.api.ask(&["GET", "session:nobody-has-this-one"])?;
         // The queue fills a little faster than it drains, and not for ever.
-        if self.beats % 5 == 0 && self.beats < 5_000 {
+        if self.beats.is_multiple_of(5) && self.beats < 5_000 {
             let event = format!(r#"{{"id":"live-{}","kind":"page_view"}}"#, self.beats);
             self.queue.ask(&["RPUSH", "godel:queue:pending", &event])?;
         }

@@ -103,6 +103,23 @@ pub(super) fn piped() -> Lines {
     Lines { entries, asks }
 }
 
+/// Lines of a test.
+#[cfg(test)]
+pub(super) fn scripted(lines: &[&str]) -> Lines {
+    let (entries_in, entries) = mpsc::channel(1);
+    let (asks, asked) = std::sync::mpsc::channel::<String>();
+    let mut lines: std::collections::VecDeque<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+    thread::spawn(move || {
+        while asked.recv().is_ok() {
+            let entry = lines.pop_front().map_or(Entry::End, Entry::Line);
+            if entries_in.blocking_send(entry).is_err() {
+                return;
+            }
+        }
+    });
+    Lines { entries, asks }
+}
+
 /// A line editor with history and completion; the sink prints above its prompt.
 pub(super) fn edited(completions: Completions, history: Option<&Path>) -> rustyline::Result<(Lines, Sink, Arc<Size>)> {
     let config = Config::builder()

@@ -411,3 +411,119 @@ impl Gateway for Console {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(name: &str, script: bool) -> Peer {
+        Peer { who: Who::User(name.to_owned()), script }
+    }
+
+    fn heard(link: &mut Link) -> Vec<String> {
+        let mut heard = Vec::new();
+        while let Ok(event) = link.from_bot.try_recv() {
+            heard.push(match event {
+                FromBot::Say { id, private, .. } => format!("say {id}{}", if private { " private" } else { "" }),
+                FromBot::Edit { id, card } => format!("edit {id} {}", card.title),
+                FromBot::React { id, emoji, .. } => format!("react {id} {emoji}"),
+                FromBot::Refused { line, .. } => format!("refused {line:?}"),
+                FromBot::Settled { line } => format!("settled {line}"),
+                FromBot::Hello { user, .. } => format!("hello {user}"),
+                FromBot::File { name, .. } => format!("file {name}"),
+            });
+        }
+        heard
+    }
+
+    #[tokio::test]
+    async fn what_is_private_reaches_its_reader_alone_edits_and_all() {
+        let console = Console::new("h");
+        let (inbound, _inbox) = mpsc::channel(8);
+        let mut ana = console.attach(user("ana", false), inbound.clone());
+        let mut bo = console.attach(user("bo.admin", false), inbound);
+        let card = Card::default();
+        let only = Audience::Only(console.identity("bo.admin"));
+        let said = console.say(&console.channel(), &card, &only, "k").await.unwrap();
+        console.edit(&said, &card).await.unwrap();
+        console.react(&said, "✅", true).await.unwrap();
+        console.say(&console.channel(), &card, &Audience::All, "k").await.unwrap();
+        assert_eq!(heard(&mut ana), ["hello ana", "say m2"]);
+        assert_eq!(heard(&mut bo), ["hello bo.admin", "say m1 private", "edit m1 ", "react m1 ✅", "say m2"]);
+    }
+
+    #[tokio::test]
+    async fn a_reaction_names_the_message_that_was_said_and_no_other_persons() {
+        let console = Console::new("h");
+        let (inbound, mut inbox) = mpsc::channel(8);
+        let ana = console.attach(user("ana", false), inbound.clone());
+        let bo = console.attach(user("bo", false), inbound);
+        let only = Audience::Only(console.identity("bo"));
+        let said = console.say(&console.channel(), &Card::default(), &only, "k").await.unwrap();
+        for (link, same) in [(&bo, true), (&ana, false)] {
+            let react =
+                ToBot::React { line: 1, speaker: None, id: "m1".to_owned(), emoji: "✅".to_owned(), added: true };
+            link.to_bot.send(react).await.unwrap();
+            let Event::Reacted { message, .. } = inbox.recv().await.unwrap().what else { panic!("a reaction") };
+            assert_eq!(message == said, same);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_user_cannot_speak_as_another() {
+        let console = Console::new("h");
+        let (inbound, mut inbox) = mpsc::channel(8);
+        let mut ana = console.attach(user("ana", false), inbound);
+        let text = "status".to_owned();
+        let speaker = Some("bo".to_owned());
+        ana.to_bot.send(ToBot::Command { line: 1, speaker, text: text.clone() }).await.unwrap();
+        ana.to_bot.send(ToBot::Command { line: 2, speaker: None, text }).await.unwrap();
+        let inbound = inbox.recv().await.unwrap();
+        assert_eq!((inbound.from, inbound.person), (console.identity("ana"), None));
+        assert!(inbound.event.ends_with("-2"));
+        console.settled(&inbound.event);
+        assert_eq!(heard(&mut ana), ["hello ana", "refused Some(1)", "settled 2"]);
+    }
+
+    #[tokio::test]
+    async fn a_script_hears_its_own_thread_and_nobody_else_does() {
+        let console = Console::new("h");
+        let (inbound, mut inbox) = mpsc::channel(8);
+        let mut terminal = console.attach(user("ana", false), inbound.clone());
+        let mut script = console.attach(user("ana", true), inbound);
+        let asks = ToBot::Command { line: 1, speaker: None, text: "status".to_owned() };
+        script.to_bot.send(asks).await.unwrap();
+        let place = inbox.recv().await.unwrap().place;
+        console.say(&place, &Card::default(), &Audience::All, "k").await.unwrap();
+        console.say(&console.channel(), &Card::default(), &Audience::All, "k").await.unwrap();
+        assert_eq!(heard(&mut script), ["hello ana", "say m1"]);
+        assert_eq!(heard(&mut terminal), ["hello ana", "say m2"]);
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_does_not_read_is_let_go_and_what_nobody_read_waits() {
+        let console = Console::new("h");
+        let (inbound, _inbox) = mpsc::channel(8);
+        let stuck = console.attach(user("ana", false), inbound.clone());
+        let place = console.channel();
+        let mut said = None;
+        for _ in 0..BEHIND + 3 {
+            said = Some(console.say(&place, &Card::default(), &Audience::All, "k").await.unwrap());
+        }
+        assert_eq!(console.listeners(), 0);
+        drop(stuck);
+        let now = Card { title: "done".to_owned(), ..Card::default() };
+        console.edit(&said.unwrap(), &now).await.unwrap();
+        let mut later = console.attach(user("bo", false), inbound);
+        let heard = heard(&mut later);
+        assert!(heard.len() > 1 && heard.len() <= UNREAD + 1, "{heard:?}");
+        assert_eq!(heard.last().map(String::as_str), Some(format!("say m{}", BEHIND + 3).as_str()));
+    }
+
+    #[tokio::test]
+    async fn a_message_of_an_earlier_process_is_gone() {
+        let (before, now) = (Console::new("h"), Console::new("h"));
+        let said = before.say(&before.channel(), &Card::default(), &Audience::All, "k").await.unwrap();
+        assert!(matches!(now.edit(&said, &Card::default()).await, Err(Undelivered::Gone(_))));
+    }
+}

@@ -248,3 +248,126 @@ async fn read_message<R: AsyncBufRead + Unpin>(input: &mut R, buffer: &mut Vec<u
     }
     serde_json::from_slice(buffer).map(Some).map_err(io::Error::other)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        chat::{
+            Audience, Gateway,
+            console::client::{self, ConnectError},
+        },
+        model::Card,
+    };
+
+    fn me() -> String {
+        User::from_uid(Uid::effective()).unwrap().unwrap().name
+    }
+
+    struct Open {
+        path: PathBuf,
+        console: Arc<Console>,
+        inbox: mpsc::Receiver<Inbound>,
+        stop: CancellationToken,
+        running: tokio::task::JoinHandle<()>,
+        _dir: tempfile::TempDir,
+    }
+
+    fn open() -> Open {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run/console.sock");
+        let server = Server::bind(&path).unwrap();
+        let (inbound, inbox) = mpsc::channel(8);
+        let (console, stop) = (server.gateway(), CancellationToken::new());
+        let running = tokio::spawn(server.run(inbound, stop.clone()));
+        Open { path, console, inbox, stop, running, _dir: dir }
+    }
+
+    #[tokio::test]
+    async fn a_session_is_who_the_operating_system_says() {
+        let mut open = open();
+        let mut link = client::connect(&open.path, true).await.unwrap();
+        let Some(FromBot::Hello { user, .. }) = link.from_bot.recv().await else { panic!("a hello comes first") };
+        assert_eq!(user, me());
+        let speaker = Some("root-of-all".to_owned());
+        link.to_bot.send(ToBot::Command { line: 1, speaker, text: "x".to_owned() }).await.unwrap();
+        assert!(matches!(link.from_bot.recv().await, Some(FromBot::Refused { line: Some(1), .. })));
+        link.to_bot.send(ToBot::Command { line: 2, speaker: None, text: "status".to_owned() }).await.unwrap();
+        let inbound = open.inbox.recv().await.unwrap();
+        assert_eq!(inbound.from, open.console.identity(&me()));
+        assert_eq!(inbound.person, None);
+        open.console.say(&inbound.place, &Card::default(), &Audience::All, "k").await.unwrap();
+        open.console.settled(&inbound.event);
+        assert!(matches!(link.from_bot.recv().await, Some(FromBot::Say { .. })));
+        assert!(matches!(link.from_bot.recv().await, Some(FromBot::Settled { line: 2 })));
+
+        // What was said before the end still arrives, then the end; nothing is left.
+        open.console.say(&inbound.place, &Card::default(), &Audience::All, "k").await.unwrap();
+        open.stop.cancel();
+        assert!(matches!(link.from_bot.recv().await, Some(FromBot::Say { .. })));
+        assert!(link.from_bot.recv().await.is_none());
+        open.running.await.unwrap();
+        assert!(!open.path.exists());
+    }
+
+    #[tokio::test]
+    async fn another_version_is_told_so() {
+        let open = open();
+        let mut stream = UnixStream::connect(&open.path).await.unwrap();
+        stream.write_all(b"{\"message\":\"hello\",\"version\":99,\"script\":false}\n").await.unwrap();
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).await.unwrap();
+        assert!(line.contains("refused") && line.contains("99"), "{line}");
+    }
+
+    #[tokio::test]
+    async fn nonsense_and_endless_lines_end_the_session_and_nothing_else() {
+        let open = open();
+        for sent in [b"GET / HTTP/1.1\r\n\r\n".to_vec(), vec![b'x'; LONGEST_TO_BOT + 1]] {
+            let mut stream = UnixStream::connect(&open.path).await.unwrap();
+            let _ = stream.write_all(&sent).await;
+            let mut rest = Vec::new();
+            let _ = stream.read_to_end(&mut rest).await;
+            assert!(rest.is_empty());
+        }
+        assert!(client::connect(&open.path, false).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("console.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(matches!(client::connect(&path, false).await, Err(ConnectError::Nobody(_))));
+        let server = Server::bind(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert!(matches!(Server::bind(&path), Err(SocketError::InUse(_))));
+        drop(server);
+        assert!(!path.exists());
+
+        // Listened on by a program without our lock.
+        let other = dir.path().join("other.sock");
+        let _listening = std::os::unix::net::UnixListener::bind(&other).unwrap();
+        assert!(matches!(Server::bind(&other), Err(SocketError::InUse(_))));
+
+        let file = dir.path().join("file.sock");
+        fs::write(&file, "precious").unwrap();
+        assert!(matches!(Server::bind(&file), Err(SocketError::NotASocket(_))));
+    }
+
+    #[tokio::test]
+    async fn a_group_that_may_enter_the_directory_may_connect() {
+        let dir = tempfile::tempdir().unwrap();
+        for (mode, expected) in [(0o700, Some(0o600)), (0o750, Some(0o660)), (0o755, Some(0o600)), (0o770, None)] {
+            let room = dir.path().join(format!("{mode:o}"));
+            fs::create_dir(&room).unwrap();
+            fs::set_permissions(&room, fs::Permissions::from_mode(mode)).unwrap();
+            let path = room.join("console.sock");
+            match (Server::bind(&path), expected) {
+                (Ok(_server), Some(expected)) => assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, expected),
+                (Err(SocketError::NotPrivate(_)), None) => {}
+                (bound, _) => panic!("{mode:o}: {:?}", bound.err()),
+            }
+        }
+    }
+}

@@ -383,3 +383,144 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::{
+        chat::{
+            Audience, Event, Gateway, Inbound,
+            console::{Console, Peer, Who},
+        },
+        model::{Action, ActionStyle, Block, Card, Progress},
+    };
+
+    fn card(title: &str) -> Card {
+        let action = |label: &str, command: &str| Action {
+            label: label.to_owned(),
+            command: command.to_owned(),
+            style: ActionStyle::Plain,
+        };
+        Card { title: title.to_owned(), actions: vec![action("Show more", "more")], ..Card::default() }
+    }
+
+    fn progress(done: u64) -> Card {
+        let doing = Progress {
+            doing: "counting".to_owned(),
+            done,
+            total: Some(100),
+            unit: "keys".to_owned(),
+            rate: None,
+            left_s: None,
+        };
+        Card { title: "count".to_owned(), blocks: vec![Block::Progress(doing)], ..Card::default() }
+    }
+
+    /// A bot that repeats what it hears, in as many messages as it is asked for.
+    async fn parrot(console: Arc<Console>, mut inbox: mpsc::Receiver<Inbound>) -> Vec<String> {
+        let mut heard = Vec::new();
+        while let Some(inbound) = inbox.recv().await {
+            let person = inbound.person.as_ref().map_or("?", |person| person.as_str());
+            let say = match &inbound.what {
+                Event::Command { text, .. } => format!("{person}: {text}"),
+                Event::Pressed { command, .. } => format!("{person} pressed {command}"),
+                Event::Reacted { emoji, added, message } => {
+                    let id = message.id.split('.').next().unwrap_or_default();
+                    format!("{person} {} {emoji} on {id}", if *added { "put" } else { "took" })
+                }
+            };
+            heard.push(say.clone());
+            if say.contains("silence") {
+                continue;
+            }
+            let said = console.say(&inbound.place, &card(&say), &Audience::All, "key").await.unwrap();
+            if say.contains("count") {
+                for done in [10, 20, 30] {
+                    console.edit(&said, &progress(done)).await.unwrap();
+                }
+                console.edit(&said, &card("counted")).await.unwrap();
+            }
+            console.settled(&inbound.event);
+        }
+        heard
+    }
+
+    async fn session(output: Output, lines: &[&str]) -> (String, Ended, Vec<String>) {
+        let console = Console::new("testhost");
+        let (inbound, inbox) = mpsc::channel(16);
+        let people = vec!["ana".parse().unwrap(), "bo".parse().unwrap()];
+        let mut link = console.attach(Peer { who: Who::People(people), script: true }, inbound);
+        let bot = tokio::spawn(parrot(console, inbox));
+        let hello = link.from_bot.recv().await.unwrap();
+        assert!(matches!(&hello, FromBot::Hello { user, .. } if user == "ana"));
+        let mut session = Session {
+            screen: Screen::new(output, Style::PIPED, None, Sink::Kept(String::new())),
+            size: None,
+            user: "ana".to_owned(),
+            speaker: Some("ana".to_owned()),
+            people: vec!["ana".to_owned(), "bo".to_owned()],
+            script: true,
+            line: 0,
+            waiting: None,
+            interrupted: false,
+            ended: Ended::default(),
+            answer_within: Duration::from_millis(200),
+        };
+        session.hold(editor::scripted(lines), &mut link, &CancellationToken::new()).await;
+        drop(link);
+        let Sink::Kept(printed) = session.screen.sink else { unreachable!("the sink was given above") };
+        (printed, session.ended, bot.await.unwrap())
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn lines_run_in_order_and_each_is_answered() {
+        let lines = ["/redis one", "two", ":as bo", "three", ":react ✅ m1", ":unreact ✅ m1", ":press 1 last", "1"];
+        let (printed, ended, heard) = session(Output::Text, &lines).await;
+        assert_eq!(ended, Ended::default());
+        let expected = [
+            "ana: one",
+            "ana: two",
+            "bo: three",
+            "bo put ✅ on m1",
+            "bo took ✅ on m1",
+            "bo pressed more",
+            "bo pressed more",
+        ];
+        assert_eq!(heard, expected);
+        assert!(printed.contains("m3  bo: three\n\n    [1] Show more → /redis more\n"), "{printed}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_line_without_an_answer_is_named() {
+        let lines = ["one", "silence", "two", ":as cy", ":press Undo m1", ":react ✅ m9"];
+        let (_, ended, heard) = session(Output::Text, &lines).await;
+        assert_eq!(heard, ["ana: one", "ana: silence", "ana: two"]);
+        let named: Vec<(u64, &str)> = ended.unanswered.iter().map(|(line, text, _)| (*line, text.as_str())).collect();
+        assert_eq!(named, [(2, "silence"), (4, ":as cy"), (5, ":press Undo m1"), (6, ":react ✅ m9")]);
+        assert!(ended.unanswered[2].2.contains("it has \"Show more\""), "{:?}", ended.unanswered);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_run_under_way_is_one_line_now_and_then_when_piped() {
+        let (printed, ..) = session(Output::Text, &["count"]).await;
+        assert_eq!(printed.matches("counting").count(), 1, "{printed}");
+        assert!(printed.contains("m1  counting: 10 %, 10 of 100 keys\n"), "{printed}");
+        assert!(printed.contains("m1 (now)  counted\n"), "{printed}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn json_has_a_line_for_every_message_and_edit() {
+        let (printed, ended, _) = session(Output::Json, &["count", ":help", "\u{202e}x"]).await;
+        assert_eq!(ended, Ended::default());
+        let lines: Vec<serde_json::Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let shape: Vec<String> =
+            lines.iter().map(|line| format!("{} {}", line["event"], line["id"]).replace('"', "")).collect();
+        assert_eq!(shape, ["say m1", "edit m1", "edit m1", "edit m1", "edit m1", "say m2"]);
+        assert_eq!(lines[0]["card"]["title"], "ana: count");
+        assert!(!printed.contains('\u{202e}'));
+    }
+}
