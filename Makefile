@@ -8,8 +8,8 @@ CARGO ?= cargo
 ## A throw-away Redis with sample data, and a chat to try everything in.
 try:
 	@scripts/setup try
-	@$(CARGO) build --quiet --locked --release
-	@target/release/rediscue try $(ARGS)
+	@$(CARGO) build --locked
+	@$(CARGO) run --quiet --locked -- try $(ARGS)
 
 ## Every test: units, stories against real servers, the house's arrows.
 test:

@@ -5,6 +5,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
+    clippy::disallowed_methods,
     unreachable_pub,
     reason = "tests fail by panicking, and are nobody's library"
 )]
