@@ -1,1 +1,4 @@
 //! Slack, through slack-morphism. Only this room knows Block Kit.
+
+mod blocks;
+mod table;

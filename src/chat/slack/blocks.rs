@@ -1,0 +1,365 @@
+//! Cards as Block Kit.
+//!
+//! Two rules keep this room safe. Text goes into `plain_text` objects and
+//! `rich_text` elements, never into mrkdwn: Slack shows those as they are, so a
+//! key called `<!channel>` is six letters and two brackets, and a backtick is a
+//! backtick. And every limit of Block Kit is kept here: what does not fit is
+//! cut with a mark and counted, and [`Message::rest`] says there is more.
+//!
+//! Limits: <https://docs.slack.dev/reference/block-kit/blocks>.
+
+use serde_json::{Value, json};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use super::table;
+use crate::{
+    chart,
+    model::{Action, ActionStyle, Bar, Block, Card, Field, Finding, Level, PersonId, Progress, Span, Text, Tick},
+};
+
+/// Blocks of one message.
+const BLOCKS: usize = 50;
+/// Characters of a header.
+const HEADER: usize = 150;
+/// Characters of a section's or context's text.
+const SECTION: usize = 3_000;
+/// Fields of one section.
+const FIELDS: usize = 10;
+/// Characters of a field.
+const FIELD: usize = 2_000;
+/// Buttons of one actions block.
+const ELEMENTS: usize = 25;
+/// Characters on a button.
+const BUTTON: usize = 75;
+/// Characters of a button's value.
+const BUTTON_VALUE: usize = 2_000;
+/// Characters of the fallback text.
+const FALLBACK: usize = 3_900;
+/// Characters of all text in one rich text block: kept to a section's limit.
+const RICH: usize = SECTION;
+/// Rows of bars and series are drawn this wide.
+const BAR: usize = 16;
+
+/// A message as Slack takes it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Message {
+    /// For notifications and screen readers.
+    pub(super) text: String,
+    /// The card.
+    pub(super) blocks: Vec<Value>,
+    /// How many blocks of the card did not fit.
+    pub(super) rest: usize,
+}
+
+/// Renders a card. `account` tells the Slack user id of a person, so that they can be mentioned.
+pub(super) fn render(card: &Card, account: &dyn Fn(&PersonId) -> Option<String>) -> Message {
+    let mut blocks = vec![json!({ "type": "header", "text": plain(&title(card), HEADER) })];
+    if let Some(verdict) = &card.verdict {
+        let mut elements = Vec::new();
+        if let Some(level) = card.level {
+            elements.push(text_element(&format!("{}  ", level.word()), json!({ "bold": true })));
+        }
+        elements.extend(spans(verdict, account, RICH));
+        blocks.push(rich_text(vec![section_element(elements)]));
+    }
+    if !card.context.is_empty() {
+        blocks.push(json!({ "type": "context", "elements": [plain(&card.context.join("  ·  "), SECTION)] }));
+    }
+    for block in &card.blocks {
+        blocks.extend(body(block, account));
+    }
+    // Buttons and small print stay on the message whatever the body's length.
+    let mut tail = Vec::new();
+    for row in card.actions.chunks(ELEMENTS).take(1) {
+        let elements: Vec<Value> = row.iter().enumerate().map(|(index, action)| button(index, action)).collect();
+        tail.push(json!({ "type": "actions", "elements": elements }));
+    }
+    if let Some(footer) = &card.footer {
+        tail.push(json!({ "type": "context", "elements": [plain(footer, SECTION)] }));
+    }
+    let room = BLOCKS - tail.len();
+    let mut rest = 0;
+    if blocks.len() > room {
+        rest = blocks.len() - (room - 1);
+        blocks.truncate(room - 1);
+        let more = format!("… {rest} more parts of this card did not fit into one message.");
+        blocks.push(json!({ "type": "context", "elements": [plain(&more, SECTION)] }));
+    }
+    blocks.extend(tail);
+    Message { text: fallback(card), blocks, rest }
+}
+
+fn title(card: &Card) -> String {
+    match card.level {
+        Some(level) => format!("{} {}", level.sign(), card.title),
+        None => card.title.clone(),
+    }
+}
+
+/// The line notifications show. It is mrkdwn to Slack, so what could format or mention is escaped.
+fn fallback(card: &Card) -> String {
+    let verdict = card.verdict.as_ref().map(|text| format!(": {}", text.to_plain())).unwrap_or_default();
+    escape(&cut(&format!("{}{verdict}", title(card)), FALLBACK / 5))
+}
+
+/// Makes text inert in mrkdwn: control sequences by entities, formatting marks by a word joiner.
+pub(super) fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '*' | '_' | '~' | '`' => {
+                safe.push('\u{2060}');
+                safe.push(c);
+            }
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
+fn body(block: &Block, account: &dyn Fn(&PersonId) -> Option<String>) -> Vec<Value> {
+    match block {
+        Block::Text(text) => vec![rich_text(vec![section_element(spans(text, account, RICH))])],
+        Block::Heading(heading) => {
+            vec![rich_text(vec![section_element(vec![text_element(&cut(heading, HEADER), json!({ "bold": true }))])])]
+        }
+        Block::Fields(fields) => fields.chunks(FIELDS).map(field_section).collect(),
+        Block::Table(table) => table::render(table).into_iter().map(|part| preformatted(&part)).collect(),
+        Block::Findings(findings) => {
+            findings.iter().map(|finding| finding_block(finding, account)).collect()
+        }
+        Block::Code(code) => pieces(code).iter().map(|piece| preformatted(piece)).collect(),
+        Block::Bars { title, bars } => {
+            let mut parts = heading(title);
+            parts.push(preformatted(&bar_lines(bars)));
+            parts
+        }
+        Block::Series(series) => vec![preformatted(&series_line(series))],
+        Block::Progress(progress) => vec![rich_text(vec![section_element(vec![text_element(
+            &progress_line(progress),
+            Value::Null,
+        )])])],
+        Block::Checklist(items) => {
+            let lines = items.iter().map(|(tick, text)| {
+                let mut elements = vec![text_element(&format!("{} ", tick_sign(*tick)), Value::Null)];
+                elements.extend(spans(text, account, RICH / 4));
+                section_element(elements)
+            });
+            let lines: Vec<Value> = lines.collect();
+            lines.chunks(20).map(|chunk| rich_text(vec![list_element(chunk.to_vec())])).collect()
+        }
+    }
+}
+
+fn heading(title: &str) -> Vec<Value> {
+    if title.is_empty() {
+        return Vec::new();
+    }
+    vec![rich_text(vec![section_element(vec![text_element(&cut(title, HEADER), json!({ "bold": true }))])])]
+}
+
+fn field_section(fields: &[Field]) -> Value {
+    let shown: Vec<Value> = fields
+        .iter()
+        .map(|field| {
+            let sign = field.level.filter(|level| *level != Level::Ok).map_or("", Level::sign);
+            let space = if sign.is_empty() { "" } else { " " };
+            let hint = field.hint.as_ref().map(|hint| format!("\n{hint}")).unwrap_or_default();
+            plain(&format!("{sign}{space}{}\n{}{hint}", field.label, field.value), FIELD)
+        })
+        .collect();
+    json!({ "type": "section", "fields": shown })
+}
+
+fn finding_block(finding: &Finding, account: &dyn Fn(&PersonId) -> Option<String>) -> Value {
+    let mut elements = vec![text_element(&format!("{} {}  ", finding.level.sign(), finding.level.word()), json!({ "bold": true }))];
+    elements.extend(spans(&finding.what, account, RICH / 3));
+    if let Some(evidence) = &finding.evidence {
+        elements.push(text_element(&format!("\n{}", cut(evidence, RICH / 3)), json!({ "italic": true })));
+    }
+    if let Some(next) = &finding.next {
+        elements.push(text_element("\n→ ", Value::Null));
+        elements.extend(spans(next, account, RICH / 4));
+    }
+    rich_text(vec![section_element(elements)])
+}
+
+fn button(index: usize, action: &Action) -> Value {
+    let mut button = json!({
+        "type": "button",
+        "action_id": format!("run-{index}"),
+        "text": plain(&action.label, BUTTON),
+        "value": cut(&action.command, BUTTON_VALUE),
+    });
+    match action.style {
+        ActionStyle::Plain => {}
+        ActionStyle::Primary => button["style"] = json!("primary"),
+        ActionStyle::Danger => button["style"] = json!("danger"),
+    }
+    button
+}
+
+fn bar_lines(bars: &[Bar]) -> String {
+    let largest = bars.iter().map(|bar| bar.value).fold(0.0_f64, f64::max);
+    let label_width = bars.iter().map(|bar| bar.label.width()).max().unwrap_or(0).min(20);
+    let lines = bars.iter().map(|bar| {
+        let share = if largest > 0.0 { (bar.value / largest).clamp(0.0, 1.0) } else { 0.0 };
+        let filled = (share * BAR as f64).round() as usize;
+        let label = pad(&cut_width(&bar.label, label_width), label_width);
+        format!("{label} {}{} {}", "█".repeat(filled), "░".repeat(BAR - filled), bar.shown)
+    });
+    let lines: Vec<String> = lines.collect();
+    cut(&lines.join("\n"), SECTION)
+}
+
+fn series_line(series: &chart::Series) -> String {
+    let values: Vec<f64> = series.points.iter().map(|(_, value)| *value).collect();
+    let last = values.last().map(|last| format!(" {last:.1} {}", series.unit)).unwrap_or_default();
+    format!("{} {}{last}", series.title, chart::sparkline(&values, 30))
+}
+
+fn progress_line(progress: &Progress) -> String {
+    let mut line = progress.doing.clone();
+    if let Some(total) = progress.total.filter(|total| *total > 0) {
+        let share = (progress.done as f64 / total as f64).clamp(0.0, 1.0);
+        let filled = (share * BAR as f64).round() as usize;
+        line += &format!("\n{}{} {:.0} %", "█".repeat(filled), "░".repeat(BAR - filled), share * 100.0);
+        line += &format!("\n{} of {total} {}", progress.done, progress.unit);
+    } else {
+        line += &format!("\n{} {}", progress.done, progress.unit);
+    }
+    if let Some(rate) = progress.rate {
+        line += &format!(" · {rate:.0}/s");
+    }
+    if let Some(left) = progress.left_s {
+        line += &format!(" · {left:.0} s left");
+    }
+    line
+}
+
+fn tick_sign(tick: Tick) -> &'static str {
+    match tick {
+        Tick::Done => "✅",
+        Tick::Failed => "❌",
+        Tick::Open => "⬜",
+        Tick::Skipped => "➖",
+    }
+}
+
+fn spans(text: &Text, account: &dyn Fn(&PersonId) -> Option<String>, limit: usize) -> Vec<Value> {
+    let mut left = limit;
+    let mut elements = Vec::new();
+    for span in &text.0 {
+        if left == 0 {
+            break;
+        }
+        let (words, style) = match span {
+            Span::Plain(words) => (words.clone(), Value::Null),
+            Span::Strong(words) => (words.clone(), json!({ "bold": true })),
+            Span::Code(words) => (words.clone(), json!({ "code": true })),
+            Span::Mention(person) => match account(person) {
+                Some(user) => {
+                    elements.push(json!({ "type": "user", "user_id": user }));
+                    continue;
+                }
+                None => (format!("@{person}"), Value::Null),
+            },
+        };
+        let shown = cut(&words, left);
+        left -= shown.chars().count().min(left);
+        elements.push(text_element(&shown, style));
+    }
+    if elements.is_empty() {
+        elements.push(text_element("–", Value::Null));
+    }
+    elements
+}
+
+/// Slack refuses an empty text element.
+fn text_element(text: &str, style: Value) -> Value {
+    let text = if text.is_empty() { "–" } else { text };
+    let mut element = json!({ "type": "text", "text": text });
+    if !style.is_null() {
+        element["style"] = style;
+    }
+    element
+}
+
+fn section_element(elements: Vec<Value>) -> Value {
+    json!({ "type": "rich_text_section", "elements": elements })
+}
+
+fn list_element(sections: Vec<Value>) -> Value {
+    json!({ "type": "rich_text_list", "style": "bullet", "elements": sections })
+}
+
+fn rich_text(elements: Vec<Value>) -> Value {
+    json!({ "type": "rich_text", "elements": elements })
+}
+
+fn preformatted(text: &str) -> Value {
+    rich_text(vec![json!({ "type": "rich_text_preformatted", "elements": [text_element(&cut(text, SECTION), Value::Null)] })])
+}
+
+/// `emoji: false`: `:names:` in text from outside stay text.
+fn plain(text: &str, limit: usize) -> Value {
+    let text = if text.trim().is_empty() { "–" } else { text };
+    json!({ "type": "plain_text", "text": cut(text, limit), "emoji": false })
+}
+
+/// Long text in pieces that each fit a block, cut at line ends where there are some.
+fn pieces(text: &str) -> Vec<String> {
+    let mut pieces = vec![String::new()];
+    for line in text.split_inclusive('\n') {
+        let mut line = line;
+        loop {
+            let last = pieces.last_mut().expect("there is always one piece");
+            let room = SECTION - last.chars().count();
+            if line.chars().count() <= room {
+                last.push_str(line);
+                break;
+            }
+            if last.is_empty() {
+                let end = line.char_indices().nth(SECTION).map_or(line.len(), |(at, _)| at);
+                last.push_str(&line[..end]);
+                line = &line[end..];
+            }
+            pieces.push(String::new());
+        }
+    }
+    pieces
+}
+
+/// At most `limit` characters, the last one an ellipsis when something was cut.
+pub(super) fn cut(text: &str, limit: usize) -> String {
+    if text.chars().count() <= limit {
+        return text.to_owned();
+    }
+    text.chars().take(limit.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// At most `width` columns.
+pub(super) fn cut_width(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut shown = String::new();
+    let mut used = 1;
+    for c in text.chars() {
+        used += c.width().unwrap_or(0);
+        if used > width {
+            break;
+        }
+        shown.push(c);
+    }
+    shown.push('…');
+    shown
+}
+
+/// Filled up with spaces to `width` columns.
+pub(super) fn pad(text: &str, width: usize) -> String {
+    format!("{text}{}", " ".repeat(width.saturating_sub(text.width())))
+}
