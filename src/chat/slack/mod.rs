@@ -2,3 +2,4 @@
 
 mod blocks;
 mod table;
+mod text;
