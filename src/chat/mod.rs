@@ -27,6 +27,10 @@ pub struct Inbound {
     /// The person the gateway itself can vouch for (the console's own
     /// people); `None` lets policy look the identity up.
     pub person: Option<PersonId>,
+    /// Why the platform's own word on the account (a guest, a bot, a stranger
+    /// of a shared channel, deactivated) keeps it from giving commands; `None`
+    /// when nothing does.
+    pub barred: Option<String>,
     /// Where.
     pub place: Place,
     /// What.

@@ -1,0 +1,179 @@
+//! What Slack sends, by whichever transport, as the bot's events.
+
+use serde_json::Value;
+use slack_morphism::prelude::{
+    SlackCommandEvent, SlackEventCallbackBody, SlackInteractionActionContainer, SlackInteractionEvent,
+    SlackPushEventCallback, SlackReactionsItem,
+};
+use tokio::sync::mpsc;
+
+use super::{Slack, text};
+use crate::{
+    chat::{Event, Inbound},
+    model::{Identity, MessageRef, Place, PlaceKind, Platform},
+};
+
+/// An event before it is known what Slack says of its account.
+struct Heard {
+    event: String,
+    user: String,
+    team: String,
+    place: Place,
+    what: Event,
+}
+
+fn place(team: &str, channel: &str, thread: Option<String>, via: Option<String>) -> Place {
+    // Slack's ids of direct messages begin with D; those of group messages do not.
+    let kind = if channel.starts_with('D') { PlaceKind::Direct } else { PlaceKind::Channel };
+    Place { platform: Platform::Slack, team: team.to_owned(), channel: channel.to_owned(), thread, kind, via }
+}
+
+impl Slack {
+    /// A slash command.
+    pub(super) async fn on_command(&self, event: SlackCommandEvent, inbound: &mpsc::Sender<Inbound>) {
+        let via = self.routes.keep(event.response_url.0.as_str());
+        let heard = Heard {
+            event: format!("slack-{}", event.trigger_id.0),
+            place: place(&event.team_id.0, &event.channel_id.0, None, via),
+            user: event.user_id.0,
+            team: event.team_id.0,
+            what: Event::Command { text: text::typed(event.text.as_deref().unwrap_or_default()), message: None },
+        };
+        self.hand_in(heard, inbound).await;
+    }
+
+    /// A pressed button or a chosen option.
+    pub(super) async fn on_interaction(&self, event: SlackInteractionEvent, inbound: &mpsc::Sender<Inbound>) {
+        let SlackInteractionEvent::BlockActions(pressed) = event else { return };
+        let SlackInteractionActionContainer::Message(container) = &pressed.container else { return };
+        let Some(user) = &pressed.user else { return };
+        let Some(channel) = container.channel_id.as_ref().or(pressed.channel.as_ref().map(|channel| &channel.id)) else {
+            return;
+        };
+        let thread = pressed.message.as_ref().and_then(|message| message.origin.thread_ts.as_ref()).map(|ts| ts.0.clone());
+        let via = pressed.response_url.as_ref().and_then(|url| self.routes.keep(url.0.as_str()));
+        let place = place(&pressed.team.id.0, &channel.0, thread, via);
+        for action in pressed.actions.iter().flatten() {
+            let chosen = action.selected_option.as_ref().map(|option| option.value.clone());
+            let Some(command) = action.value.clone().or(chosen) else { continue };
+            let heard = Heard {
+                event: format!("slack-{}-{}", pressed.trigger_id.0, action.action_id.0),
+                user: user.id.0.clone(),
+                team: pressed.team.id.0.clone(),
+                place: place.clone(),
+                what: Event::Pressed {
+                    message: MessageRef { place: place.clone(), id: container.message_ts.0.clone() },
+                    command,
+                },
+            };
+            self.hand_in(heard, inbound).await;
+        }
+    }
+
+    /// A mention, a direct message, a reaction.
+    pub(super) async fn on_push(&self, callback: SlackPushEventCallback, inbound: &mpsc::Sender<Inbound>) {
+        let team = callback.team_id.0;
+        let event = format!("slack-{}", callback.event_id.0);
+        let Ok(own) = self.introduce().await else {
+            tracing::warn!(event, "an event came before Slack told who we are; it was dropped");
+            return;
+        };
+        let heard = match callback.event {
+            SlackEventCallbackBody::AppMention(mention) => {
+                let said = mention.content.text.unwrap_or_default();
+                let Some(command) = text::after_mention(&said, &own) else { return };
+                let (ts, thread) = (mention.origin.ts.0, mention.origin.thread_ts.map(|ts| ts.0));
+                let place = place(&team, &mention.channel.0, thread, None);
+                Heard {
+                    event,
+                    user: mention.user.0,
+                    team,
+                    what: command_in(&place, ts, command),
+                    place,
+                }
+            }
+            SlackEventCallbackBody::Message(message) => {
+                let Some(channel) = message.origin.channel.map(|channel| channel.0) else { return };
+                // In channels a mention is an event of its own; edits, joins and bots are not commands.
+                if !channel.starts_with('D') || message.subtype.is_some() || message.sender.bot_id.is_some() {
+                    return;
+                }
+                let Some(user) = message.sender.user.map(|user| user.0).filter(|user| *user != own) else { return };
+                let said = message.content.and_then(|content| content.text).unwrap_or_default();
+                let command = text::after_mention(&said, &own).unwrap_or(&said).to_owned();
+                let place = place(&team, &channel, message.origin.thread_ts.map(|ts| ts.0), None);
+                Heard { event, user, team, what: command_in(&place, message.origin.ts.0, &command), place }
+            }
+            SlackEventCallbackBody::ReactionAdded(reaction) => {
+                match reacted(event, team, &own, reaction.user.0, &reaction.reaction.0, reaction.item, true) {
+                    Some(heard) => heard,
+                    None => return,
+                }
+            }
+            SlackEventCallbackBody::ReactionRemoved(reaction) => {
+                match reacted(event, team, &own, reaction.user.0, &reaction.reaction.0, reaction.item, false) {
+                    Some(heard) => heard,
+                    None => return,
+                }
+            }
+            _ => return,
+        };
+        self.hand_in(heard, inbound).await;
+    }
+
+    async fn hand_in(&self, heard: Heard, inbound: &mpsc::Sender<Inbound>) {
+        let account = self.account(&heard.user, &heard.team).await;
+        let event = Inbound {
+            event: heard.event,
+            from: Identity { platform: Platform::Slack, team: account.team, user: heard.user },
+            display: account.display,
+            person: None,
+            barred: account.barred,
+            place: heard.place,
+            what: heard.what,
+        };
+        if inbound.send(event).await.is_err() {
+            tracing::warn!("an event came after the bot had stopped");
+        }
+    }
+}
+
+fn command_in(place: &Place, ts: String, command: &str) -> Event {
+    // `@rediscue /redis status` is what people type who know the slash command.
+    let typed = text::typed(command);
+    let words = typed.trim();
+    let words = words.strip_prefix("/redis").filter(|rest| rest.is_empty() || rest.starts_with(' ')).unwrap_or(words);
+    Event::Command {
+        text: words.trim().to_owned(),
+        message: Some(MessageRef { place: place.clone(), id: ts }),
+    }
+}
+
+fn reacted(
+    event: String,
+    team: String,
+    own: &str,
+    user: String,
+    name: &str,
+    item: SlackReactionsItem,
+    added: bool,
+) -> Option<Heard> {
+    let SlackReactionsItem::Message(message) = item else { return None };
+    if user == own {
+        return None;
+    }
+    let channel = message.origin.channel?.0;
+    let place = place(&team, &channel, None, None);
+    let message = MessageRef { place: place.clone(), id: message.origin.ts.0 };
+    let what = Event::Reacted { message, emoji: text::emoji(name), added };
+    Some(Heard { event, user, team, place, what })
+}
+
+/// Slack's words for an acknowledgement that says the work has begun.
+pub(super) fn begun(command: &str, text: &str) -> Value {
+    let line = super::blocks::cut(&text::typed(text), 200);
+    serde_json::json!({
+        "response_type": "ephemeral",
+        "text": super::blocks::escape(&format!("⏳ {command} {line}")),
+    })
+}
