@@ -159,6 +159,7 @@ fn asked(number: usize) -> Inbound {
         from: Identity { platform: Platform::Console, team: "bench".to_owned(), user: "ana".to_owned() },
         display: "ana".to_owned(),
         person: Some("ana".parse().expect("a valid name")),
+        barred: None,
         place,
         what: Event::Command { text: "ping".to_owned(), message: None },
     }

@@ -94,7 +94,7 @@ impl Ended {
 
 /// Carries out what somebody typed or pressed, and answers it.
 pub(super) async fn carry_out(hall: &Arc<Hall>, inbound: Inbound) {
-    let Inbound { from, display, person, place, what, .. } = inbound;
+    let Inbound { from, display, person, barred, place, what, .. } = inbound;
     let (text, message) = match what {
         Event::Command { text, message } => (text, message),
         Event::Pressed { command, .. } => (command, None),
@@ -114,6 +114,8 @@ pub(super) async fn carry_out(hall: &Arc<Hall>, inbound: Inbound) {
     let asked = Asked { rules: &rules, actor: &actor, place: &place, run: &run, since };
     let ended = if hall.stopping.is_cancelled() {
         Ended { why: Some("stopping".to_owned()), ..Ended::unheard(Outcome::Cancelled, stopping_card()) }
+    } else if let Some(why) = barred {
+        Ended { why: Some(why.clone()), ..Ended::unheard(Outcome::Denied, barred_card(&why)) }
     } else {
         walk(hall, &asked, &text, &answer).await
     };
@@ -389,6 +391,16 @@ fn busy_card(busy: &Busy) -> Card {
         None => "ask again in a moment; `/redis cancel` lists what is running".to_owned(),
     };
     plain_card("not now", format!("{whose} Nothing was run."), Some(next))
+}
+
+fn barred_card(why: &str) -> Card {
+    Card {
+        title: "refused".to_owned(),
+        level: Some(Level::Note),
+        verdict: Some(Text::plain(format!("I take no commands from this account: {why}."))),
+        blocks: vec![Block::Text(Text::plain("Next: ask somebody on call, or use your own full account."))],
+        ..Card::default()
+    }
 }
 
 fn stopping_card() -> Card {

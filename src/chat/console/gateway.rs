@@ -325,6 +325,7 @@ async fn listen(
             event: event.clone(),
             from: identity,
             display: user.clone(),
+            barred: None,
             person: match &who {
                 Who::People(_) => user.parse().ok(),
                 Who::User(_) => None,

@@ -76,7 +76,10 @@ impl From<Trouble> for Undelivered {
             // What an operator can mend is worth waiting for.
             Trouble::Refused { .. } if trouble.is_about_the_app() => Self::Unreachable(trouble.to_string()),
             Trouble::Refused { ref code, .. }
-                if matches!(code.as_str(), "internal_error" | "fatal_error" | "service_unavailable" | "request_timeout") =>
+                if matches!(
+                    code.as_str(),
+                    "internal_error" | "fatal_error" | "service_unavailable" | "request_timeout"
+                ) =>
             {
                 Self::Unreachable(trouble.to_string())
             }
@@ -155,9 +158,8 @@ impl Api {
 
     /// Sends the bytes of a file where Slack said they go.
     pub(super) async fn send_bytes(&self, url: &str, bytes: &[u8]) -> Result<(), Trouble> {
-        let url: reqwest::Url = url
-            .parse()
-            .map_err(|_| Trouble::Unreachable("Slack named no address to upload to".to_owned()))?;
+        let url: reqwest::Url =
+            url.parse().map_err(|_| Trouble::Unreachable("Slack named no address to upload to".to_owned()))?;
         let request = slack_morphism::prelude::SlackApiFilesUploadViaUrlRequest::new(
             slack_morphism::SlackFileUploadUrl(url),
             bytes.to_vec(),
@@ -193,12 +195,15 @@ fn trouble(error: SlackClientError) -> Trouble {
     match error {
         SlackClientError::RateLimitError(limit) => Trouble::Wait(limit.retry_after.unwrap_or(RETRY)),
         SlackClientError::ApiError(error) => {
-            let body: Option<Value> = error.http_response_body.as_deref().and_then(|body| serde_json::from_str(body).ok());
+            let body: Option<Value> =
+                error.http_response_body.as_deref().and_then(|body| serde_json::from_str(body).ok());
             let needed = body.and_then(|body| body.get("needed").and_then(Value::as_str).map(str::to_owned));
             Trouble::Refused { code: error.code, needed }
         }
         // The crate's own words for these hold whole bodies and addresses; ours hold neither.
-        SlackClientError::HttpError(error) => Trouble::Unreachable(format!("HTTP status {}", error.status_code.as_u16())),
+        SlackClientError::HttpError(error) => {
+            Trouble::Unreachable(format!("HTTP status {}", error.status_code.as_u16()))
+        }
         SlackClientError::ProtocolError(_) => Trouble::Unreachable("an answer that is not Slack's".to_owned()),
         SlackClientError::HttpProtocolError(_) | SlackClientError::EndOfStream(_) => {
             Trouble::Unreachable("the connection failed".to_owned())

@@ -128,9 +128,7 @@ fn body(block: &Block, account: &dyn Fn(&PersonId) -> Option<String>) -> Vec<Val
         }
         Block::Fields(fields) => fields.chunks(FIELDS).map(field_section).collect(),
         Block::Table(table) => table::render(table).into_iter().map(|part| preformatted(&part)).collect(),
-        Block::Findings(findings) => {
-            findings.iter().map(|finding| finding_block(finding, account)).collect()
-        }
+        Block::Findings(findings) => findings.iter().map(|finding| finding_block(finding, account)).collect(),
         Block::Code(code) => pieces(code).iter().map(|piece| preformatted(piece)).collect(),
         Block::Bars { title, bars } => {
             let mut parts = heading(title);
@@ -138,10 +136,9 @@ fn body(block: &Block, account: &dyn Fn(&PersonId) -> Option<String>) -> Vec<Val
             parts
         }
         Block::Series(series) => vec![preformatted(&series_line(series))],
-        Block::Progress(progress) => vec![rich_text(vec![section_element(vec![text_element(
-            &progress_line(progress),
-            Value::Null,
-        )])])],
+        Block::Progress(progress) => {
+            vec![rich_text(vec![section_element(vec![text_element(&progress_line(progress), Value::Null)])])]
+        }
         Block::Checklist(items) => {
             let lines = items.iter().map(|(tick, text)| {
                 let mut elements = vec![text_element(&format!("{} ", tick_sign(*tick)), Value::Null)];
@@ -175,7 +172,8 @@ fn field_section(fields: &[Field]) -> Value {
 }
 
 fn finding_block(finding: &Finding, account: &dyn Fn(&PersonId) -> Option<String>) -> Value {
-    let mut elements = vec![text_element(&format!("{} {}  ", finding.level.sign(), finding.level.word()), json!({ "bold": true }))];
+    let mut elements =
+        vec![text_element(&format!("{} {}  ", finding.level.sign(), finding.level.word()), json!({ "bold": true }))];
     elements.extend(spans(&finding.what, account, RICH / 3));
     if let Some(evidence) = &finding.evidence {
         elements.push(text_element(&format!("\n{}", cut(evidence, RICH / 3)), json!({ "italic": true })));
@@ -301,7 +299,9 @@ fn rich_text(elements: Vec<Value>) -> Value {
 }
 
 fn preformatted(text: &str) -> Value {
-    rich_text(vec![json!({ "type": "rich_text_preformatted", "elements": [text_element(&cut(text, SECTION), Value::Null)] })])
+    rich_text(vec![
+        json!({ "type": "rich_text_preformatted", "elements": [text_element(&cut(text, SECTION), Value::Null)] }),
+    ])
 }
 
 /// `emoji: false`: `:names:` in text from outside stay text.

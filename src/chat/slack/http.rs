@@ -127,7 +127,9 @@ async fn push(State(door): State<Door>, headers: HeaderMap, body: Bytes) -> Resp
         Err(refused) => return refused,
     };
     match serde_json::from_str::<SlackPushEvent>(text) {
-        Ok(SlackPushEvent::UrlVerification(challenge)) => Json(json!({ "challenge": challenge.challenge })).into_response(),
+        Ok(SlackPushEvent::UrlVerification(challenge)) => {
+            Json(json!({ "challenge": challenge.challenge })).into_response()
+        }
         Ok(SlackPushEvent::EventCallback(event)) => {
             tokio::spawn(async move { door.slack.on_push(event, &door.inbound).await });
             Json(Value::Null).into_response()

@@ -47,10 +47,12 @@ impl Slack {
         let SlackInteractionEvent::BlockActions(pressed) = event else { return };
         let SlackInteractionActionContainer::Message(container) = &pressed.container else { return };
         let Some(user) = &pressed.user else { return };
-        let Some(channel) = container.channel_id.as_ref().or(pressed.channel.as_ref().map(|channel| &channel.id)) else {
+        let Some(channel) = container.channel_id.as_ref().or(pressed.channel.as_ref().map(|channel| &channel.id))
+        else {
             return;
         };
-        let thread = pressed.message.as_ref().and_then(|message| message.origin.thread_ts.as_ref()).map(|ts| ts.0.clone());
+        let thread =
+            pressed.message.as_ref().and_then(|message| message.origin.thread_ts.as_ref()).map(|ts| ts.0.clone());
         let via = pressed.response_url.as_ref().and_then(|url| self.routes.keep(url.0.as_str()));
         let place = place(&pressed.team.id.0, &channel.0, thread, via);
         for action in pressed.actions.iter().flatten() {
@@ -84,13 +86,7 @@ impl Slack {
                 let Some(command) = text::after_mention(&said, &own) else { return };
                 let (ts, thread) = (mention.origin.ts.0, mention.origin.thread_ts.map(|ts| ts.0));
                 let place = place(&team, &mention.channel.0, thread, None);
-                Heard {
-                    event,
-                    user: mention.user.0,
-                    team,
-                    what: command_in(&place, ts, command),
-                    place,
-                }
+                Heard { event, user: mention.user.0, team, what: command_in(&place, ts, command), place }
             }
             SlackEventCallbackBody::Message(message) => {
                 let Some(channel) = message.origin.channel.map(|channel| channel.0) else { return };
@@ -143,10 +139,7 @@ fn command_in(place: &Place, ts: String, command: &str) -> Event {
     let typed = text::typed(command);
     let words = typed.trim();
     let words = words.strip_prefix("/redis").filter(|rest| rest.is_empty() || rest.starts_with(' ')).unwrap_or(words);
-    Event::Command {
-        text: words.trim().to_owned(),
-        message: Some(MessageRef { place: place.clone(), id: ts }),
-    }
+    Event::Command { text: words.trim().to_owned(), message: Some(MessageRef { place: place.clone(), id: ts }) }
 }
 
 fn reacted(

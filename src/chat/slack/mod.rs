@@ -306,8 +306,8 @@ impl Slack {
         audience: &Audience,
     ) -> Result<(), Undelivered> {
         let length = bytes.len().to_string();
-        let answer = self
-            .noted(self.api.read("files.getUploadURLExternal", &[("filename", name), ("length", &length)]).await)?;
+        let answer =
+            self.noted(self.api.read("files.getUploadURLExternal", &[("filename", name), ("length", &length)]).await)?;
         let word = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default();
         self.api.send_bytes(word("upload_url"), &bytes).await?;
         let channel = match audience {

@@ -72,8 +72,12 @@ impl Slack {
                 team: team.to_owned(),
                 display: user.to_owned(),
                 barred: Some(match &trouble {
-                    Trouble::Refused { code, .. } if code == "user_not_found" => "Slack does not know this account".to_owned(),
-                    _ => format!("the account could not be looked up ({trouble}), and an account nobody vouches for may do nothing"),
+                    Trouble::Refused { code, .. } if code == "user_not_found" => {
+                        "Slack does not know this account".to_owned()
+                    }
+                    _ => format!(
+                        "the account could not be looked up ({trouble}), and an account nobody vouches for may do nothing"
+                    ),
                 }),
             },
         }

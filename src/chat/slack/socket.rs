@@ -22,7 +22,6 @@ use slack_morphism::{
     prelude::{
         SlackClientHyperHttpsConnector, SlackCommandEvent, SlackCommandEventResponse, SlackInteractionEvent,
         SlackInteractionResponse, SlackMessageContent, SlackMessageResponseType, SlackPushEventCallback,
-        SlackSocketModeHelloEvent,
     },
 };
 use tokio::{sync::mpsc, time::Instant};
@@ -62,7 +61,8 @@ async fn ear(states: &SlackClientEventsUserState) -> Option<Ear> {
     states.read().await.get_user_state::<Ear>().cloned()
 }
 
-async fn on_hello(_: SlackSocketModeHelloEvent, _: ClientArc, states: SlackClientEventsUserState) {
+/// Generic, because the crate does not export the name of its hello event.
+async fn on_hello<E>(_: E, _: ClientArc, states: SlackClientEventsUserState) {
     if let Some(ear) = ear(&states).await {
         ear.hellos.fetch_add(1, Ordering::SeqCst);
         ear.slack.state().socket = None;
