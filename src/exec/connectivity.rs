@@ -18,7 +18,7 @@ use super::{
     latency::since,
     server::{Kind, Lane, Server},
     tls,
-    wire::Wire,
+    wire::{self, Wire},
 };
 
 /// More than this many addresses at once would look like a scan.
@@ -230,23 +230,27 @@ async fn any_address(
 async fn greet(job: &Job, server: &Server, walk: &mut Walk, stream: Stream) {
     let begun = Instant::now();
     let setup = server.setup(Lane::Probe);
-    let wire = match Wire::bare(stream, &setup).await {
-        Ok(wire) => wire,
+    let made = match Wire::bare(stream, &setup).await {
+        Ok(made) => made,
         Err(fault) => return walk.fail(server, "ping", begun, &fault),
     };
     if setup.credential.password.is_some() {
-        if let Err(fault) = wire.authenticate(&setup, job.budget.until()).await {
-            return walk.fail(server, "auth", begun, &fault);
+        if let Err(fault) = made.authenticate(&setup, job.budget.until()).await {
+            return match fault.is_stale() && setup.tls.is_some() {
+                true => walk.fail(server, "tls", begun, &wire::hung_up()),
+                false => walk.fail(server, "auth", begun, &fault),
+            };
         }
         walk.step("auth", begun, Some(setup.credential.user.clone().unwrap_or_else(|| "default".into())));
     }
     let begun = Instant::now();
-    match wire.call(&redis::cmd("PING"), job.budget.until()).await {
+    match made.call(&redis::cmd("PING"), job.budget.until()).await {
         Ok(_) => walk.step("ping", begun, None),
         // Being allowed nothing but to connect is still a connection that works.
         Err(Fault::Server(line)) if line.starts_with("NOPERM") => {
             walk.step("ping", begun, Some("answered NOPERM: this user may not PING".into()));
         }
+        Err(fault) if fault.is_stale() && setup.tls.is_some() => walk.fail(server, "tls", begun, &wire::hung_up()),
         Err(fault) => walk.fail(server, "ping", begun, &fault),
     }
 }

@@ -33,7 +33,6 @@ pub(crate) enum Lane {
     /// Short looks, many people at once.
     Look,
     /// Walks over the keyspace.
-    #[allow(dead_code, reason = "the lane is kept free for surveys of the keyspace")]
     Scan,
     /// Measuring: latency and connectivity. Opened for one measurement, then closed.
     Probe,

@@ -93,7 +93,11 @@ impl Wire {
     /// Connects and sets up, all of it before `until`.
     pub(crate) async fn open(setup: Setup<'_>, until: Instant) -> Result<Self, Fault> {
         let stream = dial(setup.address, setup.tls, until).await?;
-        Self::over(stream, setup, until).await
+        match Self::over(stream, setup, until).await {
+            // With TLS 1.3 a server judges our certificate after the handshake is done for us.
+            Err(fault) if fault.is_stale() && setup.tls.is_some() => Err(hung_up()),
+            opened => opened,
+        }
     }
 
     /// Sets up a connection over a stream that is already there.
@@ -195,6 +199,13 @@ impl Wire {
             Ok(Ok(_)) => Err(Fault::Network(NetworkFault::Closed)),
         }
     }
+}
+
+/// TLS was agreed on, and the server went away before it answered anything.
+pub(crate) fn hung_up() -> Fault {
+    Fault::Network(NetworkFault::Tls(
+        "the server hung up right after the handshake: it wants a client certificate, or another one".into(),
+    ))
 }
 
 /// The AUTH command of a credential, its secret read now.

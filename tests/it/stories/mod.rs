@@ -2,5 +2,7 @@
 
 mod config_files;
 mod deploy;
+mod exec_deployments;
+mod exec_trouble;
 mod rdb_real;
 mod store;

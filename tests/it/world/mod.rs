@@ -6,6 +6,8 @@ use std::{
 };
 
 pub(crate) mod chat;
+pub(crate) mod looking;
+pub(crate) mod proxy;
 pub(crate) mod redis;
 
 /// Polls until `state` holds. Waits for a state, never for a time.
