@@ -65,6 +65,7 @@ pub(crate) fn permit(service: &Service, reveal: bool) -> Permit {
         channel: "local".into(),
         thread: None,
         kind: PlaceKind::Direct,
+        via: None,
     };
     let actor = Actor { identity, person: Some(person), display: "ann".into() };
     let command = Command {
