@@ -14,6 +14,7 @@
 //! | look | value |
 //! |---|---|
 //! | `Redis` | the reply as `diagnosis::reading` reads and merges it, redacted |
+//! | `Inspect` | `{key, exists, type, encoding?, ttl_ms, bytes?, idle_s?, freq?, length?, json?, value?, sample?: [{name?, bytes, shape, value?}], groups?, length_before?, seconds?}`; `key` is shown by its handle, `ttl_ms` is -1 without a TTL and -2 without a key, `value` is there only when revealed |
 //! | `Latency` | `{samples, failed, p50_ms, p95_ms, p99_ms, max_ms, min_ms, mean_ms}` of PINGs from here; with several servers, the worst of each figure |
 //! | `Rates` | `{seconds, <counter>_per_s …, used_cpu_percent, hit_ratio?}` for the counters in `rates::COUNTERS`, without their `total_` prefix: `commands_processed_per_s`, `net_input_bytes_per_s`, `keyspace_hits_per_s`, `evicted_keys_per_s`; several servers are summed (`used_cpu_percent` is the highest) |
 //! | `Monitor` | `{seconds, lines, stopped_by, per_s, commands: [{name, count, per_s}], clients: [{client, count}], sample: [{at, client, db, command}]}`; `stopped_by` is `time`, `lines` or `closed` |
@@ -32,6 +33,7 @@ mod fault;
 mod flight;
 mod guard;
 mod http;
+mod inspect;
 mod keyspace;
 mod latency;
 mod logs;
@@ -304,6 +306,7 @@ async fn carry_out(job: Job) -> Observation {
     match &job.look {
         Look::Redis { argv, nodes } => redis::look(&job, argv, *nodes).await,
         Look::Keyspace { survey, options } => keyspace::look(&job, *survey, options).await,
+        Look::Inspect { key, sample, over } => inspect::look(&job, key, *sample, *over).await,
         Look::Latency { samples } => latency::look(&job, *samples).await,
         Look::Monitor { time, lines } => monitor::look(&job, *time, *lines).await,
         Look::Connectivity => connectivity::look(&job).await,

@@ -100,6 +100,7 @@ fn one(intent: &Intent, compiled: &Compiled, step: &Step, id: String, scope: &Sc
             check_look(intent, &id, &argv)?;
             Look::Redis { argv, nodes: *nodes }
         }
+        Look::Inspect { key, sample, over } => Look::Inspect { key: fill(key)?, sample: *sample, over: *over },
         Look::Http { endpoint, arguments, pointer, events } => Look::Http {
             endpoint: fill(endpoint)?,
             arguments: pairs(arguments)?,

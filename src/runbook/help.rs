@@ -286,6 +286,7 @@ fn look(look: &Look, each: Option<Each>) -> String {
             };
             format!("`{}`{whom}", argv.join(" ").replace('|', "\\|"))
         }
+        Look::Inspect { .. } => "one key, by its type".to_owned(),
         Look::Latency { .. } => "the latency of PING".to_owned(),
         Look::Monitor { .. } => "MONITOR, bounded".to_owned(),
         Look::Connectivity => "the way to every server".to_owned(),

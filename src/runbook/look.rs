@@ -15,6 +15,15 @@ pub enum Look {
         /// Who is asked.
         nodes: Nodes,
     },
+    /// One key: its type first, then what that type allows, never more than a first page.
+    Inspect {
+        /// The key's exact name, or a handle the bot gave for one.
+        key: String,
+        /// So many of its first elements are looked at; 0: none, and a string's content neither.
+        sample: u32,
+        /// Measure the length twice this far apart, so that a queue says how fast it moves.
+        over: Option<Duration>,
+    },
     /// Client-side latency: `samples` PINGs, one after the other, on a connection of its own.
     Latency {
         /// How many.

@@ -88,7 +88,9 @@ pub(super) fn capacity(info: &Map<String, Value>, inputs: &Inputs, service: &Ser
             "for a cache that is how it works; for a store it is data loss: `status` shows the rate",
         ));
     }
+    let of = |level: &str| advice.iter().filter(|advice| advice["level"] == level).cloned().collect::<Vec<_>>();
     json!({
+        "crit": of("crit"), "warn": of("warn"), "note": of("note"),
         "memory": {
             "used": used, "limit": (limit > 0.0).then_some(limit), "percent": memory_percent,
             "per_hour": memory_trend.as_ref().map(|trend| round(trend.per_hour, 1)),

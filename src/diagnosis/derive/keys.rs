@@ -72,18 +72,16 @@ pub(super) fn inspection(
     Value::Object(seen)
 }
 
-/// Each queue of the profile: depth, rate of change, time to drain.
-pub(super) fn queues(looks: &[Value], inputs: &Inputs, service: &Service) -> Value {
+/// Each queue of the profile: depth, rate of change, time to drain. The looks are `ID[QUEUE]`, one for each.
+pub(super) fn queues(inputs: &Inputs, service: &Service) -> Value {
     let mut rows = Vec::new();
     let mut total = 0.0;
     for queue in &service.queues {
         let shown = redact::key(&queue.key);
-        let look = looks
-            .iter()
-            .filter_map(Value::as_object)
-            .find(|look| text(look, "key") == shown || text(look, "key") == queue.key);
-        let Some(look) = look else {
-            rows.push(json!({"name": queue.name, "key": shown, "seen": false}));
+        let suffix = format!("[{}]", queue.name);
+        let Some(look) = inputs.0.iter().find(|(id, _)| id.ends_with(&suffix)).and_then(|(_, look)| look.as_object())
+        else {
+            rows.push(json!({"name": queue.name, "key": shown, "seen": false, "warn": queue.warn_depth, "crit": queue.crit_depth}));
             continue;
         };
         let depth = number(look, "length").unwrap_or(0.0);
@@ -100,7 +98,7 @@ pub(super) fn queues(looks: &[Value], inputs: &Inputs, service: &Service) -> Val
         rows.push(json!({
             "name": queue.name, "key": shown, "seen": true, "exists": look.get("exists"), "type": look.get("type"), "depth": depth as i64,
             "per_s": per_s, "drain_s": drain, "level": level, "warn": queue.warn_depth, "crit": queue.crit_depth, "groups": look.get("groups"),
-            "trend": match per_s { Some(n) if n > 0.0 => "filling", Some(n) if n < 0.0 => "draining", Some(_) => "steady", None => "unknown" },
+            "trend": match per_s { Some(n) if n > 0.0 => "filling", Some(n) if n < 0.0 => "draining", Some(_) => "steady", None if depth == 0.0 => "empty", None => "unknown" },
         }));
     }
     let worst = |level: &str| rows.iter().any(|row| row["level"] == level);
@@ -267,8 +265,8 @@ mod tests {
             warn_depth: None,
             crit_depth: None,
         });
-        let looks = json!([{"key": "godel:queue:pending", "type": "list", "exists": true, "length": 500, "length_before": 550, "seconds": 1.0}]);
-        let seen = derive("queue_rates", &inputs(json!({"queues": looks})), &service, &Map::new()).unwrap();
+        let look = json!({"type": "list", "exists": true, "length": 500, "length_before": 550, "seconds": 1.0});
+        let seen = derive("queue_rates", &inputs(json!({"queues[pending]": look})), &service, &Map::new()).unwrap();
         let pending = &seen["rows"][0];
         assert_eq!(
             (&pending["per_s"], &pending["drain_s"], &pending["level"], &pending["trend"]),

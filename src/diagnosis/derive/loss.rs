@@ -87,7 +87,9 @@ pub(super) fn signs(info: &Map<String, Value>, inputs: &Inputs) -> Value {
             "a restart or failover dropped writes the old primary had taken: `replication`; keep the old primary's disk",
         ));
     }
+    let of = |level: &str| signs.iter().filter(|sign| sign["level"] == level).cloned().collect::<Vec<_>>();
     json!({
+        "crit": of("crit"), "note": of("note"),
         "signs": signs,
         "keys": keys,
         "restarted": restarted,

@@ -176,6 +176,17 @@ pub(super) fn page(raw: Value, pair: Option<(&str, &str)>) -> Value {
     json!({"cursor": cursor, "items": items})
 }
 
+/// Members with their scores: pairs in RESP3, one flat list before.
+pub(super) fn scored(raw: Value) -> Value {
+    let Some(list) = raw.as_array() else { return raw };
+    let pair = |two: &[Value]| json!({"member": two.first(), "score": two.get(1)});
+    let pairs = match list.first() {
+        Some(Value::Array(_)) => list.iter().filter_map(Value::as_array).map(|two| pair(two)).collect(),
+        _ => list.chunks(2).map(pair).collect(),
+    };
+    Value::Array(pairs)
+}
+
 /// An entry of a stream.
 pub(super) fn entry(raw: Value) -> Value {
     let Some([id, fields]) = raw.as_array().map(Vec::as_slice) else { return raw };

@@ -17,6 +17,7 @@
 //! | `CLUSTER INFO` · `NODES` · `SHARDS` · `SLOTS` | object · list of nodes · list of `{slots, nodes}` · list of `{from, to, nodes}` |
 //! | `COMMAND`, `COMMAND INFO` | list of `{name, arity, flags, categories}` (`null` where unknown) |
 //! | `SCAN` · `SSCAN` · `HSCAN` · `ZSCAN` | `{cursor, items}` |
+//! | `ZRANGE … WITHSCORES` | list of `{member, score}` |
 //! | `XRANGE` … | list of `{id, fields}` |
 //! | `TIME` | `{seconds, micros}` |
 //! | anything else | as it came |
@@ -72,6 +73,11 @@ pub fn read(argv: &[String], raw: Value) -> Value {
         ("scan" | "sscan", _) => lists::page(raw, None),
         ("hscan", _) => lists::page(raw, Some(("field", "value"))),
         ("zscan", _) => lists::page(raw, Some(("member", "score"))),
+        ("zrange" | "zrevrange" | "zrangebyscore" | "zrevrangebyscore", _)
+            if argv.iter().any(|word| word.eq_ignore_ascii_case("withscores")) =>
+        {
+            lists::scored(raw)
+        }
         ("xrange" | "xrevrange", _) => each(raw, lists::entry),
         _ => raw,
     }

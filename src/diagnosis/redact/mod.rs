@@ -144,6 +144,17 @@ pub fn is_handle(name: &str) -> bool {
     })
 }
 
+/// A glob that matches the key a handle stands for, among others.
+pub fn handle_glob(handle: &str) -> String {
+    match handle.rfind('~') {
+        Some(at) => {
+            let rest = handle.get(at + 7..).unwrap_or("");
+            format!("{}*{rest}", &handle[..at])
+        }
+        None => handle.to_owned(),
+    }
+}
+
 /// A list's elements, each made fit; what should have been a list and is not shows its shape.
 fn each(value: Value, seen: impl Fn(Value) -> Value) -> Value {
     match value {
@@ -429,6 +440,7 @@ mod tests {
         assert_eq!(shown, key("session:4f1c-99"));
         assert_ne!(shown, key("session:4f1c-98"));
         assert!(is_handle(&shown) && !is_handle("session:4f1c-99"));
+        assert_eq!(handle_glob(&shown), "session:*");
         assert_eq!(key("godel:queue:pending"), "godel:queue:pending");
         let mut book = KeyBook::default();
         book.remember(&words("SCAN 0"), &json!({"cursor": "0", "items": ["session:4f1c-99"]}));

@@ -13,7 +13,8 @@ use crate::{
 };
 
 /// The keys that say what a step looks at.
-const LOOKS: &str = "redis, latency, monitor, connectivity, rates, tcp, http, metrics, logs, command, keyspace, derive";
+const LOOKS: &str =
+    "redis, inspect, latency, monitor, connectivity, rates, tcp, http, metrics, logs, command, keyspace, derive";
 /// Numbers that may come from an argument, and the looks that have them.
 const FILLS: &[(&str, &str)] = &[
     ("delta", "metrics"),
@@ -63,6 +64,9 @@ fn one(
             "`nodes` stands without `redis`".to_owned(),
             "it says which servers a Redis command is sent to",
         );
+    }
+    if let Some(At { value, span }) = &step.inspect {
+        looks.push(("inspect", inspect(checker, value, &At { value: (), span: span.clone() }, &names)));
     }
     if let Some(At { value, .. }) = &step.latency {
         looks.push((
@@ -206,6 +210,15 @@ fn redis(checker: &mut Checker, argv: &At<Vec<Str>>, nodes: Option<NodesWord>, n
         Some(NodesWord::Key) => Nodes::Key,
     };
     Some(Look::Redis { argv: words, nodes })
+}
+
+fn inspect(checker: &mut Checker, inspect: &wire::Inspect, table: &At<()>, names: &[&str]) -> Option<Look> {
+    let key = checker.need(inspect.key.as_ref(), "key", table, "`inspect`");
+    checker.template(key, "key", names);
+    let sample = checker.count(inspect.sample.as_ref(), "sample", 0, 100, 10);
+    let over =
+        inspect.over.as_ref().map(|at| checker.duration(Some(at), "over", SECOND / 10, 10 * SECOND, Duration::ZERO));
+    Some(Look::Inspect { key: key?.value.clone(), sample, over })
 }
 
 fn tcp(checker: &mut Checker, tcp: &wire::Tcp) -> Look {

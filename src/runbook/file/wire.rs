@@ -163,6 +163,8 @@ pub(super) struct StepTable {
     pub(super) redis: Option<At<Vec<Str>>>,
     /// With `redis`: which servers are asked.
     pub(super) nodes: Option<At<NodesWord>>,
+    /// One key: its type first, then what that type allows.
+    pub(super) inspect: Option<At<Inspect>>,
     /// Client-side latency by PING.
     pub(super) latency: Option<At<Latency>>,
     /// MONITOR, bounded.
@@ -207,6 +209,18 @@ pub(super) enum NodesWord {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Nothing {}
+
+/// Options of `inspect`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Inspect {
+    /// The key's exact name, or a handle; a template.
+    pub(super) key: Option<Str>,
+    /// How many of its first elements, 0 to 100; 10 when not said.
+    pub(super) sample: Option<At<u32>>,
+    /// Measure its length twice this far apart.
+    pub(super) over: Option<Str>,
+}
 
 /// Options of `latency`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
