@@ -19,6 +19,8 @@ pub(super) fn failures(diagnostic: &Diagnostic, evidence: &Evidence) -> (Vec<Fin
     for step in &diagnostic.steps {
         for (id, seen) in seen(step, evidence) {
             match &seen.merged {
+                // What it would have been worked out from has failed, and is told itself.
+                Err(error) if error.code == "NOT_SEEN" => {}
                 Err(error) if step.optional => push(&mut aside, format!("{id} ({})", error.what)),
                 Err(error) => {
                     let entry = told

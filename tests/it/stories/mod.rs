@@ -4,5 +4,6 @@ mod config_files;
 mod deploy;
 mod exec_deployments;
 mod exec_trouble;
+mod diagnostics;
 mod rdb_real;
 mod store;
