@@ -10,6 +10,7 @@ mod bot;
 mod check;
 mod files;
 mod policy;
+mod reference;
 mod service;
 mod settings;
 mod sheet;
@@ -30,6 +31,7 @@ use crate::{
 use files::Text;
 use sheet::Sheet;
 
+pub use reference::{json_schema, reference_markdown};
 pub use settings::{Audit, BotSettings, Deadlines, Log, LogFormat, SlackSettings, SlackTransport, StoreRoom, Work};
 pub use world::check_world;
 

@@ -98,3 +98,77 @@ fn every_problem_of_an_invalid_sample_is_told_at_once_with_line_reason_and_hint(
         .collect();
     assert_eq!(expected, names, "a snapshot without its case, or the other way round");
 }
+
+/// Everything there is to read about the files is made of what reads them.
+#[test]
+fn the_reference_of_the_configuration_is_true() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/configuration.md");
+    let made = config::reference_markdown();
+    if std::env::var_os("UPDATE_REFERENCE").is_some() {
+        fs::create_dir_all(path.parent().expect("a directory")).expect("docs can be written");
+        fs::write(&path, &made).expect("docs can be written");
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == made, "run this test with UPDATE_REFERENCE=1 to write docs/reference/configuration.md again");
+}
+
+#[test]
+fn whatever_lies_in_the_directory_ends_in_a_configuration_or_in_problems() {
+    use std::os::unix::fs::symlink;
+    let dir = tempfile::tempdir().expect("a directory to work in");
+    lay_over(&samples().join("base"), dir.path());
+    let services = dir.path().join("services");
+    // A mounted configuration is made of links, through a hidden directory.
+    fs::create_dir(services.join("..data")).expect("a directory");
+    fs::write(services.join("..data/linked.toml"), fs::read(services.join("shop.toml")).expect("the sample"))
+        .expect("a file");
+    symlink("..data/linked.toml", services.join("linked.toml")).expect("a link");
+    let loaded = config::load(dir.path()).expect("links are followed");
+    assert_eq!(loaded.services.len(), 2);
+
+    symlink("nowhere.toml", services.join("dangling.toml")).expect("a link");
+    symlink("loop.toml", services.join("loop.toml")).expect("a link");
+    fs::create_dir(services.join("folder.toml")).expect("a directory");
+    nix::unistd::mkfifo(&services.join("pipe.toml"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let huge = fs::File::create(services.join("huge.toml")).expect("a file");
+    huge.set_len(1 << 34).expect("a sparse file");
+    let Err(problems) = config::load(dir.path()) else { panic!("these are no files of a configuration") };
+    let files: Vec<String> = problems
+        .iter()
+        .filter_map(|problem| problem.file.file_name().map(|name| name.to_string_lossy().into_owned()))
+        .collect();
+    assert_eq!(files, ["dangling.toml", "folder.toml", "huge.toml", "loop.toml", "pipe.toml"]);
+
+    let Err(problems) = config::load(&dir.path().join("missing")) else { panic!("there is no such directory") };
+    assert_eq!(problems.len(), 1);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn no_bytes_make_reading_panic(
+        which in 0usize..4,
+        file in proptest::sample::select(vec!["bot.toml", "policy.toml", "services/shop.toml", "commands/mine.toml"]),
+        cuts in proptest::collection::vec((0usize..20_000, proptest::prelude::any::<u8>()), 0..6),
+        noise in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
+    ) {
+        let dir = tempfile::tempdir().expect("a directory to work in");
+        lay_over(&samples().join("base"), dir.path());
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+        let from = [Some("bot.toml"), Some("policy.toml"), Some("services/olumi.toml"), None][which];
+        // Bytes of a real file with some of them changed go deeper than noise.
+        let mut bytes = from.map_or(noise, |from| fs::read(shipped.join(from)).expect("a shipped file"));
+        for (at, byte) in cuts {
+            if !bytes.is_empty() {
+                let at = at % bytes.len();
+                bytes[at] = byte;
+            }
+        }
+        fs::create_dir_all(dir.path().join("commands")).expect("a directory");
+        fs::write(dir.path().join(file), bytes).expect("a file");
+        if let Err(problems) = config::load(dir.path()) {
+            proptest::prop_assert!(problems.iter().any(|problem| !problem.warning));
+        }
+    }
+}
