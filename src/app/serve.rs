@@ -158,9 +158,13 @@ pub async fn serve(directory: &Path) -> anyhow::Result<ExitCode> {
 
 /// Where the store is and how long it keeps what, as the settings say.
 pub fn store_settings(settings: &config::BotSettings) -> StoreSettings {
-    let dir = settings.store.path.parent().unwrap_or(Path::new("."));
     let keep = Retention { journal: settings.store.keep, figures: settings.store.keep_figures, ..Retention::default() };
-    StoreSettings { key: Some(settings.store.key_file.clone()), retention: keep, ..StoreSettings::in_dir(dir) }
+    StoreSettings {
+        database: settings.store.path.clone(),
+        key: Some(settings.store.key_file.clone()),
+        retention: keep,
+        ..StoreSettings::in_dir("")
+    }
 }
 
 enum Asked {

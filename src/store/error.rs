@@ -8,10 +8,10 @@ use jiff::Timestamp;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// Another process has it.
-    #[error("the store in {dir} is in use by another process ({holder}): stop that one, or give this one its own `store.dir`", dir = .dir.display())]
+    #[error("the store {path} is in use by another process ({holder}): stop that one, or give this one a `store.path` of its own", path = .database.display())]
     InUse {
-        /// The store's directory.
-        dir: PathBuf,
+        /// The store's database.
+        database: PathBuf,
         /// What the lock file says of the other process.
         holder: String,
     },

@@ -41,9 +41,9 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// Where the store is and how long it keeps what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreSettings {
-    /// Its directory; made if it is not there.
-    pub dir: PathBuf,
-    /// The journal's key; `None`: `journal.key` in `dir`. Another disk is better.
+    /// The database; its directory is made if it is not there.
+    pub database: PathBuf,
+    /// The journal's key; `None`: `journal.key` beside the database. Another disk is better.
     pub key: Option<PathBuf>,
     /// How long rows are kept.
     pub retention: Retention,
@@ -54,16 +54,21 @@ pub struct StoreSettings {
 impl StoreSettings {
     /// The defaults, in this directory.
     pub fn in_dir(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), key: None, retention: Retention::default(), patience: Duration::from_secs(2) }
+        Self {
+            database: dir.into().join("rediscue.db"),
+            key: None,
+            retention: Retention::default(),
+            patience: Duration::from_secs(2),
+        }
     }
 
     /// The files these settings mean.
     pub fn paths(&self) -> StorePaths {
-        let mut paths = StorePaths::in_dir(&self.dir);
-        if let Some(key) = &self.key {
-            paths.key.clone_from(key);
+        StorePaths {
+            key: self.key.clone().unwrap_or_else(|| self.database.with_file_name("journal.key")),
+            lock: self.database.with_extension("lock"),
+            database: self.database.clone(),
         }
-        paths
     }
 }
 
@@ -108,9 +113,10 @@ impl Store {
         let paths = settings.paths();
         let used_before = paths.database.exists();
         if !used_before {
-            open::make_dir(&settings.dir)?;
+            open::make_parent(&paths.database)?;
+            open::make_parent(&paths.key)?;
         }
-        let lock = open::lock(&settings.dir, &paths.lock)?;
+        let lock = open::lock(&paths)?;
         let key = match open::read_key(&paths.key)? {
             Some(key) => key,
             None if used_before => return Err(StoreError::KeyMissing { path: paths.key }),

@@ -32,20 +32,15 @@ pub struct StorePaths {
     pub lock: PathBuf,
 }
 
-impl StorePaths {
-    /// The files of the store in `dir`.
-    pub fn in_dir(dir: &Path) -> Self {
-        Self { database: dir.join("rediscue.db"), key: dir.join("journal.key"), lock: dir.join("rediscue.lock") }
-    }
-}
-
-/// Makes the directory, for its owner alone.
-pub(super) fn make_dir(dir: &Path) -> Result<(), StoreError> {
+/// Makes the directory a file is to be in, for its owner alone.
+pub(super) fn make_parent(file: &Path) -> Result<(), StoreError> {
+    let Some(dir) = file.parent().filter(|dir| !dir.as_os_str().is_empty()) else { return Ok(()) };
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| cannot(dir, &error))
 }
 
 /// Takes the lock, which ends with the process whatever ends it.
-pub(super) fn lock(dir: &Path, path: &Path) -> Result<File, StoreError> {
+pub(super) fn lock(paths: &StorePaths) -> Result<File, StoreError> {
+    let path = &paths.lock;
     // A full or read-only disk still lets an existing file be locked.
     let mut file = OpenOptions::new()
         .read(true)
@@ -63,7 +58,7 @@ pub(super) fn lock(dir: &Path, path: &Path) -> Result<File, StoreError> {
             let _ = file.read_to_string(&mut holder);
             let holder = holder.trim();
             let holder = if holder.is_empty() { "unknown" } else { holder }.chars().take(40).collect();
-            return Err(StoreError::InUse { dir: dir.to_owned(), holder });
+            return Err(StoreError::InUse { database: paths.database.clone(), holder });
         }
         Err(TryLockError::Error(error)) => return Err(cannot(path, &error)),
     }
