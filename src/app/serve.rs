@@ -39,6 +39,7 @@ pub fn rules(config: Config) -> Rules {
         longest: config.bot.deadlines.command,
         longest_call: config.bot.deadlines.call,
         progress_after: config.bot.deadlines.progress,
+        audit: config.bot.audit.channel,
         grace: config.bot.deadlines.stop,
     };
     Rules { policy: config.policy, catalogue: config.catalogue, services: config.services, settings }

@@ -10,6 +10,7 @@ mod built_in;
 mod command;
 mod deliver;
 mod gather;
+mod housekeep;
 mod limits;
 mod meters;
 mod runs;
@@ -28,7 +29,7 @@ pub use meters::Meters;
 use crate::{
     chat::{Event, Gateway, Inbound},
     exec::Exec,
-    model::{Platform, Problem, Service, ServiceName},
+    model::{Place, Platform, Problem, Service, ServiceName},
     policy::Policy,
     runbook::Catalogue,
     store::{Store, StoreHealth},
@@ -61,6 +62,8 @@ pub struct Settings {
     pub longest_call: Duration,
     /// A run longer than this shows its progress.
     pub progress_after: Duration,
+    /// Where the head of the journal is told, daily; `None`: nowhere.
+    pub audit: Option<Place>,
     /// How long commands in flight may go on once the bot was asked to stop.
     pub grace: Duration,
 }
@@ -73,6 +76,7 @@ impl Default for Settings {
             longest: Duration::from_secs(120),
             longest_call: Duration::from_secs(10),
             progress_after: Duration::from_millis(1500),
+            audit: None,
             grace: Duration::from_secs(5),
         }
     }
@@ -171,6 +175,7 @@ impl Bot {
         });
         let tasks = TaskTracker::new();
         tasks.spawn(deliver::send_owed(hall.clone()));
+        tasks.spawn(housekeep::keep(hall.clone()));
         let dispatcher = tokio::spawn(dispatch(hall.clone(), inbox, tasks.clone(), settings.at_once));
         Self { hall, inbound, tasks, dispatcher }
     }
