@@ -322,26 +322,7 @@ pub(super) fn journal_line(intent: &Intent) -> String {
             }
         }
     }
-    line_of(&hidden)
-}
-
-/// The intent as a line to type.
-fn line_of(intent: &Intent) -> String {
-    let mut words = vec![intent.command.name.clone()];
-    for spec in &intent.command.arguments {
-        let value = match intent.arguments.get(&spec.name) {
-            Some(ArgumentValue::Text(text)) if text.contains(char::is_whitespace) => format!("{text:?}"),
-            Some(ArgumentValue::Text(text)) => text.clone(),
-            Some(ArgumentValue::Integer(number)) => number.to_string(),
-            Some(ArgumentValue::Switch(true)) => String::new(),
-            Some(ArgumentValue::Switch(false)) | None => continue,
-        };
-        if spec.flag {
-            words.push(format!("--{}", spec.name));
-        }
-        words.extend(Some(value).filter(|value| !value.is_empty()));
-    }
-    words.join(" ")
+    hidden.to_line()
 }
 
 /// A card of one sentence and what to do next.
@@ -352,6 +333,11 @@ pub(super) fn plain_card(title: &str, what: impl AsRef<str>, next: Option<String
         blocks: next.map(|next| Block::Text(Text::notation(&format!("*Next:* {next}")))).into_iter().collect(),
         ..Card::default()
     }
+}
+
+/// The same line, about that service.
+fn intent_on(intent: &Intent, service: &str) -> String {
+    Intent { service: service.parse().ok(), ..intent.clone() }.to_line()
 }
 
 fn which_service_card(intent: &Intent, names: Vec<String>) -> Card {
@@ -371,7 +357,7 @@ fn which_service_card(intent: &Intent, names: Vec<String>) -> Card {
     card.actions = names
         .into_iter()
         .take(10)
-        .map(|name| Action { command: format!("{} {name}", line_of(intent)), label: name, style: ActionStyle::Plain })
+        .map(|name| Action { command: intent_on(intent, &name), label: name, style: ActionStyle::Plain })
         .collect();
     card
 }

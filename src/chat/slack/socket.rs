@@ -54,7 +54,6 @@ struct Ear {
     events: mpsc::UnboundedSender<Event>,
     hellos: Arc<AtomicU64>,
     errors: Arc<AtomicU64>,
-    command: Arc<str>,
 }
 
 async fn ear(states: &SlackClientEventsUserState) -> Option<Ear> {
@@ -145,7 +144,6 @@ pub(super) async fn listen(
             events: events.clone(),
             hellos: Arc::default(),
             errors: Arc::default(),
-            command: "/redis".into(),
         };
         let (hellos, errors) = (ear.hellos.clone(), ear.errors.clone());
         let environment = Arc::new(
