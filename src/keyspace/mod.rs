@@ -20,6 +20,8 @@ pub mod sample;
 pub mod seen;
 mod server;
 mod survey;
+#[cfg(test)]
+mod survey_tests;
 pub mod tally;
 pub mod top;
 pub mod wire;

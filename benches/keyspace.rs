@@ -1,0 +1,715 @@
+//! Looking at a keyspace while somebody else uses it: us and the usual tools, in turn.
+//!
+//! What it fills, measures and prints is in `benches/README.md`.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench is a program for people at a terminal")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rediscue::{
+    exec::{Exec, ExecSettings, Looking, survey},
+    model::{
+        Actor, Address, Credential, Deployment, Environment, Identity, Instance, Place, PlaceKind, Platform, RunId,
+        Service,
+    },
+    policy::{Ask, CommandSet, Grant, Only, Permit, Person, Policy, Role, Rules, Verdict},
+    runbook::{self, Cost, Kind, Survey},
+};
+use serde_json::Value;
+
+/// GETs per second of the foreground.
+const PACE: u64 = 5_000;
+
+struct Options {
+    keys: u64,
+    rounds: usize,
+    slice: usize,
+    peers: bool,
+    shell: bool,
+    once: Option<String>,
+}
+
+fn options() -> Options {
+    let mut options = Options { keys: 1_000_000, rounds: 5, slice: 1_000, peers: true, shell: true, once: None };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut number = || words.next().and_then(|text| text.replace('_', "").parse::<u64>().ok()).unwrap();
+        match word.as_str() {
+            "--keys" => options.keys = number(),
+            "--5m" => options.keys = 5_000_000,
+            "--rounds" => options.rounds = number() as usize,
+            "--slice" => options.slice = number() as usize,
+            "--no-peers" => options.peers = false,
+            "--no-shell" => options.shell = false,
+            "--only" => options.once = words.next(),
+            _ => {}
+        }
+    }
+    options
+}
+
+// ---- a server and what is in it ----
+
+struct Redis {
+    child: Child,
+    port: u16,
+    _dir: tempfile::TempDir,
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Redis {
+    fn start() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let dir = tempfile::tempdir().unwrap();
+        let program = std::env::var("REDISCUE_REDIS_SERVER").unwrap_or_else(|_| "redis-server".into());
+        let child = Command::new(program)
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
+            .arg(dir.path())
+            .args(["--slowlog-log-slower-than", "1000", "--slowlog-max-len", "1000"])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed");
+        let redis = Self { child, port, _dir: dir };
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        redis
+    }
+
+    fn connect(&self) -> Client {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Client { reader: BufReader::with_capacity(1 << 16, stream.try_clone().unwrap()), stream }
+    }
+
+    fn cpu_seconds(&self) -> f64 {
+        let info = self.connect().ask(&["INFO", "cpu"]);
+        info.lines()
+            .filter(|line| {
+                line.starts_with("used_cpu_sys_main_thread:") || line.starts_with("used_cpu_user_main_thread:")
+            })
+            .filter_map(|line| line.split(':').nth(1)?.trim().parse::<f64>().ok())
+            .sum()
+    }
+}
+
+struct Client {
+    reader: BufReader<TcpStream>,
+    stream: TcpStream,
+}
+
+fn encode(words: &[&str], out: &mut Vec<u8>) {
+    let _ = write!(out, "*{}\r\n", words.len());
+    for word in words {
+        let _ = write!(out, "${}\r\n{word}\r\n", word.len());
+    }
+}
+
+impl Client {
+    fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// One reply, arrays joined by line breaks.
+    fn reply(&mut self) -> String {
+        let mut head = String::new();
+        self.reader.read_line(&mut head).unwrap();
+        let rest = head[1..].trim_end();
+        match head.as_bytes()[0] {
+            b'$' => {
+                let length: i64 = rest.parse().unwrap();
+                if length < 0 {
+                    return String::new();
+                }
+                let mut text = vec![0; length as usize + 2];
+                self.reader.read_exact(&mut text).unwrap();
+                text.truncate(length as usize);
+                String::from_utf8_lossy(&text).into_owned()
+            }
+            b'*' => {
+                let count: i64 = rest.parse().unwrap();
+                (0..count.max(0)).map(|_| self.reply()).collect::<Vec<_>>().join("\n")
+            }
+            _ => rest.to_owned(),
+        }
+    }
+
+    fn ask(&mut self, words: &[&str]) -> String {
+        let mut bytes = Vec::new();
+        encode(words, &mut bytes);
+        self.send(&bytes);
+        self.reply()
+    }
+}
+
+/// What the fill knows.
+#[derive(Debug, Default, Clone)]
+struct Truth {
+    keys: u64,
+    endless: u64,
+    bytes: u64,
+    prefixes: BTreeMap<&'static str, u64>,
+    elements: u64,
+}
+
+fn mix(n: u64) -> u64 {
+    let mut z = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn session(n: u64) -> String {
+    format!("session:{:016x}", mix(n))
+}
+
+/// Fills it: JSON sessions, hashes of tenants, conversations, SSE state, small strings, five huge keys.
+fn fill(redis: &Redis, keys: u64) -> Truth {
+    let mut client = redis.connect();
+    let mut truth = Truth::default();
+    let mut batch = Vec::new();
+    let mut owed = 0;
+    let filler = "x".repeat(900);
+    for n in 0..keys.saturating_sub(5) {
+        let random = mix(n);
+        let endless = random % 10 == 3;
+        let ttl = (600 + (random >> 8) % 86_400).to_string();
+        let kind = n % 20;
+        let name;
+        let prefix;
+        match kind {
+            0..11 => {
+                name = session(n);
+                prefix = "session:*";
+                let value = format!(
+                    "{{\"id\":{n},\"organisationId\":\"org{}\",\"createdAt\":{},\"data\":\"{}\"}}",
+                    random % 50,
+                    1_700_000_000_000_u64 + n,
+                    &filler[..(300 + random as usize % 500)]
+                );
+                encode(&["SET", &name, &value], &mut batch);
+            }
+            11..14 => {
+                name = format!("tenant:t{}:wm:{n}", random % 200);
+                prefix = "tenant:*:wm:*";
+                let value = &filler[..40];
+                encode(
+                    &["HSET", &name, "a", value, "b", value, "c", value, "d", value, "e", value, "f", value],
+                    &mut batch,
+                );
+                truth.elements += 6;
+            }
+            14..16 => {
+                name = format!("conv:{:012x}", random >> 16);
+                prefix = "conv:*";
+                let value = &filler[..60];
+                encode(&["RPUSH", &name, value, value, value, value, value, value, value, value], &mut batch);
+                truth.elements += 8;
+            }
+            16..18 => {
+                name = format!("sse:state:{:012x}", random >> 16);
+                prefix = "sse:state:*";
+                encode(&["SET", &name, &filler[..200]], &mut batch);
+            }
+            _ => {
+                name = format!("cache:user:{n}");
+                prefix = "cache:user:*";
+                encode(&["SET", &name, &filler[..64]], &mut batch);
+            }
+        }
+        owed += 1;
+        if endless {
+            truth.endless += 1;
+        } else {
+            encode(&["EXPIRE", &name, &ttl], &mut batch);
+            owed += 1;
+        }
+        truth.keys += 1;
+        *truth.prefixes.entry(prefix).or_default() += 1;
+        if owed >= 500 {
+            client.send(&std::mem::take(&mut batch));
+            (0..owed).for_each(|_| drop(client.reply()));
+            owed = 0;
+        }
+    }
+    client.send(&batch);
+    (0..owed).for_each(|_| drop(client.reply()));
+    for (name, command) in [("huge:hash", "HSET"), ("huge:zset", "ZADD"), ("huge:list", "RPUSH"), ("huge:set", "SADD")]
+    {
+        for chunk in 0..200 {
+            let mut words = vec![command.to_owned(), name.to_owned()];
+            for i in 0..1_000 {
+                let member = format!("member:{:08}", chunk * 1_000 + i);
+                match command {
+                    "HSET" => words.extend([member, filler[..30].to_owned()]),
+                    "ZADD" => words.extend([i.to_string(), member]),
+                    _ => words.push(member),
+                }
+            }
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            client.ask(&words);
+        }
+        truth.elements += 200_000;
+    }
+    client.ask(&["SET", "huge:string", &"y".repeat(20 << 20)]);
+    truth.keys += 5;
+    truth.endless += 5;
+    *truth.prefixes.entry("huge:*").or_default() += 5;
+    truth.bytes = weigh(&mut client);
+    client.ask(&["SLOWLOG", "RESET"]);
+    truth
+}
+
+/// The sum of MEMORY USAGE over all keys, by a loop that shares nothing with what is measured.
+fn weigh(client: &mut Client) -> u64 {
+    let mut cursor = "0".to_owned();
+    let mut bytes = 0;
+    loop {
+        let page = client.ask(&["SCAN", &cursor, "COUNT", "1000"]);
+        let mut lines = page.split('\n');
+        cursor = lines.next().unwrap().to_owned();
+        let names: Vec<&str> = lines.filter(|name| !name.is_empty()).collect();
+        let mut batch = Vec::new();
+        names.iter().for_each(|name| encode(&["MEMORY", "USAGE", name], &mut batch));
+        client.send(&batch);
+        bytes += names.iter().map(|_| client.reply().parse::<u64>().unwrap_or(0)).sum::<u64>();
+        if cursor == "0" {
+            return bytes;
+        }
+    }
+}
+
+// ---- the foreground ----
+
+const QUIET: u8 = 0;
+const BEFORE: u8 = 1;
+const DURING: u8 = 2;
+
+/// Somebody who GETs at a steady pace, whatever the answers take. Latency counts from the moment a
+/// GET was meant to be sent.
+struct Foreground {
+    phase: Arc<AtomicU8>,
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<[Vec<u32>; 3]>>,
+}
+
+impl Foreground {
+    fn start(redis: &Redis, keys: u64) -> Self {
+        let (phase, stop) = (Arc::new(AtomicU8::new(QUIET)), Arc::new(AtomicBool::new(false)));
+        let mut client = redis.connect();
+        let (now, end) = (phase.clone(), stop.clone());
+        let thread = std::thread::spawn(move || {
+            let mut seen: [Vec<u32>; 3] = Default::default();
+            let start = Instant::now();
+            let gap = Duration::from_nanos(1_000_000_000 / PACE);
+            let mut n = 0_u64;
+            let mut bytes = Vec::new();
+            while !end.load(Ordering::Relaxed) {
+                let meant = start + gap * n as u32;
+                let early = meant.saturating_duration_since(Instant::now());
+                if !early.is_zero() {
+                    std::thread::sleep(early);
+                }
+                bytes.clear();
+                // Sessions are the first eleven of every twenty.
+                let key = mix(n) % (keys / 20) * 20 + mix(n + 7) % 11;
+                encode(&["GET", &session(key)], &mut bytes);
+                client.send(&bytes);
+                client.reply();
+                let took = meant.elapsed().as_micros() as u32;
+                seen[now.load(Ordering::Relaxed) as usize].push(took);
+                n += 1;
+            }
+            seen
+        });
+        Self { phase, stop, thread: Some(thread) }
+    }
+
+    fn phase(&self, phase: u8) {
+        self.phase.store(phase, Ordering::Relaxed);
+    }
+
+    /// p50 and p99 before and during, in microseconds.
+    fn end(mut self) -> [f64; 4] {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut seen = self.thread.take().unwrap().join().unwrap();
+        let [_, before, during] = &mut seen;
+        let at = |list: &mut Vec<u32>, share: f64| {
+            list.sort_unstable();
+            list.get(((list.len() as f64 * share) as usize).min(list.len().saturating_sub(1)))
+                .map_or(0.0, |&us| f64::from(us))
+        };
+        [at(before, 0.5), at(before, 0.99), at(during, 0.5), at(during, 0.99)]
+    }
+}
+
+// ---- those who look ----
+
+/// What one run of one tool cost.
+#[derive(Debug, Clone, Default)]
+struct Cost1 {
+    wall: f64,
+    first: Option<f64>,
+    server_us: f64,
+    p: [f64; 4],
+    slow: u64,
+    note: String,
+}
+
+fn measured(redis: &Redis, keys: u64, tool: &mut dyn FnMut() -> (Option<f64>, String)) -> Cost1 {
+    let mut client = redis.connect();
+    client.ask(&["SLOWLOG", "RESET"]);
+    let foreground = Foreground::start(redis, keys);
+    std::thread::sleep(Duration::from_millis(300));
+    foreground.phase(BEFORE);
+    let (began, cpu_before) = (Instant::now(), redis.cpu_seconds());
+    std::thread::sleep(Duration::from_secs(2));
+    let idle_rate = (redis.cpu_seconds() - cpu_before) / began.elapsed().as_secs_f64();
+    foreground.phase(DURING);
+    let (began, cpu_before) = (Instant::now(), redis.cpu_seconds());
+    let (first, note) = tool();
+    let wall = began.elapsed().as_secs_f64();
+    let cpu = redis.cpu_seconds() - cpu_before - idle_rate * wall;
+    foreground.phase(QUIET);
+    let slow = client.ask(&["SLOWLOG", "LEN"]).parse().unwrap_or(0);
+    Cost1 { wall, first, server_us: cpu * 1e6 / keys as f64, p: foreground.end(), slow, note }
+}
+
+struct Us {
+    runtime: tokio::runtime::Runtime,
+    exec: Exec,
+    service: Arc<Service>,
+    permit: Permit,
+}
+
+impl Us {
+    fn at(redis: &Redis) -> Self {
+        let instance = Instance {
+            name: "main".parse().unwrap(),
+            deployment: Deployment::Standalone(Address::Tcp { host: "127.0.0.1".into(), port: redis.port }),
+            database: 0,
+            tls: None,
+            look: Credential::default(),
+            touch: None,
+            scan_replica: false,
+        };
+        let service = Service {
+            name: "bench".parse().unwrap(),
+            title: "Bench".into(),
+            environment: Environment::Dev,
+            owner: "bench".into(),
+            instances: vec![instance],
+            patterns: Vec::new(),
+            queues: Vec::new(),
+            thresholds: BTreeMap::new(),
+            declared: BTreeMap::new(),
+            endpoints: Vec::new(),
+            metrics: Vec::new(),
+            logs: Vec::new(),
+            links: Vec::new(),
+            contacts: Vec::new(),
+            impact: Vec::new(),
+        };
+        let permit = permit(&service);
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        Self { runtime, exec: Exec::new(ExecSettings::default()), service: Arc::new(service), permit }
+    }
+
+    /// Surveys; the seconds to the first answer, that answer, and the last.
+    fn survey(&self, what: Survey, options: &[(&str, &str)]) -> (Option<f64>, Option<Value>, Value) {
+        let look = survey(what, options);
+        let (partial, mut first) = tokio::sync::watch::channel(None);
+        self.runtime.block_on(async {
+            let cx = Looking {
+                deadline: Instant::now() + Duration::from_secs(600),
+                call: Duration::from_secs(5),
+                stop: tokio_util::sync::CancellationToken::new(),
+                progress: None,
+                partial: Some(partial),
+            };
+            let began = Instant::now();
+            let watch = tokio::spawn(async move {
+                first.wait_for(Option::is_some).await.ok()?;
+                let took = began.elapsed().as_secs_f64();
+                Some((took, first.borrow().clone()?))
+            });
+            let seen = self.exec.look(&self.permit, &self.service, &self.service.instances[0], &look, &cx).await;
+            drop(cx);
+            let first = watch.await.unwrap();
+            let value = seen.merged.unwrap_or_else(|error| panic!("{error:?}"));
+            (first.as_ref().map(|(took, _)| *took), first.map(|(_, value)| value), value)
+        })
+    }
+}
+
+fn permit(service: &Service) -> Permit {
+    let identity = Identity { platform: Platform::Console, team: String::new(), user: "ann".into() };
+    let person: rediscue::model::PersonId = "ann".parse().unwrap();
+    let grant = Grant {
+        commands: BTreeSet::from([CommandSet::Every]),
+        services: Only::Any,
+        environments: Only::Any,
+        places: Only::Any,
+        reveal: true,
+    };
+    let ann = Person {
+        name: "Ann".into(),
+        identities: BTreeSet::from([identity.clone()]),
+        roles: BTreeSet::from(["all".into()]),
+    };
+    let policy = Policy::new(Rules {
+        people: BTreeMap::from([(person.clone(), ann)]),
+        roles: BTreeMap::from([("all".into(), Role { about: String::new(), grants: vec![grant] })]),
+        ..Rules::default()
+    });
+    let place = Place {
+        platform: Platform::Console,
+        team: String::new(),
+        channel: "local".into(),
+        thread: None,
+        kind: PlaceKind::Direct,
+        via: None,
+    };
+    let actor = Actor { identity, person: Some(person), display: "ann".into() };
+    let command = runbook::Command {
+        name: "bigkeys".into(),
+        aliases: Vec::new(),
+        summary: String::new(),
+        about: None,
+        examples: Vec::new(),
+        group: "keys".into(),
+        arguments: Vec::new(),
+        cost: Cost::Heavy,
+        deadline: Duration::from_secs(600),
+        call_deadline: Duration::from_secs(5),
+        private: false,
+        source: "bench".into(),
+        kind: Kind::BuiltIn,
+    };
+    let ask = Ask {
+        actor: &actor,
+        place: &place,
+        command: &command,
+        service: Some(service),
+        reveal: false,
+        run: &RunId::from_bits(1),
+        now: jiff::Timestamp::UNIX_EPOCH,
+    };
+    match policy.decide(&ask) {
+        Verdict::Allow(permit) => permit,
+        Verdict::Deny(refusal) => panic!("{}", refusal.why),
+    }
+}
+
+/// Compares what a survey says with what the fill knows.
+fn compare(truth: &Truth, first: Option<&Value>, last: &Value) -> String {
+    let number = |value: &Value, name: &str| value[name].as_f64().unwrap_or(f64::NAN);
+    let mut said = Vec::new();
+    if let Some(first) = first {
+        said.push(format!(
+            "first answer: bytes {:+.2} % of the truth, no TTL {:.0} [{:.0}–{:.0}] of {}",
+            (number(first, "bytes") / truth.bytes as f64 - 1.0) * 100.0,
+            number(first, "endless_keys"),
+            number(first, "endless_keys_low"),
+            number(first, "endless_keys_high"),
+            truth.endless
+        ));
+    }
+    if last["exact"] == Value::Bool(true) {
+        let mut wrong = Vec::new();
+        for (name, expected) in [("keys", truth.keys), ("bytes", truth.bytes), ("endless_keys", truth.endless)] {
+            let got = number(last, name);
+            if last["weighed"] == Value::Bool(true) && got != expected as f64 {
+                wrong.push(format!("{name} {got} ≠ {expected}"));
+            }
+        }
+        for (prefix, expected) in &truth.prefixes {
+            let got = last["prefixes"].as_array().into_iter().flatten().find(|row| row["prefix"] == **prefix);
+            if got.is_some_and(|row| row["keys"] != Value::from(*expected as f64)) {
+                wrong.push(format!("{prefix} {} ≠ {expected}", got.map_or(&Value::Null, |row| &row["keys"])));
+            }
+        }
+        said.push(if wrong.is_empty() {
+            "exact totals equal the truth".to_owned()
+        } else {
+            format!("WRONG: {}", wrong.join(", "))
+        });
+    }
+    let server = &last["servers"][0];
+    said.push(format!(
+        "busy {:.0} → {:.0} %, {:.1} µs/key, stepped back {}",
+        server["busy_before"].as_f64().unwrap_or(0.0) * 100.0,
+        server["busy_most"].as_f64().unwrap_or(0.0) * 100.0,
+        server["us_per_key"].as_f64().unwrap_or(0.0),
+        server["stepped_back"]
+    ));
+    said.join("; ")
+}
+
+fn median(list: &mut [f64]) -> f64 {
+    list.sort_by(f64::total_cmp);
+    list.get(list.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn main() {
+    let options = options();
+    println!("filling a Redis with {} keys …", options.keys);
+    let redis = Redis::start();
+    let began = Instant::now();
+    let truth = fill(&redis, options.keys);
+    let info = redis.connect().ask(&["INFO", "memory"]);
+    let used = info.lines().find_map(|line| line.strip_prefix("used_memory_human:")).unwrap_or("?");
+    println!(
+        "filled in {:.0} s: {used} used, {} bytes by MEMORY USAGE, {} keys without TTL; foreground {PACE} GET/s\n",
+        began.elapsed().as_secs_f64(),
+        truth.bytes,
+        truth.endless
+    );
+    let us = Us::at(&redis);
+    let port = redis.port.to_string();
+    let cli = |program: &str, words: &[&str]| {
+        let out = Command::new(program).args(["-p", &port]).args(words).output().expect("redis-cli is installed");
+        assert!(out.status.success(), "{program} {words:?}");
+    };
+    let newer = std::env::var("REDIS_CLI_8").ok();
+    type Tool<'a> = (String, Box<dyn FnMut() -> (Option<f64>, String) + 'a>);
+    let mut tools: Vec<Tool<'_>> = Vec::new();
+    let (ours, truth_ref) = (&us, &truth);
+    let mut add_ours = |name: &str, what: Survey, options: Vec<(&'static str, &'static str)>| {
+        tools.push((
+            format!("rediscue {name}"),
+            Box::new(move || {
+                let (first_s, first, last) = ours.survey(what, &options);
+                (first_s, compare(truth_ref, first.as_ref(), &last))
+            }),
+        ));
+    };
+    add_ours("first answer only", Survey::Bigkeys, vec![("sample", "true")]);
+    add_ours("bigkeys", Survey::Bigkeys, vec![]);
+    add_ours("bigkeys --lengths", Survey::Bigkeys, vec![("lengths", "true")]);
+    add_ours("memkeys", Survey::Memkeys, vec![]);
+    add_ours("ttl-audit", Survey::TtlAudit, vec![]);
+    add_ours("keys session:*", Survey::Keys, vec![("pattern", "session:*")]);
+    if options.peers {
+        for words in [vec!["--bigkeys"], vec!["--memkeys"]] {
+            let cli = &cli;
+            tools.push((
+                format!("redis-cli {}", words.join(" ")),
+                Box::new(move || {
+                    cli("redis-cli", &words);
+                    (None, String::new())
+                }),
+            ));
+        }
+        if let Some(newer) = &newer {
+            for words in [
+                vec!["--bigkeys", "--count", "1000"],
+                vec!["--keystats"],
+                vec!["--keystats", "--count", "100"],
+                vec!["--keystats", "--count", "1000"],
+            ] {
+                let cli = &cli;
+                tools.push((
+                    format!("redis-cli 8 {}", words.join(" ")),
+                    Box::new(move || {
+                        cli(newer, &words);
+                        (None, String::new())
+                    }),
+                ));
+            }
+        } else {
+            println!("redis-cli 8 is left out: set REDIS_CLI_8 to its path\n");
+        }
+    }
+    if let Some(only) = &options.once {
+        tools.retain(|(name, _)| name.contains(only.as_str()));
+    }
+    let mut costs: Vec<Vec<Cost1>> = vec![Vec::new(); tools.len()];
+    for round in 0..options.rounds {
+        for ((name, tool), costs) in tools.iter_mut().zip(&mut costs) {
+            let cost = measured(&redis, options.keys, tool);
+            println!(
+                "round {} {name}: {:.2} s{}, {:.1} µs/key, p50 {:.0} → {:.0}, p99 {:.0} → {:.0} µs (× {:.2}), {} slow. {}",
+                round + 1,
+                cost.wall,
+                cost.first.map_or(String::new(), |first| format!(" (first after {first:.3})")),
+                cost.server_us,
+                cost.p[0],
+                cost.p[2],
+                cost.p[1],
+                cost.p[3],
+                cost.p[3] / cost.p[1],
+                cost.slow,
+                cost.note
+            );
+            costs.push(cost);
+        }
+    }
+    println!("\n| looking | wall s | first s | server µs/key | p50 × | p99 × | commands > 1 ms |");
+    println!("|---|---|---|---|---|---|---|");
+    let mut walls = BTreeMap::new();
+    for ((name, _), costs) in tools.iter().zip(&costs) {
+        let of = |figure: &dyn Fn(&Cost1) -> f64| median(&mut costs.iter().map(figure).collect::<Vec<_>>());
+        let wall = of(&|cost| cost.wall);
+        let first = of(&|cost| cost.first.unwrap_or(f64::NAN));
+        walls.insert(name.clone(), (wall, first));
+        println!(
+            "| {name} | {wall:.2} | {} | {:.1} | {:.2} | {:.2} | {} |",
+            if first.is_nan() { "–".to_owned() } else { format!("{first:.3}") },
+            of(&|cost| cost.server_us),
+            of(&|cost| cost.p[2] / cost.p[0]),
+            of(&|cost| cost.p[3] / cost.p[1]),
+            costs.iter().map(|cost| cost.slow).max().unwrap_or(0)
+        );
+    }
+    let bigkeys = walls.get("redis-cli --bigkeys").map(|(wall, _)| *wall);
+    if let (Some(theirs), Some((ours, first))) = (bigkeys, walls.get("rediscue bigkeys")) {
+        println!(
+            "\nfirst answer {:.0}× sooner than redis-cli --bigkeys, the exact one {:.1}×",
+            theirs / first,
+            theirs / ours
+        );
+    }
+    if options.shell && options.once.is_none() {
+        shell(&redis, &options, &walls);
+    }
+}
+
+/// The runbooks' loops, on a slice, as they are written there: a process per key.
+fn shell(redis: &Redis, options: &Options, walls: &BTreeMap<String, (f64, f64)>) {
+    let script = format!(
+        "redis-cli -p {0} --scan --pattern 'session:*' | head -{1} | while read key; do redis-cli -p {0} ttl \"$key\"; done | grep -c '^-1'",
+        redis.port, options.slice
+    );
+    let began = Instant::now();
+    let out = Command::new("sh").args(["-c", &script]).output().unwrap();
+    let per_key = began.elapsed().as_secs_f64() / options.slice as f64;
+    let whole = per_key * options.keys as f64;
+    println!(
+        "\nshell loop `scan | while read; do redis-cli ttl` on {} keys: {:.1} ms a key, {} without TTL; for all {} keys {:.0} min (extrapolated)",
+        options.slice,
+        per_key * 1e3,
+        String::from_utf8_lossy(&out.stdout).trim(),
+        options.keys,
+        whole / 60.0
+    );
+    if let Some((wall, first)) = walls.get("rediscue ttl-audit") {
+        println!("ttl-audit finds them {:.0}× sooner, its first answer {:.0}×", whole / wall, whole / first);
+    }
+}
