@@ -232,7 +232,7 @@ impl Reader {
         match &mut self.state {
             State::Opcode => self.opcode(window, summed),
             State::Begin => {
-                let value = Value::begin(self.code, self.facts.valkey, window)?;
+                let value = Value::begin(self.code, &self.facts, window)?;
                 window.commit();
                 self.state = State::Value(value);
                 Ok(())
@@ -297,6 +297,9 @@ impl Reader {
         match code {
             // A key: its type and its name.
             0..=240 => {
+                if !Value::is_known(code, self.facts.valkey) {
+                    return Err(Damage::UnknownType(code).into());
+                }
                 let head = window.string()?;
                 window.beginning(head, NAME_MAX, &mut self.name)?;
                 self.name_length = head.length;

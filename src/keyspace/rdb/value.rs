@@ -3,6 +3,7 @@
 use super::{
     super::seen::Kind,
     error::Damage,
+    facts::Facts,
     key::Encoding,
     memory::{self, Sums},
     module::Module,
@@ -57,10 +58,17 @@ enum Part {
 const NODE: u64 = 8 * 1024;
 
 impl Value {
+    /// Whether there is such a type.
+    #[inline]
+    pub(super) fn is_known(code: u8, valkey: bool) -> bool {
+        matches!(code, 0..=7 | 9..=22) || (!valkey && matches!(code, 23..=25))
+    }
+
     /// Begins a value of type `code`.
-    pub(super) fn begin(code: u8, valkey: bool, window: &mut Window<'_>) -> Step<Self> {
+    pub(super) fn begin(code: u8, facts: &Facts, window: &mut Window<'_>) -> Step<Self> {
         use Encoding as E;
         use Part::{Eight, Item, Length, Number, Text};
+        let valkey = facts.valkey;
         let mut parts = |kind, encoding, parts: &'static [Part]| {
             let left = window.length("a value's length")?;
             // Every part takes a byte at least.
@@ -89,7 +97,10 @@ impl Value {
             14 | 18 => {
                 let left = window.length("a list's nodes")?;
                 window.check_left(left, "a list")?;
-                Ok(Self::new(Kind::List, E::Quicklist, Shape::Nodes { left, tagged: code == 18 }))
+                // Since 7.2 a list of one node is kept as the node alone.
+                let alone = left == 1 && facts.version >= 11;
+                let encoding = if alone { E::Listpack } else { E::Quicklist };
+                Ok(Self::new(Kind::List, encoding, Shape::Nodes { left, tagged: code == 18 }))
             }
             15 | 19 | 21 => {
                 let nodes = window.length("a stream's nodes")?;
@@ -229,8 +240,11 @@ impl Value {
             let packed = if *tagged { Packed::Listpack } else { Packed::Ziplist };
             let count = if plain { Count::Known(1) } else { count(packed, head, window, scratch)? };
             *left -= 1;
-            let node = memory::QUICKLIST_NODE.saturating_add(sums.block(head.length));
-            self.bytes = self.bytes.saturating_add(node);
+            if plain {
+                self.encoding = Encoding::Quicklist;
+            }
+            let node = if self.encoding == Encoding::Listpack { 0 } else { memory::QUICKLIST_NODE };
+            self.bytes = self.bytes.saturating_add(node).saturating_add(sums.block(head.length));
             match count {
                 Count::Known(count) => {
                     self.elements = self.elements.saturating_add(count);
@@ -283,6 +297,7 @@ impl Value {
                 let nodes = bytes.div_ceil(NODE).saturating_mul(memory::QUICKLIST_NODE);
                 nodes.saturating_add(memory::OBJECT + memory::QUICKLIST)
             }
+            (Kind::List, Encoding::Listpack) => memory::OBJECT,
             (Kind::List, _) => memory::OBJECT + memory::QUICKLIST,
             (Kind::Zset, Encoding::Skiplist) => table(0)
                 .saturating_add(memory::ZSET + sums.skiplist_head())
@@ -322,7 +337,7 @@ fn count(packed: Packed, head: Head, window: &Window<'_>, scratch: &mut Vec<u8>)
 
 /// Leaves the string whose head was just read to a walk.
 fn walk(packed: Packed, head: Head, window: &mut Window<'_>, pass: &mut Pass) -> Step<()> {
-    window.check_left(head.stored, "a value")?;
+    window.check_left(head.stored, "a string")?;
     window.commit();
     pass.left = head.stored;
     pass.walk = Some(Walk::new(packed, head.form == Form::Lzf));

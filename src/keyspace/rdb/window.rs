@@ -109,7 +109,7 @@ impl<'a> Window<'a> {
             self.mark = self.at;
             return Ok(());
         }
-        self.check_left(count, "a value")?;
+        self.check_left(count, "a string")?;
         self.at = self.bytes.len();
         self.mark = self.at;
         pass.left = count - here as u64;
@@ -157,10 +157,7 @@ impl<'a> Window<'a> {
             Form::Lzf => {
                 // A literal of one byte takes two: no form is longer.
                 let enough = limit.saturating_mul(2).saturating_add(64);
-                let Ok(packed) = self.peek(stored.min(enough)) else {
-                    self.check_left(head.stored, "a compressed string")?;
-                    return Err(Stop::More);
-                };
+                let packed = self.peek(stored.min(enough))?;
                 if lzf::unpack(packed, out, limit, stored <= enough).is_none() {
                     return Err(Damage::Broken("a compressed string is not LZF").into());
                 }
@@ -231,6 +228,7 @@ impl<'a> Window<'a> {
                 if length == 0 || length > stored.saturating_mul(LZF_YIELD) {
                     return Err(Damage::Bomb { claimed: length, stored }.into());
                 }
+                self.check_left(stored, "a string")?;
                 return Ok(Head { length, stored, form: Form::Lzf });
             }
             _ => return Err(Damage::Broken("a string has an unknown encoding").into()),

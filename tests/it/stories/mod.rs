@@ -5,5 +5,7 @@ mod deploy;
 mod exec_deployments;
 mod exec_trouble;
 mod diagnostics;
+mod rdb_damage;
+mod rdb_formats;
 mod rdb_real;
 mod store;
