@@ -17,7 +17,9 @@ fn read(bytes: &[u8], block: usize, reading: Reading) -> (Result<Facts, RdbError
     for block in bytes.chunks(block.max(1)) {
         let fed = reader.feed(block, |key| {
             keys += 1;
-            sum = sum.wrapping_mul(31).wrapping_add(key.bytes ^ key.stored ^ key.elements.unwrap_or(7) ^ key.name.len() as u64);
+            sum = sum
+                .wrapping_mul(31)
+                .wrapping_add(key.bytes ^ key.stored ^ key.elements.unwrap_or(7) ^ key.name.len() as u64);
         });
         if let Err(error) = fed {
             return (Err(error), keys, sum);
