@@ -10,8 +10,9 @@
 use std::cmp::Ordering;
 
 use cel::{
-    Env, IdedExpr,
+    IdedExpr,
     common::ast::{CallExpr, EntryExpr, Expr, LiteralValue, operators as op},
+    parser::PrattParser,
 };
 use minijinja::{Value, value::ValueKind};
 
@@ -23,7 +24,10 @@ use super::{
 /// Characters of an expression.
 const SOURCE_LIMIT: usize = 2_000;
 /// How deep its parentheses, lists and calls may nest.
-const DEPTH_LIMIT: u16 = 32;
+const DEPTH_LIMIT: usize = 16;
+/// How many operators and dots it may hold, and how many `?`: a long chain is as deep as parentheses are.
+const OPERATORS_LIMIT: usize = 200;
+const CHOICES_LIMIT: usize = 8;
 /// How many lists may be walked inside one another.
 const WALK_LIMIT: usize = 2;
 /// Steps an evaluation may take: a walk over 10,000 clients with a condition of ten parts is 100,000.
@@ -64,16 +68,17 @@ impl Program {
         if source.trim().is_empty() {
             return Err("the expression is empty".to_owned());
         }
-        let root = Env::default().parser().max_recursion_depth(DEPTH_LIMIT).parse(source).map_err(|errors| {
-            let first = errors.errors.first();
-            let message = first.map_or("it cannot be read", |error| error.msg.as_str());
-            let column = first.map_or(0, |error| error.pos.1);
+        // Before the parser, whose own limit comes after it has gone down.
+        check_shape(source)?;
+        let guarded = guard_macros(source);
+        let root = PrattParser::new().max_recursion_depth(64).parse(&guarded).map_err(|errors| {
+            let message = errors.errors.first().map_or("it cannot be read", |error| error.msg.as_str());
             let message = message.lines().next().unwrap_or_default().trim_start_matches("Syntax error: ");
             let message = match message.split_once(" expecting ").map_or(message, |(said, _)| said) {
-                said if said.contains("'<EOF>'") => "it ends too early".to_owned(),
-                said => said.to_owned(),
+                said if said.contains("<EOF>") => "it ends too early",
+                said => said,
             };
-            if column > 0 { format!("{message} (at character {column})") } else { message }
+            super::show::truncate(message, 120)
         })?;
         let program = Self { root };
         let mut problem = None;
@@ -125,7 +130,7 @@ impl Program {
         let mut most = 0;
         let mut own = 0;
         if let Expr::Call(call) = &expr.expr
-            && functions::is_walk(&call.func_name, call.target.is_some())
+            && functions::is_walk(name_of(call), call.target.is_some())
         {
             own = 1;
         }
@@ -137,6 +142,77 @@ impl Program {
         }
         children(expr, &mut |child| most = most.max(self.walks(child)));
         most
+    }
+}
+
+/// The parser rewrites its own macros into loops that fail where an element
+/// lacks a field. We walk lists ourselves, so the macros' names are hidden from it.
+fn guard_macros(source: &str) -> String {
+    const MACROS: &[&str] = &["all", "exists", "existsOne", "exists_one", "filter", "has", "map"];
+    let mut guarded = String::with_capacity(source.len() + 16);
+    let mut quote = None;
+    let mut word = String::new();
+    let mut characters = source.chars().peekable();
+    while let Some(c) = characters.next() {
+        if quote.is_none() && (c.is_ascii_alphanumeric() || c == '_') {
+            word.push(c);
+            guarded.push(c);
+            continue;
+        }
+        if quote.is_none() && c == '(' && MACROS.contains(&word.as_str()) {
+            guarded.push(GUARD);
+        }
+        word.clear();
+        guarded.push(c);
+        match (quote, c) {
+            (Some(_), '\\') => guarded.extend(characters.next()),
+            (Some(open), c) if c == open => quote = None,
+            (None, '"' | '\'') => quote = Some(c),
+            _ => {}
+        }
+    }
+    guarded
+}
+
+const GUARD: char = '_';
+
+/// A function's name as it was written.
+fn name_of(call: &CallExpr) -> &str {
+    match call.func_name.strip_suffix(GUARD) {
+        // Operators begin and end with it.
+        Some(name) if !call.func_name.starts_with(GUARD) && !name.ends_with([']', '?', '!', '-']) => name,
+        _ => &call.func_name,
+    }
+}
+
+fn check_shape(source: &str) -> Result<(), String> {
+    let (mut depth, mut deepest, mut operators, mut choices) = (0_usize, 0, 0_usize, 0_usize);
+    let mut quote = None;
+    let mut characters = source.chars();
+    while let Some(c) = characters.next() {
+        match (quote, c) {
+            (Some(_), '\\') => {
+                characters.next();
+            }
+            (Some(open), c) if c == open => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(c),
+            (None, '(' | '[' | '{') => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            (None, ')' | ']' | '}') => depth = depth.saturating_sub(1),
+            (None, '?') => choices += 1,
+            (None, '+' | '-' | '*' | '/' | '%' | '!' | '<' | '>' | '=' | '&' | '|' | '.') => operators += 1,
+            _ => {}
+        }
+    }
+    if deepest > DEPTH_LIMIT {
+        Err(format!("it is nested more than {DEPTH_LIMIT} deep"))
+    } else if operators > OPERATORS_LIMIT || choices > CHOICES_LIMIT {
+        Err("it is too long a chain; work parts of it out as figures first".to_owned())
+    } else {
+        Ok(())
     }
 }
 
@@ -169,7 +245,7 @@ fn visit<'a>(expr: &'a IdedExpr, bound: &mut Vec<&'a str>, see: &mut dyn FnMut(E
                 return;
             }
             let method = call.target.is_some();
-            see(Event::Call { name: &call.func_name, arguments: call.args.len(), method });
+            see(Event::Call { name: name_of(call), arguments: call.args.len(), method });
             if call.func_name == "matches"
                 && let Some(Expr::Literal(LiteralValue::String(pattern))) = call.args.last().map(|arg| &arg.expr)
             {
@@ -179,7 +255,7 @@ fn visit<'a>(expr: &'a IdedExpr, bound: &mut Vec<&'a str>, see: &mut dyn FnMut(E
                 visit(target, bound, see);
             }
             let variable = match call.args.first().map(|arg| &arg.expr) {
-                Some(Expr::Ident(name)) if functions::is_walk(&call.func_name, method) => Some(name.as_str()),
+                Some(Expr::Ident(name)) if functions::is_walk(name_of(call), method) => Some(name.as_str()),
                 _ => None,
             };
             let skip = usize::from(variable.is_some());
@@ -271,7 +347,7 @@ impl<'a> Machine<'a> {
 
     fn call(&mut self, call: &'a CallExpr) -> Outcome {
         let args = call.args.as_slice();
-        match (call.func_name.as_str(), args) {
+        match (name_of(call), args) {
             (op::LOGICAL_AND, [left, right]) => self.both(left, right, false),
             (op::LOGICAL_OR, [left, right]) => self.both(left, right, true),
             (op::CONDITIONAL, [condition, then, otherwise]) => {
@@ -428,6 +504,8 @@ pub(in crate::runbook) fn number(value: &Value) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Add as _;
+
     use serde_json::json;
 
     use super::*;
@@ -555,6 +633,10 @@ mod tests {
             assert!(error.contains(part), "{source}: {error}");
         }
         assert!(Program::parse(&"(".repeat(500)).is_err());
+        assert!(Program::parse(&format!("{}1{}", "(".repeat(16), ")".repeat(16))).is_ok());
+        let chain = Program::parse(&format!("1{}", " + 1".repeat(200))).unwrap();
+        assert_eq!(chain.value(&scope()).unwrap().as_i64(), Some(201));
+        assert!(Program::parse(&"a ? b : ".repeat(8).add("c")).is_ok());
         assert!(Program::parse(&format!("{}1{}", "(".repeat(100), ")".repeat(100))).is_err());
         assert!(Program::parse(&format!("1{}", " + 1".repeat(1000))).is_err());
         let three = "rows.map(a, rows.map(b, rows.map(c, 1)))";
