@@ -147,7 +147,10 @@ async fn page(
     Ok(endpoint.degraded.as_ref().is_some_and(|(pointer, means)| {
         at(pointer).is_some_and(|found| match found {
             Value::String(text) => text == means,
-            other => other.to_string() == *means,
+            Value::Bool(yes) => means == if *yes { "true" } else { "false" },
+            Value::Null => means == "null",
+            Value::Number(number) => *means == number.to_string(),
+            Value::Array(_) | Value::Object(_) => false,
         })
     }))
 }

@@ -20,8 +20,8 @@
 //! | `Monitor` | `{seconds, lines, stopped_by, per_s, commands: [{name, count, per_s}], clients: [{client, count}], sample: [{at, client, db, command}]}`; `stopped_by` is `time`, `lines` or `closed` |
 //! | `Connectivity` | `{ok, first_failure, ipv4, ipv6, steps: [{address, role, step, ok, ms, detail?, error?}]}`; `step` is `dns`, `tcp`, `tls`, `auth` or `ping`; `role` is `server`, `sentinel`, `seed`, `primary` or `replica`; `error` is `{code, what, cause, next}`; `first_failure` is the first step that failed (the same object), or null |
 //! | `Tcp` | `{ok, address, ms?, error?}` with one address; the same with `targets: [ … ]` beside it with several (`ok` when all are) |
-//! | `Http` | `{status, ok, ms, expected, slow, degraded, excerpt, value?, events?, event_sample?, indicator?, description?}`; `ok`: the status is one of the expected ones and it is not degraded; `value` is what the JSON pointer found (null when nothing); `events` counts server-sent events |
-//! | `Metrics` | `{count, ms, seconds?, samples: [{name, labels, value, delta?, rate?}]}`; with a delta, only what is in both scrapes has one; `series` is `name{label="value"}` as written |
+//! | `Http` | `{status, ok, ms, expected, slow, degraded, excerpt?, value?, indicator?, description?, events?, event_types?, stopped_by?, first_event_ms?}`; `ok`: the status is one of the expected ones and it is not degraded; `value` is what the JSON pointer found (null when nothing); `indicator` and `description` come from a Statuspage; `events` counts server-sent events, `stopped_by` is `events`, `time` or `end` |
+//! | `Metrics` | `{count, ms, seconds?, truncated?, samples: [{name, series, labels, value, delta?, rate?}]}`; `series` is `name{label="value"}` as written; with a delta, only what is in both scrapes has one; `rate` is per second |
 //! | `Logs` | `{source, filter?, matched, scanned_lines, scanned_bytes, truncated, lines: [ … ]}`; the lines are the last that match, oldest first, redacted; `truncated`: only the log's last part was read |
 //! | `Keyspace` | `keyspace::Report` as JSON (`clients`: `keyspace::clients::BigClients`); the same from a sample is the first answer |
 //!

@@ -157,6 +157,14 @@ fn explain(error: &reqwest::Error, start: Instant) -> Explained {
     if error.is_timeout() {
         return too_slow(start);
     }
+    if error.is_connect() && error.url().is_some_and(|url| url.scheme() == "https") {
+        return said(
+            "TLS",
+            "TLS to the endpoint failed: the connection ended during the handshake".into(),
+            "the port does not speak TLS, or a proxy in between does not let it through",
+            "compare the profile's `https://` and port with what the application listens on",
+        );
+    }
     said(
         "HTTP",
         "the endpoint's answer could not be read".into(),

@@ -3,6 +3,7 @@
 mod config_files;
 mod deploy;
 mod exec_deployments;
+mod exec_outside;
 mod exec_trouble;
 mod diagnostics;
 mod rdb_damage;

@@ -9,6 +9,7 @@ pub(crate) mod chat;
 pub(crate) mod looking;
 pub(crate) mod proxy;
 pub(crate) mod redis;
+pub(crate) mod web;
 
 /// Polls until `state` holds. Waits for a state, never for a time.
 ///
