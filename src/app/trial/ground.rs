@@ -21,7 +21,7 @@ const YOUNG: Duration = Duration::from_secs(60);
 const LOCK: &str = "lock";
 const REDIS: &str = "redis.pid";
 
-/// One trial's directory. The lock in it is held for as long as the program
+/// One trial's directory, removed when dropped. The lock in it is held for as long as the program
 /// runs and released by the kernel however it ends, which is how the next
 /// trial knows.
 pub(super) struct Ground {
@@ -75,8 +75,10 @@ impl Ground {
         let start = started(pid).map_or_else(String::new, |start| start.to_string());
         self.write(REDIS, &format!("{pid} {start}\n")).map(|_| ())
     }
+}
 
-    pub(super) fn remove(self) {
+impl Drop for Ground {
+    fn drop(&mut self) {
         // What cannot be removed now is swept by the next trial.
         let _ = fs::remove_dir_all(&self.path);
     }
@@ -168,6 +170,11 @@ mod tests {
         assert!(ground.path().is_dir());
         let path = ground.path().to_owned();
         drop(ground);
+        assert!(!path.exists());
+
+        // One whose owner died with the lock.
+        fs::DirBuilder::new().mode(0o700).create(&path).unwrap();
+        fs::write(path.join(LOCK), "").unwrap();
         sweep();
         assert!(!path.exists());
     }
@@ -181,6 +188,5 @@ mod tests {
         ground.remember(me).unwrap();
         assert_eq!(left_running(ground.path()), i32::try_from(me).ok());
         fs::remove_file(ground.path().join(REDIS)).unwrap();
-        ground.remove();
     }
 }

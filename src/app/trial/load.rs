@@ -4,10 +4,7 @@
 use std::{
     io,
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::mpsc::{RecvTimeoutError, Sender, channel},
     time::Duration,
 };
 
@@ -20,10 +17,13 @@ use super::{
     seed::{GODEL, ONESOURCE, PROSPECTFLOW, SOMABRAIN, session_keys},
 };
 
+const BEAT: Duration = Duration::from_millis(200);
+
 /// Everything that runs beside the server until the trial ends.
 pub(super) struct Load {
     tasks: JoinSet<()>,
-    ended: Arc<AtomicBool>,
+    /// Dropped, the traffic ends.
+    _beating: Sender<()>,
     /// Connections that do nothing but be there: pools, and workers that wait.
     _idle: Vec<Conversation>,
     pages: u16,
@@ -40,14 +40,11 @@ impl Load {
         };
         let (idle, mut traffic) = opened.await.map_err(io::Error::other)??;
         let mut tasks = JoinSet::new();
-        let ended = Arc::new(AtomicBool::new(false));
-        // A thread of its own: it waits for answers, and the server may be made to wait.
-        let seen = Arc::clone(&ended);
+        // A thread of its own: it waits for answers, and the server may be made
+        // to wait. When the server has gone, so has the reason to go on.
+        let (beating, ended) = channel::<()>();
         std::thread::spawn(move || {
-            // When the server has gone, so has the reason to go on.
-            while !seen.load(Ordering::Relaxed) && traffic.beat().is_ok() {
-                std::thread::sleep(Duration::from_millis(200));
-            }
+            while ended.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) && traffic.beat().is_ok() {}
         });
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let pages = listener.local_addr()?.port();
@@ -55,7 +52,7 @@ impl Load {
             let _ = axum::serve(listener, routes()).await;
         });
         std::fs::write(dir.join("onesource.log"), LOG)?;
-        Ok(Self { tasks, ended, _idle: idle, pages })
+        Ok(Self { tasks, _beating: beating, _idle: idle, pages })
     }
 
     /// The port of the applications' pages.
@@ -64,7 +61,6 @@ impl Load {
     }
 
     pub(super) fn stop(mut self) {
-        self.ended.store(true, Ordering::Relaxed);
         self.tasks.abort_all();
     }
 }

@@ -104,8 +104,9 @@ impl Trial {
     pub fn greeting(&self) -> String {
         let [status, doctor, help] = FIRST_LINES;
         format!(
-            "A throw-away Redis with the data of five services is up on 127.0.0.1:{}; nothing you do here lasts.\n\
-             You are ana, an operator; `:as bo` makes you bo, who may look only. Try:\n\
+            "A throw-away Redis with the data of five services is up on 127.0.0.1:{}.\n\
+             You are ana, an operator; `:as bo` makes you bo, who sees no values.\n\
+             Nothing you do here lasts. Type, for a start:\n\
              \n    {status}      is it healthy, and why not\
              \n    {doctor}      what to do first\
              \n    {help}        everything else\n",
@@ -117,7 +118,7 @@ impl Trial {
     pub async fn stop(self) {
         self.load.stop();
         self.server.stop().await;
-        self.ground.remove();
+        drop(self.ground);
     }
 }
 

@@ -137,6 +137,7 @@ pub async fn run(options: Options, mut link: Link, stop: CancellationToken) -> E
         line: 0,
         waiting: None,
         interrupted: false,
+        prompted: false,
         ended: Ended::default(),
         answer_within: options.answer_within,
     };
@@ -146,8 +147,9 @@ pub async fn run(options: Options, mut link: Link, stop: CancellationToken) -> E
     session.hold(lines, &mut link, &stop).await;
     if let Some(modes) = modes {
         drop(modes);
-        // Pasting with marks was switched on by the editor.
-        let _ = io::stdout().lock().write_all(b"\x1b[?2004l");
+        // Pasting with marks was switched on by the editor; and the prompt may still stand there.
+        let end: &[u8] = if session.prompted { b"\x1b[?2004l\r\n" } else { b"\x1b[?2004l" };
+        let _ = io::stdout().lock().write_all(end);
     }
     for (line, text, why) in &session.ended.unanswered {
         complain(&format!("line {line} was not answered: {}: {}", super::clean(text), super::clean(why)));
@@ -178,6 +180,8 @@ struct Session {
     /// The line whose answer the next line or prompt waits for.
     waiting: Option<Waiting>,
     interrupted: bool,
+    /// A prompt is shown.
+    prompted: bool,
     ended: Ended,
     answer_within: Duration,
 }
@@ -191,12 +195,10 @@ enum Go {
 
 impl Session {
     async fn hold(&mut self, mut lines: Lines, link: &mut Link, stop: &CancellationToken) {
-        lines.ask(self.prompt());
-        let mut asked = true;
         loop {
-            if !asked && self.waiting.is_none() {
+            if !self.prompted && self.waiting.is_none() {
                 lines.ask(self.prompt());
-                asked = true;
+                self.prompted = true;
             }
             let until = self.waiting.as_ref().map(|waiting| waiting.until);
             tokio::select! {
@@ -225,8 +227,8 @@ impl Session {
                         return;
                     }
                 }
-                entry = lines.next(), if asked && self.waiting.is_none() => {
-                    asked = false;
+                entry = lines.next(), if self.prompted && self.waiting.is_none() => {
+                    self.prompted = false;
                     if self.take(entry, link).await == Go::Out {
                         return;
                     }
@@ -467,6 +469,7 @@ mod tests {
             line: 0,
             waiting: None,
             interrupted: false,
+            prompted: false,
             ended: Ended::default(),
             answer_within: Duration::from_millis(200),
         };

@@ -1,6 +1,8 @@
 //! One file per story.
 
 mod config_files;
+mod console_socket;
+mod console_try;
 mod deploy;
 mod exec_deployments;
 mod exec_outside;

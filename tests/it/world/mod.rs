@@ -8,6 +8,7 @@ use std::{
 pub(crate) mod chat;
 pub(crate) mod looking;
 pub(crate) mod proxy;
+pub(crate) mod program;
 pub(crate) mod redis;
 pub(crate) mod web;
 
