@@ -139,12 +139,7 @@ pub(super) async fn listen(
     let mut pause = PAUSE_S;
     loop {
         let client = Arc::new(api::client(address)?);
-        let ear = Ear {
-            slack: slack.clone(),
-            events: events.clone(),
-            hellos: Arc::default(),
-            errors: Arc::default(),
-        };
+        let ear = Ear { slack: slack.clone(), events: events.clone(), hellos: Arc::default(), errors: Arc::default() };
         let (hellos, errors) = (ear.hellos.clone(), ear.errors.clone());
         let environment = Arc::new(
             SlackClientEventsListenerEnvironment::new(client).with_error_handler(on_error).with_user_state(ear),

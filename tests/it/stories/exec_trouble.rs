@@ -13,6 +13,7 @@ use rediscue::{
 use crate::world::{
     eventually, eventually_async,
     looking::Looker,
+    pause,
     proxy::Proxy,
     redis::{ClusterWorld, RedisServer, credential, free_port, instance, local},
 };
@@ -282,7 +283,7 @@ async fn monitor_hears_shapes_only_and_leaves_nothing_behind() {
             let end = Instant::now() + Duration::from_millis(1200);
             while Instant::now() < end {
                 redis::cmd("SET").arg("session:ann").arg("s3cret").exec(&mut admin).unwrap();
-                std::thread::sleep(Duration::from_millis(2));
+                pause(Duration::from_millis(2));
             }
         }
     });

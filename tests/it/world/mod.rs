@@ -21,8 +21,14 @@ pub(crate) fn eventually(what: &str, limit: Duration, mut state: impl FnMut() ->
     let start = Instant::now();
     while !state() {
         assert!(start.elapsed() < limit, "within {limit:?} it never happened that {what}");
-        std::thread::sleep(Duration::from_millis(10));
+        pause(Duration::from_millis(10));
     }
+}
+
+/// A moment between two looks at a state, on a thread that may wait.
+#[expect(clippy::disallowed_methods, reason = "tests poll from threads of their own")]
+pub(crate) fn pause(time: Duration) {
+    std::thread::sleep(time);
 }
 
 /// The same, for states that must be asked for.

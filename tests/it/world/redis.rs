@@ -17,7 +17,7 @@ use nix::{
 use rediscue::model::{Address, Credential, Deployment, Instance, SecretRef, Tls};
 use tempfile::TempDir;
 
-use super::eventually;
+use super::{eventually, pause};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -227,7 +227,7 @@ impl RedisServer {
                 return true;
             }
             assert!(start.elapsed() < PATIENCE, "{} does not answer; its log:\n{}", program(), log_of(&self.path));
-            std::thread::sleep(Duration::from_millis(5));
+            pause(Duration::from_millis(5));
         }
     }
 
