@@ -34,7 +34,7 @@ fn own() -> Vec<Command> {
     vec![
         answered(
             "help",
-            &["commands"],
+            &[],
             "what you can ask here",
             "Lists what you may run here, or explains one command: its arguments, examples, cost and deadline.",
             &["help", "help status"],

@@ -17,16 +17,27 @@ use crate::model::Problem;
 ///
 /// Every problem of the file, in the order of its lines.
 pub fn parse_file(file: &Path, text: &str) -> Result<Command, Vec<Problem>> {
-    let (wire, mut problems) = read::read::<wire::CommandFile>(file, text);
-    let Some(wire) = wire else { return Err(problems) };
+    let read::Document { value, mut problems, taken_out } = read::read::<wire::CommandFile>(file, text);
+    let Some(wire) = value else { return Err(problems) };
     let (command, found) = check::command(file, text, wire);
-    problems.extend(found);
+    problems.extend(found.into_iter().filter(|problem| !hidden(problem, &taken_out, text)));
     problems.sort_by_key(|problem| problem.line.unwrap_or(0));
     problems.dedup();
     match command {
         Some(command) if problems.iter().all(|problem| problem.warning) => Ok(command),
         _ => Err(problems),
     }
+}
+
+/// Whether something is only missing because it could not be read, which was told already.
+fn hidden(problem: &Problem, taken_out: &[(String, usize)], text: &str) -> bool {
+    let missing = |key: &str| problem.reason.ends_with(&format!(" has no `{key}`"));
+    let from = problem.line.unwrap_or(0);
+    taken_out.iter().any(|(key, line)| {
+        // Between the head of the table and the key no other table begins.
+        let between = text.lines().skip(from).take(line.saturating_sub(from));
+        missing(key) && *line >= from && !between.into_iter().any(|line| line.trim_start().starts_with("[["))
+    })
 }
 
 /// The JSON Schema of command files, for editors.

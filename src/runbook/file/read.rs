@@ -53,8 +53,17 @@ impl<T: JsonSchema> JsonSchema for At<T> {
 /// How many problems of one file are told; who has more mends these first.
 const MOST: usize = 100;
 
-/// Reads a document. The value is what could be read, `None` where nothing could.
-pub(super) fn read<T: DeserializeOwned>(file: &Path, text: &str) -> (Option<T>, Vec<Problem>) {
+/// What was read of a document.
+pub(super) struct Document<T> {
+    /// What could be read, `None` where nothing could.
+    pub(super) value: Option<T>,
+    pub(super) problems: Vec<Problem>,
+    /// Keys that were there and could not be read, each with its line: they are not missing as well.
+    pub(super) taken_out: Vec<(String, usize)>,
+}
+
+/// Reads a document.
+pub(super) fn read<T: DeserializeOwned>(file: &Path, text: &str) -> Document<T> {
     let (mut document, errors) = DeTable::parse_recoverable(text);
     let mut problems: Vec<Problem> = errors
         .iter()
@@ -63,23 +72,30 @@ pub(super) fn read<T: DeserializeOwned>(file: &Path, text: &str) -> (Option<T>, 
         .collect();
     if !problems.is_empty() {
         // What stands behind a syntax error is a guess; its problems would be too.
-        return (None, problems);
+        return Document { value: None, problems, taken_out: Vec::new() };
     }
+    let mut taken_out = Vec::new();
     while problems.len() < MOST {
         match T::deserialize(toml::de::Deserializer::from(document.clone())) {
-            Ok(value) => return (Some(value), problems),
+            Ok(value) => return Document { value: Some(value), problems, taken_out },
             Err(error) => {
                 let span = error.span().unwrap_or(0..0);
                 let key = take_out(document.get_mut(), &span);
                 let (reason, hint) = said(error.message(), key.as_deref());
+                let line = line_of(text, span.start);
+                // A misspelt key stands for the one it is near to.
+                taken_out.extend(
+                    hint.as_deref().and_then(|hint| hint.split('`').nth(1)).map(|near| (near.to_owned(), line)),
+                );
                 problems.push(problem(file, text, Some(span), reason, hint));
-                if key.is_none() {
-                    return (None, problems);
+                match key {
+                    Some(key) => taken_out.push((key, line)),
+                    None => break,
                 }
             }
         }
     }
-    (None, problems)
+    Document { value: None, problems, taken_out }
 }
 
 /// A problem of a file.

@@ -1,0 +1,75 @@
+//! Somebody writes a command file, well and badly.
+//!
+//! Each file of `tests/samples/commands/valid` is read whole; each file of
+//! `invalid` has all its problems told, as in `expected/FILE.snap`.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use rediscue::runbook::{Catalogue, Kind, built_in, json_schema, parse_file, reference_markdown};
+
+fn samples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples/commands")
+}
+
+fn files(kind: &str) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(samples().join(kind)).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+fn name(path: &Path) -> &str {
+    path.file_name().unwrap().to_str().unwrap()
+}
+
+#[test]
+fn a_good_file_is_a_command() {
+    for path in files("valid") {
+        let text = fs::read_to_string(&path).unwrap();
+        let command = parse_file(Path::new(name(&path)), &text).unwrap_or_else(|problems| {
+            let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            panic!("{}", told.join("\n"))
+        });
+        assert!(matches!(command.kind, Kind::Diagnostic(_)));
+    }
+}
+
+#[test]
+fn every_problem_of_a_bad_file_is_told_at_once_with_its_line() {
+    for path in files("invalid") {
+        let text = fs::read_to_string(&path).unwrap();
+        let problems = parse_file(Path::new(name(&path)), &text).expect_err(name(&path));
+        let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        let told = told.join("\n");
+        insta::with_settings!({
+            snapshot_path => samples().join("expected"),
+            prepend_module_to_snapshot => false,
+            omit_expression => true,
+        }, {
+            insta::assert_snapshot!(path.file_stem().unwrap().to_str().unwrap(), told);
+        });
+    }
+}
+
+#[test]
+fn the_schema_and_the_reader_know_the_same_keys() {
+    let schema = json_schema();
+    let keys = schema["properties"].as_object().unwrap();
+    for key in ["name", "summary", "arguments", "steps", "card", "deadline"] {
+        assert!(keys.contains_key(key), "{key}");
+    }
+    assert_eq!(schema["additionalProperties"], false);
+}
+
+#[test]
+fn the_reference_names_every_command_that_is_compiled_in() {
+    let catalogue = Catalogue::new(built_in()).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let reference = reference_markdown(&catalogue);
+    for command in catalogue.all() {
+        assert!(reference.contains(&format!("\n### {}\n", command.name)), "{}", command.name);
+    }
+}
