@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
-use super::{serve, signals::Signals, trial};
+use super::{rdb, serve, signals::Signals, trial};
 use crate::{
     chat::console::{self, Input, Options, Output, client},
     config,
@@ -76,6 +76,11 @@ enum Call {
     Audit {
         #[command(subcommand)]
         call: AuditCall,
+    },
+    /// What a snapshot file holds, and whether it is whole; no server is needed.
+    Rdb {
+        #[command(subcommand)]
+        call: rdb::RdbCall,
     },
     /// Print the reference: every command and its arguments, as Markdown.
     Reference {
@@ -158,6 +163,7 @@ async fn carry_out(call: Call) -> anyhow::Result<ExitCode> {
         Call::Console { chat, socket } => talk(chat.options(), socket).await,
         Call::Check { config, output } => check(&config.config, output),
         Call::Audit { call: AuditCall::Verify { config, anchor } } => verify(&config.config, &anchor).await,
+        Call::Rdb { call } => rdb::run(call).await,
         Call::Reference { json_schema } => reference(json_schema),
     }
 }

@@ -3,6 +3,7 @@
 pub mod cli;
 mod completions;
 pub mod log;
+pub mod rdb;
 pub mod serve;
 mod signals;
 pub mod trial;

@@ -121,7 +121,7 @@ impl Reader {
         let mut facts = self.facts.clone();
         put(&mut facts.databases, &self.index, self.database);
         facts.databases.retain(|database| database.keys > 0 || database.announced.is_some());
-        facts.read = self.offset;
+        facts.read = if let State::Failed(error) = self.state { error.offset } else { self.offset };
         facts
     }
 
