@@ -41,7 +41,7 @@ impl Scene<'_> {
         let (derived, looks): (Vec<Step>, Vec<Step>) =
             steps.into_iter().partition(|step| matches!(step.look, Look::Derive { .. }));
         let (seen, context, (last, healthy, series)) = futures_util::future::join3(
-            join_all(looks.iter().map(|step| self.look(step))),
+            self.look_at_all(&looks),
             self.context(),
             self.history(diagnostic),
         )
@@ -78,6 +78,28 @@ impl Scene<'_> {
         }
         evidence.took = started.elapsed();
         Ok(evidence)
+    }
+
+    /// Side by side, but for steps that wait for another to end.
+    async fn look_at_all(&self, looks: &[Step]) -> Vec<Seen> {
+        let mut seen: Vec<Option<Seen>> = looks.iter().map(|_| None).collect();
+        while seen.iter().any(Option::is_none) {
+            let waits = |step: &Step| {
+                let first = step.after.as_ref().and_then(|after| looks.iter().position(|other| &other.id == after));
+                first.is_some_and(|first| seen[first].is_none())
+            };
+            let open = |at: &usize| seen[*at].is_none();
+            let mut ready: Vec<usize> = (0..looks.len()).filter(open).filter(|&at| !waits(&looks[at])).collect();
+            if ready.is_empty() {
+                // A circle, which no checked file holds: nobody waits any longer.
+                ready = (0..looks.len()).filter(open).collect();
+            }
+            let answers = join_all(ready.iter().map(|&at| self.look(&looks[at]))).await;
+            for (at, answer) in ready.into_iter().zip(answers) {
+                seen[at] = Some(answer);
+            }
+        }
+        seen.into_iter().flatten().collect()
     }
 
     /// What is known while a long look still goes on: that look's value so far.

@@ -74,6 +74,9 @@ pub struct Step {
     /// Numbers of the look that come from arguments: `time`, `lines`, `samples`,
     /// `over`, `delta`, `last` or `events`, each a template. Empty once bound.
     pub fill: BTreeMap<String, String>,
+    /// The step that must have ended before this one begins: a question that
+    /// only means something after another was asked.
+    pub after: Option<String>,
     /// Its failure is said on the card but does not make the verdict UNKNOWN.
     pub optional: bool,
 }

@@ -39,7 +39,8 @@ pub(super) fn steps(checker: &mut Checker, wire: Vec<At<StepTable>>) -> Vec<Step
     let ids: BTreeSet<String> = known.iter().map(|(_, _, id)| id.clone()).collect();
     let commands: BTreeSet<String> =
         known.iter().filter(|(step, ..)| step.command.is_some()).map(|(.., id)| id.clone()).collect();
-    known.into_iter().filter_map(|(step, table, id)| one(checker, step, &table, id, &ids, &commands)).collect()
+    let in_order: Vec<String> = known.iter().map(|(_, _, id)| id.clone()).collect();
+    known.into_iter().filter_map(|(step, table, id)| one(checker, step, &table, id, &in_order, &ids, &commands)).collect()
 }
 
 fn one(
@@ -47,6 +48,7 @@ fn one(
     step: StepTable,
     table: &At<()>,
     id: String,
+    ids_in_order: &[String],
     ids: &BTreeSet<String>,
     commands: &BTreeSet<String>,
 ) -> Option<Step> {
@@ -55,6 +57,17 @@ fn one(
         names.push("item");
     }
     checker.expression(step.when.as_ref(), "when", &names);
+    if let Some(after) = &step.after {
+        // Only an earlier step: so nothing can wait for itself.
+        let earlier = checker.steps.contains(&after.value) && before(ids_in_order, &after.value, &id);
+        if !earlier || step.each.is_some() {
+            checker.say(
+                after,
+                format!("`after` names `{}`, which is not an earlier step", after.value),
+                "name a step that stands above this one; a step with `each` waits for none",
+            );
+        }
+    }
     let mut looks = Vec::new();
     if let Some(argv) = &step.redis {
         looks.push(("redis", redis(checker, argv, step.nodes.as_ref().map(|at| at.value), &names)));
@@ -137,8 +150,15 @@ fn one(
         when: step.when.map(|when| when.value),
         each: step.each.map(each),
         fill: step.fill.into_iter().map(|(field, template)| (field, template.value)).collect(),
+        after: step.after.map(|after| after.value),
         optional: step.optional,
     })
+}
+
+/// Whether one step stands above another.
+fn before(ids: &[String], first: &str, second: &str) -> bool {
+    let place = |id: &str| ids.iter().position(|known| known == id);
+    place(first) < place(second)
 }
 
 fn fills(checker: &mut Checker, step: &StepTable, key: &str, names: &[&str]) {

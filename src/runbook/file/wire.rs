@@ -154,6 +154,8 @@ pub(super) struct StepTable {
     pub(super) when: Option<Str>,
     /// Its failure does not make the verdict UNKNOWN.
     pub(super) optional: bool,
+    /// Begin only when this earlier step has ended.
+    pub(super) after: Option<Str>,
     /// One look for each thing of this kind in the profile; `item` is the thing.
     pub(super) each: Option<Thing>,
     /// Numbers of the look that come from arguments, each a template:
