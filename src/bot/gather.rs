@@ -40,12 +40,8 @@ impl Scene<'_> {
         let steps = runbook::bind(self.intent, self.service)?;
         let (derived, looks): (Vec<Step>, Vec<Step>) =
             steps.into_iter().partition(|step| matches!(step.look, Look::Derive { .. }));
-        let (seen, context, (last, healthy, series)) = futures_util::future::join3(
-            self.look_at_all(&looks),
-            self.context(),
-            self.history(diagnostic),
-        )
-        .await;
+        let (seen, context, (last, healthy, series)) =
+            futures_util::future::join3(self.look_at_all(&looks), self.context(), self.history(diagnostic)).await;
         let mut observations = BTreeMap::new();
         let mut nested = BTreeMap::new();
         for (step, seen) in looks.iter().zip(seen) {

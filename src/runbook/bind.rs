@@ -127,7 +127,15 @@ fn one(intent: &Intent, compiled: &Compiled, step: &Step, id: String, scope: &Sc
             set(&mut look, field, text).ok_or_else(|| broken(intent, &id, &format!("`{text}` is no `{field}`")))?;
         }
     }
-    Ok(Step { id, look, when: None, each: None, fill: BTreeMap::new(), after: step.after.clone(), optional: step.optional })
+    Ok(Step {
+        id,
+        look,
+        when: None,
+        each: None,
+        fill: BTreeMap::new(),
+        after: step.after.clone(),
+        optional: step.optional,
+    })
 }
 
 /// What the arguments made of a look is judged again: a bound may have come from them.

@@ -40,7 +40,10 @@ pub(super) fn steps(checker: &mut Checker, wire: Vec<At<StepTable>>) -> Vec<Step
     let commands: BTreeSet<String> =
         known.iter().filter(|(step, ..)| step.command.is_some()).map(|(.., id)| id.clone()).collect();
     let in_order: Vec<String> = known.iter().map(|(_, _, id)| id.clone()).collect();
-    known.into_iter().filter_map(|(step, table, id)| one(checker, step, &table, id, &in_order, &ids, &commands)).collect()
+    known
+        .into_iter()
+        .filter_map(|(step, table, id)| one(checker, step, &table, id, &in_order, &ids, &commands))
+        .collect()
 }
 
 fn one(

@@ -21,6 +21,7 @@ fn every_diagnostic_of_the_house_is_a_valid_file() {
     let problems: Vec<String> =
         files().into_iter().filter_map(Result::err).flatten().map(|problem| problem.to_string()).collect();
     assert!(problems.is_empty(), "{}", problems.join("\n"));
-    let catalogue = Catalogue::new(files().into_iter().flatten().collect());
-    assert!(catalogue.is_ok(), "{catalogue:?}");
+    // With what the bot answers itself: an alias taken twice stops it from starting.
+    let catalogue = Catalogue::new(rediscue::runbook::built_in());
+    assert!(catalogue.is_ok(), "{:?}", catalogue.err());
 }

@@ -11,5 +11,6 @@ mod exec_outside;
 mod exec_trouble;
 mod rdb_damage;
 mod rdb_formats;
+mod procedures_diagnose;
 mod rdb_real;
 mod store;
