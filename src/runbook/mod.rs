@@ -16,6 +16,8 @@ mod language;
 mod look;
 mod misunderstood;
 mod parse;
+#[cfg(test)]
+mod properties;
 mod render;
 mod spec;
 mod values;

@@ -7,8 +7,8 @@ use std::{
 
 pub(crate) mod chat;
 pub(crate) mod looking;
-pub(crate) mod proxy;
 pub(crate) mod program;
+pub(crate) mod proxy;
 pub(crate) mod redis;
 pub(crate) mod web;
 
