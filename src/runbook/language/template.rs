@@ -49,7 +49,7 @@ pub(super) fn environment() -> Environment<'static> {
             ValueKind::Undefined | ValueKind::None => out.write_char(ABSENT),
             _ if value.is_safe() => out.write_str(&value.to_string()),
             ValueKind::Number => out.write_str(&plain_number(value)),
-            _ => out.write_str(&clean(&super::functions::plain(value))),
+            _ => out.write_str(&unmarked(&super::functions::plain(value))),
         }
         .map_err(write_failed)?;
         out.write_char(CLOSE).map_err(write_failed)
@@ -115,7 +115,7 @@ fn add_filters(env: &mut Environment<'static>) {
         if value.is_undefined() || value.is_none() {
             return value;
         }
-        let text = clean(&value.to_string());
+        let text = unmarked(&super::functions::plain(&value));
         Value::from_safe_string(format!("{CODE_OPEN}{text}{CODE_CLOSE}"))
     });
     env.add_filter("quote", |value: Value| match value.kind() {
@@ -164,6 +164,25 @@ fn plain_number(value: &Value) -> String {
     }
 }
 
+/// Takes our own marks out of a value. What is sent to a server is otherwise exact.
+fn unmarked(text: &str) -> String {
+    text.replace(|c| ('\u{FDD0}'..='\u{FDEF}').contains(&c), "")
+}
+
+/// What a piece shows: of a value, nothing that could disturb the text around it.
+fn tame(outside: bool, text: &str) -> std::borrow::Cow<'_, str> {
+    let wild = |c: char| (c.is_control() && !matches!(c, '\n' | '\t')) || turns(c);
+    if !outside || !text.contains(wild) {
+        return text.into();
+    }
+    text.replace(wild, "\u{FFFD}").into()
+}
+
+/// Characters that turn the direction of what follows.
+fn turns(c: char) -> bool {
+    matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{200E}' | '\u{200F}')
+}
+
 /// Takes out of a value what no value may hold: our own marks, control
 /// characters, and characters that turn the direction of what follows.
 pub(in crate::runbook) fn clean(text: &str) -> String {
@@ -171,8 +190,7 @@ pub(in crate::runbook) fn clean(text: &str) -> String {
         .filter_map(|c| match c {
             '\n' | '\t' => Some(c),
             '\u{FDD0}'..='\u{FDEF}' => None,
-            '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{200E}' | '\u{200F}' => Some('\u{FFFD}'),
-            c if c.is_control() => Some('\u{FFFD}'),
+            c if c.is_control() || turns(c) => Some('\u{FFFD}'),
             c => Some(c),
         })
         .collect()
@@ -215,14 +233,14 @@ fn detail(error: &Error) -> String {
 impl Marked {
     /// The text as one line: the team's own notation is not read.
     pub(in crate::runbook) fn line(&self) -> String {
-        let text: String = self.pieces().map(|(_, text)| text).collect::<String>();
+        let text: String = self.pieces().map(|(outside, text)| tame(outside, text)).collect::<String>();
         let text = text.replace([CODE_OPEN, CODE_CLOSE], "").replace(ABSENT, NOTHING);
         show::truncate(&one_line(&text), LINE)
     }
 
     /// The text with its lines.
     pub(in crate::runbook) fn block(&self) -> String {
-        let text: String = self.pieces().map(|(_, text)| text).collect();
+        let text: String = self.pieces().map(|(outside, text)| tame(outside, text)).collect();
         let text = text.replace([CODE_OPEN, CODE_CLOSE], "").replace(ABSENT, NOTHING).replace('\t', "    ");
         show::truncate(text.trim_matches('\n').trim_end(), BLOCK)
     }
@@ -239,7 +257,7 @@ impl Marked {
             if outside {
                 // An empty value must not leave `` standing, which would pair with a later mark.
                 marked.push(OPEN);
-                for c in text.chars() {
+                for c in tame(true, text).chars() {
                     marked.push(match c {
                         '`' => TICK,
                         '*' => STAR,
@@ -283,7 +301,7 @@ impl Marked {
         let line: String = self
             .pieces()
             .map(|(outside, text)| {
-                let text = one_line(&text.replace([CODE_OPEN, CODE_CLOSE], ""));
+                let text = one_line(&tame(outside, text).replace([CODE_OPEN, CODE_CLOSE], ""));
                 match outside {
                     true if text.contains(ABSENT) => String::new(),
                     true => crate::runbook::words::quote(&text),

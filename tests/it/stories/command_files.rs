@@ -56,6 +56,14 @@ fn every_problem_of_a_bad_file_is_told_at_once_with_its_line() {
 }
 
 #[test]
+fn the_example_of_the_documentation_is_a_command() {
+    let docs = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/commands.md")).unwrap();
+    let example = docs.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let command = parse_file(Path::new("sessions.toml"), example).unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert_eq!(command.name, "sessions");
+}
+
+#[test]
 fn the_schema_and_the_reader_know_the_same_keys() {
     let schema = json_schema();
     let keys = schema["properties"].as_object().unwrap();
