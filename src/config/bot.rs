@@ -104,14 +104,19 @@ fn audit(sheet: &mut Sheet, file: &BotFile) -> Audit {
     let audit = &file.audit;
     let anchor_every =
         check::duration(sheet, &audit.anchor_every, "audit.anchor_every", Duration::from_secs(60), 31 * DAY);
+    let platform = platform(audit.platform.value);
+    if platform == Platform::Console {
+        let hint = "name a channel of `slack` or `discord`".to_owned();
+        sheet.wrong(
+            audit.platform.at,
+            "`audit.platform`: the console is on the same machine, so it is no witness",
+            hint,
+        );
+    }
     let channel = match (audit.team.value.is_empty(), audit.channel.value.is_empty()) {
         (true, true) => None,
         (false, false) => Some(Place {
-            platform: match audit.platform {
-                ChatPlatform::Slack => Platform::Slack,
-                ChatPlatform::Discord => Platform::Discord,
-                ChatPlatform::Console => Platform::Console,
-            },
+            platform,
             team: audit.team.value.clone(),
             channel: audit.channel.value.clone(),
             thread: None,
@@ -126,6 +131,15 @@ fn audit(sheet: &mut Sheet, file: &BotFile) -> Audit {
         }
     };
     Audit { channel, anchor_every }
+}
+
+/// What the word means.
+pub(super) fn platform(word: ChatPlatform) -> Platform {
+    match word {
+        ChatPlatform::Slack => Platform::Slack,
+        ChatPlatform::Discord => Platform::Discord,
+        ChatPlatform::Console => Platform::Console,
+    }
 }
 
 fn log(sheet: &mut Sheet, file: &BotFile) -> Log {

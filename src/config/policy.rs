@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    check, service,
+    bot, check, service,
     sheet::{At, Sheet, suggest},
-    wire::{AccountWire, ChannelWire, ChatPlatform, GrantWire, LimitWire, ModeWord, PolicyFile},
+    wire::{AccountWire, ChannelWire, GrantWire, LimitWire, ModeWord, PolicyFile},
 };
 use crate::{
     model::{Identity, PersonId, Platform, ServiceName},
@@ -186,12 +186,14 @@ fn channels(sheet: &mut Sheet, file: &PolicyFile, names: &Names) -> BTreeMap<Str
                 );
             }
             let wire = &written.value;
+            let platform = bot::platform(wire.platform);
+            let nameless = wire.team.is_empty() || wire.channel.is_empty();
+            if platform != Platform::Console && nameless && !sheet.is_hurt(written.at) {
+                let hint = "ids as the platform shows them: `team = \"T…\"`, `channel = \"C…\"`".to_owned();
+                sheet.wrong(written.at, format!("`channels.{name}` must say `team` and `channel`"), hint);
+            }
             let channel = Channel {
-                platform: match wire.platform {
-                    ChatPlatform::Slack => Platform::Slack,
-                    ChatPlatform::Discord => Platform::Discord,
-                    ChatPlatform::Console => Platform::Console,
-                },
+                platform,
                 team: wire.team.clone(),
                 channel: wire.channel.clone(),
                 service: wire.service.as_ref().and_then(|service| service_name(sheet, service, names)),

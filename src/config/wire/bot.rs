@@ -129,8 +129,8 @@ pub(in crate::config) enum SlackMode {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::config) struct AuditWire {
-    /// The platform of the channel.
-    pub(in crate::config) platform: ChatPlatform,
+    /// The platform of the channel: `slack` or `discord`.
+    pub(in crate::config) platform: At<ChatPlatform>,
     /// The workspace or guild; empty: nothing is written anywhere.
     pub(in crate::config) team: At<String>,
     /// The channel's id.

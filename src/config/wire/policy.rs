@@ -95,13 +95,12 @@ pub(in crate::config) struct GrantWire {
 /// A channel: what it is about, and what may be done there. Its rules only narrow.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["team", "channel"]))]
 pub(in crate::config) struct ChannelWire {
-    /// `slack` (unless said otherwise), `discord`, or `console`, which is one place whatever `team` and `channel` say.
+    /// `slack` (unless said otherwise), `discord`, or `console`, which is one place and needs no ids.
     pub(in crate::config) platform: super::bot::ChatPlatform,
-    /// Workspace (`T…`) or guild id.
+    /// Workspace (`T…`) or guild id; must be there, but for the console.
     pub(in crate::config) team: String,
-    /// Channel id (`C…`).
+    /// Channel id (`C…`); must be there, but for the console.
     pub(in crate::config) channel: String,
     /// The service meant when none is named.
     pub(in crate::config) service: Option<At<String>>,

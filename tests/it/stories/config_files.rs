@@ -113,6 +113,15 @@ fn the_reference_of_the_configuration_is_true() {
 }
 
 #[test]
+fn the_shipped_configuration_is_taken_without_a_warning() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let config = config::load(&dir).unwrap_or_else(|problems| panic!("{}", say(&problems)));
+    let names: Vec<&str> = config.services.keys().map(|name| name.as_str()).collect();
+    assert_eq!(names, ["godel", "olumi", "onesource", "prospectflow", "somabrain"]);
+    assert_eq!(say(&config.warnings), "");
+}
+
+#[test]
 fn whatever_lies_in_the_directory_ends_in_a_configuration_or_in_problems() {
     use std::os::unix::fs::symlink;
     let dir = tempfile::tempdir().expect("a directory to work in");
@@ -171,4 +180,28 @@ proptest::proptest! {
             proptest::prop_assert!(problems.iter().any(|problem| !problem.warning));
         }
     }
+}
+
+/// A valid configuration can still name what is not there: `check` looks, and says where it is named.
+#[test]
+fn secrets_and_files_that_are_not_there_are_found() {
+    let dir = tempfile::tempdir().expect("a directory to work in");
+    lay_over(&samples().join("base"), dir.path());
+    let (secret, empty, pem) = (dir.path().join("secret"), dir.path().join("empty"), dir.path().join("ca.pem"));
+    fs::write(&secret, "SUPERSECRET\n").expect("a file");
+    fs::write(&empty, "\n").expect("a file");
+    fs::write(&pem, "no certificate").expect("a file");
+    let service = format!(
+        "environment = \"staging\"\nowner = \"shop team\"\n\n[[instances]]\naddress = \"127.0.0.1:6379\"\n\
+         password = {{ env = \"REDISCUE_TEST_NEVER_SET\" }}\ntouch = {{ user = \"t\", password = {{ file = \"{}\" }} }}\n\
+         tls = true\ntls_ca = \"{}\"\n\n[endpoints.a]\nurl = \"https://shop.example/\"\n\
+         headers = {{ X-Key = {{ file = \"{}\" }} }}\n\n[logs.app]\nfile = \"/nowhere/app.log\"\n",
+        empty.display(),
+        pem.display(),
+        secret.display(),
+    );
+    fs::write(dir.path().join("services/shop.toml"), service).expect("a file");
+    let config = config::load(dir.path()).unwrap_or_else(|problems| panic!("{}", say(&problems)));
+    let said = say(&config::check_world(&config)).replace(&dir.path().display().to_string(), "DIR");
+    insta::assert_snapshot!("world", said);
 }
