@@ -85,7 +85,7 @@ impl Look {
                 Ok(_) => None,
             };
             if let Some(problem) = problem {
-                let hint = "the bot's user must be allowed to read the PEM file".to_owned();
+                let hint = "it must be a PEM file that the bot may read".to_owned();
                 self.say(file, format!("{what}: {key}: {} {problem}", path.display()), Some(hint), false);
             }
         }
