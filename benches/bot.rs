@@ -4,6 +4,8 @@
 //! `make bench` runs it; `benches/README.md` explains what it prints. It starts
 //! a Redis of its own and needs nothing else.
 
+#![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a bench prints what it measured")]
+
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Write as _},

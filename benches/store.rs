@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench store`. The disk is whatever `TMPDIR` is on.
 
+#![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a bench prints what it measured")]
+
 use std::{
     path::Path,
     time::{Duration, Instant},
