@@ -133,7 +133,10 @@ impl Rendering<'_> {
     /// A bound through the part of the figure's template that shows the value itself.
     fn bound(&self, spec: &FigureSpec, bound: f64) -> String {
         let part = spec.show.as_deref().and_then(|show| {
-            let from = show.match_indices("{{").find(|(at, _)| show[at + 2..].trim_start().starts_with("value"))?.0;
+            let from = show
+                .match_indices("{{")
+                .find(|(at, _)| show[at + 2..].trim_start().trim_start_matches('(').starts_with("value"))?
+                .0;
             let length = show[from..].find("}}")? + 2;
             Some(&show[from..from + length])
         });

@@ -262,7 +262,12 @@ async fn g16_related_runbooks_are_linked_and_drift_compares_what_is_declared() {
 async fn s1_status_judges_memory_and_clients_by_the_services_own_bounds() {
     let server = RedisServer::builder().option("maxmemory", "20mb").start();
     server.fill("tenant:1:wm:", 1500, 10_000);
-    let mut chat = bot("somabrain", &server, "[thresholds]\nmemory = { warn = 50, crit = 60 }\n").await;
+    let mut chat = bot(
+        "somabrain",
+        &server,
+        "[thresholds]\nmemory = { warn = 50, crit = 60 }\nclients = { warn = 1000, crit = 1500 }\n",
+    )
+    .await;
     let answer = chat.ask("bo", "status somabrain").await;
     says(&answer.text(), &["Memory", "critical past 60 %", "Connected"]);
     assert_eq!(answer.level(), Some(Level::Crit), "{}", answer.text());
@@ -455,7 +460,7 @@ async fn n14_replication_clients_memory_as_named_without_content() {
     let mut chat = bot("onesource", &server, "").await;
     says(&chat.ask("bo", "replication onesource").await.text(), &["primary without replicas"]);
     says(&chat.ask("bo", "clients onesource").await.text(), &["Connected", "By name"]);
-    says(&chat.ask("bo", "memory onesource").await.text(), &["Used", "no limit", "Bytes a key"]);
+    says(&chat.ask("bo", "memory onesource").await.text(), &["Memory", "no limit", "Bytes a key"]);
     chat.stop().await;
 }
 
@@ -596,7 +601,7 @@ async fn p16_a_managed_server_that_blocks_commands_still_gets_a_full_status() {
     // The others say what they could not look at, and show the rest.
     for (command, rest) in [
         ("clients", "Connected"),
-        ("memory", "Used"),
+        ("memory", "Memory"),
         ("persistence", "Last snapshot"),
         ("latency", "p99"),
         ("drift", "same"),
