@@ -102,6 +102,14 @@ impl ChatBuilder {
         self.file(&format!("services/{name}.toml"), &text)
     }
 
+    /// Holds each person to a rate.
+    pub(crate) fn limit_person(self, per_minute: u32, burst: u32) -> Self {
+        let any = "person = { per_minute = 100000, burst = 100000,";
+        assert!(POLICY.contains(any), "the policy of tests has a limit to replace");
+        let limited = POLICY.replace(any, &format!("person = {{ per_minute = {per_minute}, burst = {burst},"));
+        self.file("policy.toml", &limited)
+    }
+
     fn config_dir(&self) -> PathBuf {
         self.dir.path().join("config")
     }
