@@ -379,6 +379,18 @@ fn busy_card(busy: &Busy) -> Card {
     plain_card("not now", format!("{whose} Nothing was run."), Some(next))
 }
 
+/// The answer where handling an event failed in a way nobody foresaw.
+pub(super) fn broken_card() -> Card {
+    Card {
+        level: Some(Level::Unknown),
+        ..plain_card(
+            "this bot has a defect",
+            "Something inside the bot broke while it worked on your command. Looks change nothing.",
+            Some("ask for something narrower; the bot's log says what broke".to_owned()),
+        )
+    }
+}
+
 fn barred_card(why: &str) -> Card {
     Card {
         title: "refused".to_owned(),

@@ -17,17 +17,19 @@ mod runs;
 
 use std::{
     collections::BTreeMap,
+    panic::AssertUnwindSafe,
     sync::{Arc, RwLock},
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use meters::Meters;
 
 use crate::{
-    chat::{Event, Gateway, Inbound},
+    chat::{Audience, Event, Gateway, Inbound},
     exec::Exec,
     model::{Place, Platform, Problem, Service, ServiceName},
     policy::Policy,
@@ -266,10 +268,17 @@ async fn dispatch(hall: Arc<Hall>, mut inbox: mpsc::Receiver<Inbound>, tasks: Ta
         let Ok(seat) = room.clone().acquire_owned().await else { break };
         let hall = hall.clone();
         tasks.spawn(async move {
-            let platform = inbound.place.platform;
-            let event = inbound.event.clone();
-            handle(&hall, inbound).await;
-            if let Some(gateway) = hall.gateway(platform) {
+            let (place, event, from) = (inbound.place.clone(), inbound.event.clone(), inbound.from.clone());
+            let handled = AssertUnwindSafe(handle(&hall, inbound)).catch_unwind().await;
+            if let Some(gateway) = hall.gateway(place.platform) {
+                if handled.is_err() {
+                    // A defect of ours must not leave somebody waiting at 3 a.m.
+                    tracing::error!(event, "handling this event panicked");
+                    let said = gateway.say(&place, &command::broken_card(), &Audience::Only(from), &event).await;
+                    if let Err(error) = said {
+                        tracing::error!(%error, event, "and nobody could be told");
+                    }
+                }
                 gateway.settled(&event);
             }
             drop(seat);
