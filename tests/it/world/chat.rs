@@ -158,8 +158,8 @@ pub(crate) struct Chat {
 pub(crate) struct Answer {
     /// Each message said for it, as it stands now, in order.
     pub(crate) messages: Vec<Message>,
-    /// How many edits it took.
-    pub(crate) edits: usize,
+    /// Each edit, of these messages or of earlier ones, in order.
+    pub(crate) edited: Vec<(String, Card)>,
 }
 
 /// One message.
@@ -265,23 +265,38 @@ impl Chat {
 
 /// Types a line into a link and collects what is said until the bot is through with it.
 pub(crate) async fn ask(link: &mut Link, line: u64, text: &str) -> Answer {
+    send(link, line, text).await;
+    collect(link, line).await
+}
+
+/// Types a line into a link.
+pub(crate) async fn send(link: &mut Link, line: u64, text: &str) {
     let typed = ToBot::Command { line, speaker: None, text: text.to_owned() };
     link.to_bot.send(typed).await.expect("the bot is there");
-    let mut answer = Answer { messages: Vec::new(), edits: 0 };
+}
+
+/// The next thing the bot does.
+pub(crate) async fn heard(link: &mut Link) -> FromBot {
+    tokio::time::timeout(PATIENCE, link.from_bot.recv())
+        .await
+        .unwrap_or_else(|_| panic!("the bot said nothing within {PATIENCE:?}"))
+        .expect("the bot hung up")
+}
+
+/// What is said until the bot is through with a line.
+pub(crate) async fn collect(link: &mut Link, line: u64) -> Answer {
+    let mut answer = Answer { messages: Vec::new(), edited: Vec::new() };
     loop {
-        let heard = tokio::time::timeout(PATIENCE, link.from_bot.recv())
-            .await
-            .unwrap_or_else(|_| panic!("`{text}` was not answered within {PATIENCE:?}: {answer:?}"))
-            .unwrap_or_else(|| panic!("the bot hung up on `{text}`"));
-        match heard {
+        match heard(link).await {
             FromBot::Say { id, private, card } => answer.messages.push(Message { id, private, card }),
             FromBot::Edit { id, card } => {
-                answer.edits += 1;
-                let message = answer.messages.iter_mut().find(|message| message.id == id);
-                message.expect("only messages that were said are edited").card = card;
+                if let Some(message) = answer.messages.iter_mut().find(|message| message.id == id) {
+                    message.card = card.clone();
+                }
+                answer.edited.push((id, card));
             }
             FromBot::Settled { line: settled } if settled == line => return answer,
-            FromBot::Refused { why, .. } => panic!("`{text}` was refused by the console: {why}"),
+            FromBot::Refused { why, .. } => panic!("line {line} was refused by the console: {why}"),
             _ => {}
         }
     }
