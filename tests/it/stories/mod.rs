@@ -9,7 +9,6 @@ mod diagnostics;
 mod exec_deployments;
 mod exec_outside;
 mod exec_trouble;
-mod procedures_diagnose;
 mod hall;
 mod procedures_diagnose;
 mod rdb_damage;
