@@ -40,6 +40,7 @@ pub struct Command {
 
 /// What a command does.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "there are dozens of them, nearly all diagnostics")]
 pub enum Kind {
     /// Looks, and a card.
     Diagnostic(Diagnostic),
