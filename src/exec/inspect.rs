@@ -99,13 +99,8 @@ fn length_of<'a>(kind: &str, key: &'a str) -> Option<[&'a str; 2]> {
 }
 
 /// Length, and a first page of the content.
-async fn content<'a, F>(
-    told: &mut Map<String, Value>,
-    kind: &str,
-    key: &'a str,
-    sample: u32,
-    ask: &impl Fn(&[&str]) -> F,
-) where
+async fn content<F>(told: &mut Map<String, Value>, kind: &str, key: &str, sample: u32, ask: &impl Fn(&[&str]) -> F)
+where
     F: Future<Output = Observation>,
 {
     if let Some(words) = length_of(kind, key) {
