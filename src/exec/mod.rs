@@ -42,6 +42,7 @@ mod monitor;
 mod rates;
 pub mod rdb;
 mod redis;
+pub mod replication;
 mod request;
 mod secret;
 mod server;

@@ -14,4 +14,5 @@ mod procedures_diagnose;
 mod rdb_damage;
 mod rdb_formats;
 mod rdb_real;
+mod rdb_replication;
 mod store;

@@ -26,6 +26,7 @@ use crate::world::eventually;
 pub(crate) struct Server {
     child: Child,
     home: TempDir,
+    pub(crate) port: u16,
     line: BufReader<TcpStream>,
 }
 
@@ -60,7 +61,7 @@ impl Server {
             line = TcpStream::connect(("127.0.0.1", port)).ok();
             line.is_some()
         });
-        Self { child, home, line: BufReader::new(line.unwrap()) }
+        Self { child, home, port, line: BufReader::new(line.unwrap()) }
     }
 
     pub(crate) fn send<A: AsRef<[u8]>>(&mut self, parts: &[A]) {

@@ -1,0 +1,384 @@
+//! A full copy of a server's data over the replication stream, for servers on
+//! whose disk nobody can look.
+//!
+//! We present ourselves as a replica that wants the snapshot only, read it as
+//! it comes, and hang up. The server forks for it as for a BGSAVE: this is
+//! asked for by people, never by a timer. Memory is bounded by one block; the
+//! bytes go through the reader of snapshots either way, so that what is
+//! written to a file is known to be whole before the file gets its name.
+
+use std::{path::Path, time::Duration};
+
+use secrecy::ExposeSecret;
+use tokio::{
+    fs::{self, File, OpenOptions},
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    dial::{Stream, dial},
+    fault::{Fault, of_io, plain, silence},
+    secret,
+};
+use crate::{
+    diagnosis::{Explained, errors::NetworkFault},
+    keyspace::rdb::{Facts, Key, RdbError, Reader, Reading},
+    model::{Address, Credential, Tls},
+    policy::Permit,
+};
+
+/// Whose data.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The server.
+    pub address: Address,
+    /// TLS to it, when set.
+    pub tls: Option<Tls>,
+    /// A user that may PSYNC (`+psync +replconf`; ACL category `@dangerous`).
+    pub credential: Credential,
+}
+
+/// For how long, and who may stop it.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// All of it must be over by then.
+    pub until: Instant,
+    /// The server must say something this often; while it forks and saves it sends a line break a second.
+    pub silence: Duration,
+    /// Asked to stop.
+    pub stop: CancellationToken,
+    /// Told how far it is, about once a block.
+    pub progress: Option<watch::Sender<Arrived>>,
+}
+
+/// How far a copy is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Arrived {
+    /// Bytes received.
+    pub bytes: u64,
+    /// Bytes there will be, when the server knows (it does not when it saves straight to the socket).
+    pub total: Option<u64>,
+    /// Keys read.
+    pub keys: u64,
+}
+
+/// A copy that arrived whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// Where in the replication history it stands: id and offset; `None` from servers that only know SYNC.
+    pub position: Option<(String, i64)>,
+    /// What was in it.
+    pub facts: Facts,
+}
+
+const BLOCK: usize = 128 * 1024;
+/// The mark that ends a snapshot of unknown length.
+const MARK: usize = 40;
+/// A server's answer is a line; none is longer.
+const LINE: usize = 4 * 1024;
+
+/// Receives a full copy and hands each key to `each`; with `file`, keeps the
+/// bytes there, readable by the owner alone, under a name ending in `.part`
+/// until the copy is known to be whole. An existing file is not overwritten.
+///
+/// # Errors
+/// Explained: the server cannot be reached, does not allow replication, falls
+/// silent, sends something damaged, or somebody stopped it.
+pub async fn receive(
+    _permit: &Permit,
+    source: &Source,
+    limits: &Limits,
+    reading: Reading,
+    file: Option<&Path>,
+    each: impl FnMut(&Key<'_>) + Send,
+) -> Result<Received, Explained> {
+    let told = |trouble| explain(trouble, source);
+    let stopped = || Trouble::Stopped;
+    let Some(path) = file else {
+        return tokio::select! {
+            () = limits.stop.cancelled() => Err(told(stopped())),
+            received = copy(source, limits, reading, None, each) => received.map_err(told),
+        };
+    };
+    if fs::try_exists(path).await.unwrap_or(true) {
+        return Err(told(Trouble::File(format!("{} is already there", path.display()))));
+    }
+    let part = path.with_extension("part");
+    let mut kept = OpenOptions::new();
+    let mut kept =
+        kept.write(true).create_new(true).mode(0o600).open(&part).await.map_err(|error| told(of_file(&error)))?;
+    let copied = tokio::select! {
+        () = limits.stop.cancelled() => Err(stopped()),
+        received = copy(source, limits, reading, Some(&mut kept), each) => received,
+    };
+    let kept = match copied {
+        Ok(received) => match kept.sync_all().await.and(fs::rename(&part, path).await) {
+            Ok(()) => return Ok(received),
+            Err(error) => of_file(&error),
+        },
+        Err(trouble) => trouble,
+    };
+    // Half a copy is worth nothing and takes as much room.
+    let _ = fs::remove_file(&part).await;
+    Err(told(kept))
+}
+
+/// Why no copy arrived.
+enum Trouble {
+    Fault(Fault),
+    /// The server refused the command.
+    Refused {
+        command: &'static str,
+        line: String,
+    },
+    Damaged(RdbError),
+    /// The server said something that is no replication.
+    Strange,
+    File(String),
+    Stopped,
+}
+
+impl From<Fault> for Trouble {
+    fn from(fault: Fault) -> Self {
+        Trouble::Fault(fault)
+    }
+}
+
+fn of_file(error: &std::io::Error) -> Trouble {
+    Trouble::File(plain(error))
+}
+
+async fn copy(
+    source: &Source,
+    limits: &Limits,
+    reading: Reading,
+    mut file: Option<&mut File>,
+    mut each: impl FnMut(&Key<'_>) + Send,
+) -> Result<Received, Trouble> {
+    let stream = dial(&source.address, source.tls.as_ref(), limits.until).await?;
+    let mut link = Link { stream, block: vec![0; BLOCK], from: 0, to: 0, limits };
+    let position = link.ask_for_everything(&source.credential).await?;
+    let ending = link.ending().await?;
+    let total = if let Ending::Length(length) = ending { Some(length) } else { None };
+    let mut reader = Reader::new(Reading { size: total, ..reading });
+    let mut arrived = Arrived { bytes: 0, total, keys: 0 };
+    loop {
+        let (ready, last) = link.ready(&ending, arrived.bytes);
+        if ready > 0 {
+            let block = &link.block[link.from..link.from + ready];
+            let mut keys = 0;
+            reader
+                .feed(block, |key| {
+                    keys += 1;
+                    each(key);
+                })
+                .map_err(Trouble::Damaged)?;
+            if let Some(file) = &mut file {
+                file.write_all(block).await.map_err(|error| of_file(&error))?;
+            }
+            arrived.bytes += ready as u64;
+            arrived.keys += keys;
+            link.from += ready;
+            if let Some(progress) = &limits.progress {
+                progress.send_replace(arrived);
+            }
+        }
+        if last {
+            break;
+        }
+        link.more().await?;
+    }
+    if let Some(file) = &mut file {
+        file.flush().await.map_err(|error| of_file(&error))?;
+    }
+    // Dropping the stream hangs up: the server frees what it kept for us.
+    let facts = reader.finish().map_err(Trouble::Damaged)?;
+    Ok(Received { position, facts })
+}
+
+/// How the end of the snapshot is known.
+enum Ending {
+    Length(u64),
+    Mark([u8; MARK]),
+}
+
+struct Link<'a> {
+    stream: Stream,
+    block: Vec<u8>,
+    /// What of the block is still to be looked at.
+    from: usize,
+    to: usize,
+    limits: &'a Limits,
+}
+
+impl Link<'_> {
+    /// AUTH, what we are, and the request; answers with the position in the history.
+    async fn ask_for_everything(&mut self, credential: &Credential) -> Result<Option<(String, i64)>, Trouble> {
+        if let Some(from) = &credential.password {
+            let password = secret::read(from).map_err(Fault::Setup)?;
+            let mut words = vec!["AUTH"];
+            words.extend(credential.user.as_deref());
+            words.push(password.expose_secret());
+            let line = self.ask(&words).await?;
+            if line.starts_with('-') {
+                return Err(Trouble::Refused { command: "AUTH", line });
+            }
+        }
+        // Not knowing one of these is no reason to stop: they spare the server
+        // work (7.0: no stream kept for us; 4.0: no file on its disk).
+        self.ask(&["REPLCONF", "capa", "eof", "capa", "psync2"]).await?;
+        self.ask(&["REPLCONF", "rdb-only", "1"]).await?;
+        let line = self.ask(&["PSYNC", "?", "-1"]).await?;
+        if let Some(position) = line.strip_prefix("+FULLRESYNC ") {
+            let (id, offset) = position.split_once(' ').ok_or(Trouble::Strange)?;
+            return Ok(Some((id.to_owned(), offset.trim().parse().map_err(|_| Trouble::Strange)?)));
+        }
+        if !line.starts_with("-ERR unknown command") {
+            return Err(if line.starts_with('-') {
+                Trouble::Refused { command: "PSYNC", line }
+            } else {
+                Trouble::Strange
+            });
+        }
+        self.send(&["SYNC"]).await?;
+        Ok(None)
+    }
+
+    /// `$<length>` or `$EOF:<mark>`, after as many line breaks as the save takes seconds.
+    async fn ending(&mut self) -> Result<Ending, Trouble> {
+        let line = self.line().await?;
+        if line.starts_with('-') {
+            return Err(Trouble::Refused { command: "SYNC", line });
+        }
+        let text = line.strip_prefix('$').ok_or(Trouble::Strange)?;
+        match text.strip_prefix("EOF:") {
+            Some(mark) => Ok(Ending::Mark(mark.as_bytes().try_into().map_err(|_| Trouble::Strange)?)),
+            None => Ok(Ending::Length(text.parse().map_err(|_| Trouble::Strange)?)),
+        }
+    }
+
+    /// How many of the bytes at hand are the snapshot's, and whether they are the last.
+    fn ready(&self, ending: &Ending, before: u64) -> (usize, bool) {
+        let here = &self.block[self.from..self.to];
+        match ending {
+            Ending::Length(length) => {
+                let left = length.saturating_sub(before);
+                (usize::try_from(left).unwrap_or(usize::MAX).min(here.len()), left <= here.len() as u64)
+            }
+            // The mark may be cut in two by a block's end, so as many bytes are held back.
+            Ending::Mark(mark) if here.ends_with(mark) => (here.len() - MARK, true),
+            Ending::Mark(_) => (here.len().saturating_sub(MARK), false),
+        }
+    }
+
+    async fn ask(&mut self, words: &[&str]) -> Result<String, Trouble> {
+        self.send(words).await?;
+        self.line().await
+    }
+
+    async fn send(&mut self, words: &[&str]) -> Result<(), Trouble> {
+        let mut request = format!("*{}\r\n", words.len());
+        for word in words {
+            request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+        }
+        let start = Instant::now();
+        match timeout_at(self.patience(), self.stream.write_all(request.as_bytes())).await {
+            Err(_) => Err(silence(start.elapsed()).into()),
+            Ok(written) => Ok(written.map_err(|error| of_io(&error))?),
+        }
+    }
+
+    /// The next line that says something.
+    async fn line(&mut self) -> Result<String, Trouble> {
+        loop {
+            while self.block[self.from..self.to].first().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
+                self.from += 1;
+            }
+            let here = &self.block[self.from..self.to];
+            if let Some(end) = here.iter().position(|&byte| byte == b'\n') {
+                let line = String::from_utf8_lossy(&here[..end]).trim_end().to_owned();
+                self.from += end + 1;
+                return Ok(line);
+            }
+            if here.len() > LINE {
+                return Err(Trouble::Strange);
+            }
+            self.more().await?;
+        }
+    }
+
+    fn patience(&self) -> Instant {
+        self.limits.until.min(Instant::now() + self.limits.silence)
+    }
+
+    /// Waits for more bytes.
+    async fn more(&mut self) -> Result<(), Trouble> {
+        self.block.copy_within(self.from..self.to, 0);
+        self.to -= self.from;
+        self.from = 0;
+        let start = Instant::now();
+        let until = self.patience();
+        match timeout_at(until, self.stream.read(&mut self.block[self.to..])).await {
+            Err(_) => Err(silence(start.elapsed()).into()),
+            Ok(Err(error)) => Err(of_io(&error).into()),
+            Ok(Ok(0)) => Err(Fault::Network(NetworkFault::Closed).into()),
+            Ok(Ok(count)) => {
+                self.to += count;
+                Ok(())
+            }
+        }
+    }
+}
+
+fn explain(trouble: Trouble, source: &Source) -> Explained {
+    let address = &source.address;
+    let instead = "let the server write the file (BGSAVE, then wait until LASTSAVE moves) and copy it, or take the \
+                   platform's own backup";
+    let of = |code: &str, what: String, cause: &str, next: &str| Explained {
+        code: code.into(),
+        what,
+        cause: cause.into(),
+        next: next.into(),
+    };
+    match trouble {
+        Trouble::Fault(fault) => fault.explain(Some(address), &source.credential, Some("PSYNC")),
+        Trouble::Refused { command, line } => {
+            let mut explained = Fault::Server(line.clone()).explain(Some(address), &source.credential, Some(command));
+            if command != "AUTH" && (line.contains("unknown command") || line.starts_with("-NOPERM")) {
+                explained.what = format!("{address} does not give this user a full copy: {command} is denied");
+                explained.cause = "managed platforms block replication to the outside; elsewhere the ACL user lacks \
+                                   `+psync +sync +replconf`"
+                    .into();
+                explained.next = instead.into();
+            }
+            explained
+        }
+        Trouble::Damaged(error) => of(
+            "RDB",
+            format!("what {address} sent is no whole snapshot: {error}"),
+            "the connection carried something else, or the server writes a newer format",
+            error.next(),
+        ),
+        Trouble::Strange => of(
+            "PROTOCOL",
+            format!("{address} answered PSYNC with something that is no replication"),
+            "a proxy stands between, or the server keeps to another protocol",
+            instead,
+        ),
+        Trouble::File(why) => of(
+            "FILE",
+            format!("the copy cannot be kept: {why}"),
+            "the disk or the folder's rights",
+            "name another path",
+        ),
+        Trouble::Stopped => of(
+            "STOPPED",
+            format!("the copy from {address} was stopped"),
+            "somebody asked for it",
+            "nothing was kept; start it again when it suits",
+        ),
+    }
+}
