@@ -135,6 +135,8 @@ enum Trouble {
         line: String,
     },
     Damaged(RdbError),
+    /// The server hung up after so many bytes.
+    CutOff(u64),
     /// The server said something that is no replication.
     Strange,
     File(String),
@@ -189,7 +191,12 @@ async fn copy(
         if last {
             break;
         }
-        link.more().await?;
+        link.more().await.map_err(|trouble| match trouble {
+            Trouble::Fault(Fault::Network(NetworkFault::Closed | NetworkFault::Reset)) => {
+                Trouble::CutOff(arrived.bytes)
+            }
+            trouble => trouble,
+        })?;
     }
     if let Some(file) = &mut file {
         file.flush().await.map_err(|error| of_file(&error))?;
@@ -361,6 +368,13 @@ fn explain(trouble: Trouble, source: &Source) -> Explained {
             format!("what {address} sent is no whole snapshot: {error}"),
             "the connection carried something else, or the server writes a newer format",
             error.next(),
+        ),
+        Trouble::CutOff(bytes) => of(
+            "CUT",
+            format!("{address} hung up after {bytes} bytes of the copy"),
+            "its save failed (disk, memory for the fork), it restarted, or `client-output-buffer-limit replica` or \
+             `repl-timeout` cut us off",
+            "look at its log and at rdb_last_bgsave_status, then try again",
         ),
         Trouble::Strange => of(
             "PROTOCOL",

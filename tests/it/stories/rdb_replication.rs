@@ -139,11 +139,11 @@ async fn a_cut_a_silence_and_a_false_mark_are_said() {
     let home = tempfile::TempDir::new().unwrap();
     let path = home.path().join("copy.rdb");
     for (bytes, silent, code) in [
-        (framed(&whole[..900], ""), false, "CLOSED"),
+        (framed(&whole[..900], ""), false, "CUT"),
         (framed(&whole, ""), true, "TIMEOUT"),
         (framed(&whole[..900], &mark), false, "RDB"),
         (framed(b"this is no snapshot at all", &mark), false, "RDB"),
-        ([format!("${}\r\n", 1u64 << 62).as_bytes(), &whole].concat(), false, "RDB"),
+        ([format!("${}\r\n", 1u64 << 62).as_bytes(), &whole].concat(), false, "CUT"),
         (b"$nonsense\r\n".to_vec(), false, "PROTOCOL"),
         (vec![b'x'; 100_000], false, "PROTOCOL"),
     ] {
