@@ -31,6 +31,7 @@ pub enum RdbCall {
     /// Say what is in it: bytes by prefix and type, lifetimes, the largest keys. No server is needed.
     Report {
         #[command(flatten)]
+        #[allow(missing_docs, reason = "a doc comment here would replace the call's own help")]
         file: FileArgs,
         /// How many of the largest and longest keys.
         #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -51,6 +52,7 @@ pub enum RdbCall {
     /// Read it to its end: version, checksum, keys by database. Exit status 2: it is damaged.
     Verify {
         #[command(flatten)]
+        #[allow(missing_docs, reason = "a doc comment here would replace the call's own help")]
         file: FileArgs,
     },
 }
