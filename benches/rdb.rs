@@ -61,7 +61,7 @@ fn main() {
             command.env("RDB_ROUND_FILE", &file).env("RDB_ROUND", how);
             command
         });
-        let base = *base.insert(seconds);
+        let base = *base.get_or_insert(seconds);
         println!("{what:44} {seconds:9.3} {peak:9.1}  {:.1}×", seconds / base);
     }
     let Some(base) = base else { return };
