@@ -126,7 +126,7 @@ pub(super) async fn carry_out(hall: &Arc<Hall>, inbound: Inbound) {
         // A look is answered all the same: being blind at 3 a.m. is worse than a gap that says it is one.
         tracing::warn!(%error, run = %run, "the journal could not be written");
         hall.meters.unjournalled();
-        let mark = "not journalled: the bot cannot write its store (`/redis doctor --bot` says why)";
+        let mark = "not journalled: the bot cannot write its store (`/redis version` says why)";
         card.footer = Some(card.footer.map_or_else(|| mark.to_owned(), |footer| format!("{footer} · {mark}")));
     }
     hall.meters.command(outcome, took);

@@ -81,3 +81,15 @@ fn the_reference_names_every_command_that_is_compiled_in() {
         assert!(reference.contains(&format!("\n### {}\n", command.name)), "{}", command.name);
     }
 }
+
+#[test]
+fn the_reference_of_commands_is_true() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/commands.md");
+    let catalogue = Catalogue::new(built_in()).expect("the built-in commands fit together");
+    let made = reference_markdown(&catalogue);
+    if std::env::var_os("UPDATE_REFERENCE").is_some() {
+        std::fs::write(&path, &made).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == made, "run this test with UPDATE_REFERENCE=1 to write docs/reference/commands.md again");
+}

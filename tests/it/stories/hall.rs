@@ -7,6 +7,7 @@ use rediscue::{chat::console::wire::FromBot, model::Level, store};
 
 use crate::world::{
     chat::{Answer, ChatBuilder, ask, collect, heard, send, text_of},
+    disk::{fill, inside_own_mounts, mount},
     eventually_async,
     redis::RedisServer,
 };
@@ -264,5 +265,42 @@ async fn every_command_is_a_row_of_a_journal_that_proves_itself() {
     let paths = store::StoreSettings::in_dir(&dir).paths();
     let report = store::verify(&paths.database, &paths.key, &[]).await.unwrap();
     assert!(report.is_whole(), "{report:?}");
+    chat.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_the_disk_is_full_looks_go_on_and_say_that_they_are_not_journalled() {
+    if !inside_own_mounts("stories::hall::when_the_disk_is_full_looks_go_on_and_say_that_they_are_not_journalled") {
+        return;
+    }
+    let server = RedisServer::start();
+    let builder = ChatBuilder::new().service("shop", &address(&server), "");
+    let disk = builder.store_dir();
+    std::fs::create_dir_all(&disk).unwrap();
+    mount(&disk, "size=2m,mode=0700");
+    let mut chat = builder.start().await;
+    assert!(!chat.ask("ana", "ping shop").await.text().contains("not journalled"));
+    let filler = fill(&disk);
+    // SQLite may have room left in the pages it holds: ask until it has none.
+    let mut text = String::new();
+    for _ in 0..2_000 {
+        let asked = Instant::now();
+        let answer = chat.ask("ana", "ping shop").await;
+        assert_eq!(answer.level(), Some(Level::Ok), "{}", answer.text());
+        assert!(asked.elapsed() < Duration::from_secs(10), "a full disk must not make the bot slow");
+        text = answer.text();
+        if text.contains("not journalled") {
+            break;
+        }
+    }
+    assert!(text.contains("not journalled"), "{text}");
+    let why = chat.ask("bo", "version").await.text();
+    assert!(why.contains("the journal cannot be written") && why.contains("full"), "{why}");
+    std::fs::remove_file(filler).unwrap();
+    eventually_async("rows are written again", Duration::from_secs(20), || {
+        let mut link = chat.seat("ana");
+        async move { !ask(&mut link, 1, "ping shop").await.text().contains("not journalled") }
+    })
+    .await;
     chat.stop().await;
 }

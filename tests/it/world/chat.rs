@@ -114,6 +114,11 @@ impl ChatBuilder {
         self.dir.path().join("config")
     }
 
+    /// Where the bot's store will be.
+    pub(crate) fn store_dir(&self) -> PathBuf {
+        self.dir.path().join("store")
+    }
+
     /// Starts the bot.
     pub(crate) async fn start(self) -> Chat {
         let config_dir = self.config_dir();
@@ -123,7 +128,7 @@ impl ChatBuilder {
                 panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
             }
         };
-        let store = Store::open(StoreSettings::in_dir(self.dir.path().join("store"))).await.expect("the store opens");
+        let store = Store::open(StoreSettings::in_dir(self.store_dir())).await.expect("the store opens");
         let exec = Exec::new(ExecSettings::default());
         let console = Console::new("testhost");
         let gateways = BTreeMap::from([(Platform::Console, console.clone() as Arc<dyn Gateway>)]);

@@ -6,6 +6,7 @@ use std::{
 };
 
 pub(crate) mod chat;
+pub(crate) mod disk;
 pub(crate) mod looking;
 pub(crate) mod program;
 pub(crate) mod proxy;

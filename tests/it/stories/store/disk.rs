@@ -1,10 +1,6 @@
 //! A disk that is full or read-only: everything goes on, marked, and comes back by itself.
-//!
-//! The disks are tmpfs mounts in a mount namespace of the test's own, which
-//! ends with it: no privilege is needed where user namespaces are allowed.
 
 use std::{
-    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -12,50 +8,7 @@ use std::{
 use rediscue::store::{Store, StoreError, StoreHealth, StoreSettings, verify};
 
 use super::{entry, open};
-
-const INSIDE: &str = "REDISCUE_TEST_OWN_MOUNTS";
-
-/// Runs the named test again inside a mount namespace. `true`: this *is* the inside, go on.
-fn inside_own_mounts(test: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
-        return true;
-    }
-    let itself = std::env::current_exe().unwrap();
-    let test = format!("stories::store::disk::{test}");
-    let run = |flags: &[&str]| {
-        Command::new("unshare")
-            .args(flags)
-            .arg(&itself)
-            .args(["--exact", &test, "--nocapture", "--test-threads=1"])
-            .env(INSIDE, "1")
-            .output()
-            .expect("unshare is part of util-linux")
-    };
-    let may = |flags: &[&str]| {
-        let probe = ["sh", "-c", "mount -t tmpfs -o size=64k none /mnt"];
-        Command::new("unshare").args(flags).args(probe).output().is_ok_and(|tried| tried.status.success())
-    };
-    let ways: [&[&str]; 2] = [&["--mount"], &["--mount", "--user", "--map-root-user"]];
-    let Some(way) = ways.into_iter().find(|way| may(way)) else {
-        let what = "skipped: needs a mount namespace (run as root, or allow user namespaces)";
-        assert!(std::env::var_os("CI").is_none(), "{what}");
-        println!("{what}");
-        return false;
-    };
-    let output = run(way);
-    assert!(
-        output.status.success(),
-        "{}\n{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    false
-}
-
-fn mount(dir: &Path, options: &str) {
-    let done = Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(dir).status().unwrap();
-    assert!(done.success());
-}
+use crate::world::disk::{fill, inside_own_mounts, mount};
 
 async fn until(store: &Store, state: impl Fn(&StoreHealth) -> bool) -> StoreHealth {
     let mut health = store.watch_health();
@@ -63,20 +16,9 @@ async fn until(store: &Store, state: impl Fn(&StoreHealth) -> bool) -> StoreHeal
     tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("the state comes").unwrap().clone()
 }
 
-/// Fills what is left of the disk.
-fn fill(dir: &Path) -> PathBuf {
-    use std::io::Write as _;
-    let filler = dir.join("filler");
-    let mut file = std::fs::File::create(&filler).unwrap();
-    for size in [65_536, 4_096, 1] {
-        while file.write_all(&vec![0; size]).is_ok() {}
-    }
-    filler
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_is_said_at_once_and_forgotten_when_there_is_room_again() {
-    if !inside_own_mounts("a_full_disk_is_said_at_once_and_forgotten_when_there_is_room_again") {
+    if !inside_own_mounts("stories::store::disk::a_full_disk_is_said_at_once_and_forgotten_when_there_is_room_again") {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -136,7 +78,9 @@ async fn a_full_disk_is_said_at_once_and_forgotten_when_there_is_room_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bot_that_starts_on_a_read_only_disk_works_unjournalled_until_it_is_writable() {
-    if !inside_own_mounts("a_bot_that_starts_on_a_read_only_disk_works_unjournalled_until_it_is_writable") {
+    if !inside_own_mounts(
+        "stories::store::disk::a_bot_that_starts_on_a_read_only_disk_works_unjournalled_until_it_is_writable",
+    ) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
