@@ -7,7 +7,13 @@
 //! reads that file instead. Peers are run when they are found:
 //! `redis-check-rdb`, and `rdb` of rdbtools (slow; `RDB_PEERS=no` leaves them out).
 
-#![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a bench prints, may panic, and has threads of its own that may wait"
+)]
 
 use std::{
     collections::BTreeMap,
@@ -264,7 +270,7 @@ impl Server {
                     self.letters(120)
                 );
                 let mut command = vec![word("SET"), format!("session:{n}"), json];
-                if n % 5 > 0 {
+                if !n.is_multiple_of(5) {
                     command.extend([word("EX"), (60 + self.random(90 * 86_400)).to_string()]);
                 }
                 command
@@ -281,7 +287,7 @@ impl Server {
                 .into_iter()
                 .chain((0..12).map(|i| some(n * 7 + i)[..20].to_owned()))
                 .collect(),
-            _ if n % 2 == 0 => vec![word("SET"), format!("counter:{n}"), (n * 17).to_string()],
+            _ if n.is_multiple_of(2) => vec![word("SET"), format!("counter:{n}"), (n * 17).to_string()],
             _ => {
                 vec![
                     word("SET"),

@@ -77,8 +77,9 @@ enum Form {
     Json,
 }
 
+/// Which allocator's size classes a server's memory is counted in.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum AllocatorArg {
+pub enum AllocatorArg {
     /// Official packages and images.
     #[default]
     Jemalloc,

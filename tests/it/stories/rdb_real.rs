@@ -149,10 +149,10 @@ pub(crate) fn now() -> u64 {
     jiff::Timestamp::now().as_millisecond() as u64
 }
 
-pub(crate) fn read(
-    path: &std::path::Path,
-    allocator: Allocator,
-) -> Result<(Facts, BTreeMap<(u32, String), Found>), RdbFileError> {
+/// What a file says of itself, and its keys by database and name.
+pub(crate) type Contents = (Facts, BTreeMap<(u32, String), Found>);
+
+pub(crate) fn read(path: &std::path::Path, allocator: Allocator) -> Result<Contents, RdbFileError> {
     let mut found = BTreeMap::new();
     let reading = Reading { now: now(), allocator, checksum: true, size: None };
     let facts = read_file(path, reading, &CancellationToken::new(), |key| {

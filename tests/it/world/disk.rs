@@ -20,7 +20,7 @@ pub(crate) fn inside_own_mounts(test: &str) -> bool {
         Command::new("unshare")
             .args(flags)
             .arg(&itself)
-            .args(["--exact", &test, "--nocapture", "--test-threads=1"])
+            .args(["--exact", test, "--nocapture", "--test-threads=1"])
             .env(INSIDE, "1")
             .output()
             .expect("unshare is part of util-linux")
