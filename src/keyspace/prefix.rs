@@ -15,6 +15,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::name::{Separators, is_variable};
+use crate::diagnosis::redact;
 
 /// More different parts than this in one place are one `*`.
 pub const FAN_OUT: usize = 48;
@@ -22,6 +23,9 @@ pub const FAN_OUT: usize = 48;
 pub const DEPTH: usize = 8;
 /// More places than this are not kept; what would be new then counts as `*`.
 pub const PLACES: usize = 16_384;
+
+/// Words whose kind is remembered.
+const WORDS: usize = 4_096;
 
 /// What is added up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -101,6 +105,9 @@ pub struct Prefixes {
     /// Places that were merged into another; index 0 (the root) means: it was not.
     #[serde(default)]
     moved: Vec<u32>,
+    /// Words already found to be words of the program, or not.
+    #[serde(skip)]
+    words: QuickMap<Box<[u8]>, bool>,
     /// Some names were not told apart because there were too many places.
     pub crowded: bool,
 }
@@ -129,7 +136,14 @@ pub struct Branch {
 impl Prefixes {
     /// An empty tree. `globs` are the patterns a service declares: their stars say which parts are variable.
     pub fn new(separators: Separators, globs: &[String]) -> Self {
-        let mut tree = Self { table: None, separators, places: vec![Place::default()], moved: vec![0], crowded: false };
+        let mut tree = Self {
+            table: None,
+            separators,
+            places: vec![Place::default()],
+            moved: vec![0],
+            words: QuickMap::default(),
+            crowded: false,
+        };
         for glob in globs {
             tree.declare(glob.as_bytes());
         }
@@ -175,6 +189,19 @@ impl Prefixes {
         here
     }
 
+    /// Whether a part below the first is a word that may be shown: a tenant's or a person's name
+    /// looks like any other, so only known words are taken for words.
+    fn is_word(&mut self, word: &[u8]) -> bool {
+        if let Some(&known) = self.words.get(word) {
+            return known;
+        }
+        let is = std::str::from_utf8(word).is_ok_and(|word| !redact::key_shape(&format!("word:{word}")).contains('*'));
+        if self.words.len() < WORDS {
+            self.words.insert(word.into(), is);
+        }
+        is
+    }
+
     /// From a place along one part.
     fn step(&mut self, here: u32, part: &[u8]) -> u32 {
         let place = &self.places[here as usize];
@@ -183,7 +210,8 @@ impl Prefixes {
                 return below;
             }
             let word = &part[..part.len() - 1];
-            if !is_variable(word) {
+            if !is_variable(word) && (here == 0 || self.is_word(word)) {
+                let place = &self.places[here as usize];
                 if place.parts.len() < FAN_OUT && self.places.len() < PLACES {
                     return self.part(here, part);
                 }
@@ -453,7 +481,7 @@ mod tests {
     #[test]
     fn ids_and_crowds_fold_into_a_star() {
         let mut tree = Prefixes::new(Separators::default(), &[]);
-        for i in 0..100 {
+        for i in 0..100_u8 {
             tree.add(format!("session:{i}").as_bytes(), one());
             tree.add(format!("tenant:name{}x:wm:{i}", (b'a' + i % 26) as char).as_bytes(), one());
             tree.add(
@@ -463,7 +491,7 @@ mod tests {
         }
         let paths = paths(&tree);
         assert!(paths.contains(&("session:".into(), 100)), "{paths:?}");
-        assert!(paths.contains(&("tenant:nameax:wm:".into(), 4)), "{paths:?}");
+        assert!(paths.contains(&("tenant:*:wm:".into(), 100)), "{paths:?}");
         assert!(paths.contains(&("user:*:".into(), 100)), "{paths:?}");
     }
 

@@ -23,6 +23,8 @@ pub struct Server {
     pub role: String,
     /// Keys by logical database.
     pub databases: BTreeMap<u32, u64>,
+    /// Keys with TTL, over all databases.
+    pub expires: u64,
     /// CPU seconds used so far, of the main thread where it is told.
     pub cpu: Option<f64>,
 }
@@ -50,6 +52,8 @@ impl Server {
                         && let Some(keys) = value.strip_prefix("keys=").and_then(|rest| rest.split(',').next())
                     {
                         server.databases.insert(db, keys.parse().unwrap_or(0));
+                        let expires = value.split(',').find_map(|field| field.strip_prefix("expires=")?.parse().ok());
+                        server.expires += expires.unwrap_or(0);
                     }
                 }
             }
@@ -94,7 +98,7 @@ mod tests {
              # Cluster\r\ncluster_enabled:1\r\n# Keyspace\r\ndb0:keys=10,expires=4,avg_ttl=1\r\n",
         );
         assert_eq!((server.dataset_of(0), server.cpu), (Some(123), Some(3.0)));
-        assert!(server.counts_use());
+        assert!(server.counts_use() && server.expires == 4);
         assert_eq!(server.layout(), Layout::Plain);
         let valkey = Server::read("redis_version:7.2.4\r\nvalkey_version:8.1.0\r\ncluster_enabled:1\r\n");
         assert_eq!(valkey.layout(), Layout::Slots);

@@ -10,6 +10,8 @@ mod exec_deployments;
 mod exec_outside;
 mod exec_trouble;
 mod hall;
+mod keyspace_procedures;
+mod keyspace_survey;
 mod procedures_diagnose;
 mod rdb_damage;
 mod rdb_formats;

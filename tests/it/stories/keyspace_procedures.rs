@@ -1,0 +1,133 @@
+//! The keyspace rows of the runbooks, each by its id, from the line somebody types to the card they read.
+
+use std::time::Duration;
+
+use crate::world::{
+    chat::{Chat, ChatBuilder},
+    eventually,
+    redis::RedisServer,
+};
+
+async fn bot(service: &str, server: &RedisServer, profile: &str) -> Chat {
+    ChatBuilder::new().service(service, &server.address().to_string(), profile).start().await
+}
+
+#[track_caller]
+fn says(text: &str, wanted: &[&str]) {
+    for wanted in wanted {
+        assert!(text.contains(wanted), "`{wanted}` is not in\n{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn o8_hot_keys_are_found_without_lfu_and_with_it() {
+    let server = RedisServer::start();
+    server.fill("cold", 2_000, 10);
+    server.run::<()>(&["SET", "sse:state:busy", "1"]);
+    // Redis keeps idle times in whole seconds: wait until the others have visibly been idle.
+    eventually("the cold keys are cold", Duration::from_secs(20), || {
+        server.run::<u64>(&["OBJECT", "IDLETIME", "cold:1"]) >= 3
+    });
+    let mut admin = server.admin();
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let end = stop.clone();
+    let user = std::thread::spawn(move || {
+        while !end.load(std::sync::atomic::Ordering::Relaxed) {
+            let _: String = redis::cmd("GET").arg("sse:state:busy").query(&mut admin).unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let mut chat = bot("olumi", &server, "").await;
+    let card = chat.ask("ana", "/redis hotkeys olumi").await;
+    says(&card.text(), &["sse:state:", "8 of 8", "idle times"]);
+    assert!(!card.text().contains("cold:"), "{}", card.text());
+    server.run::<()>(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lfu"]);
+    eventually("the counter has counted", Duration::from_secs(20), || {
+        server.run::<u64>(&["OBJECT", "FREQ", "sse:state:busy"]) > 10
+    });
+    let card = chat.ask("ana", "/redis hotkeys olumi").await;
+    says(&card.text(), &["sse:state:", "use counters"]);
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    user.join().unwrap();
+    chat.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g5_large_keys_are_named_by_bytes_and_by_elements_when_wanted() {
+    let server = RedisServer::start();
+    server.fill("godel:cache", 500, 50);
+    server.run::<()>(&["SET", "godel:blob", &"x".repeat(12 << 20)]);
+    let items: Vec<String> = (0..3_000).map(|i| format!("job{i}")).collect();
+    redis::cmd("RPUSH").arg("godel:queue:pending").arg(&items).exec(&mut server.admin()).unwrap();
+    let mut chat = bot("godel", &server, "").await;
+    let card = chat.ask("ana", "/redis bigkeys godel").await;
+    says(&card.text(), &["godel:~", "string | ", " MiB", "over 10 MiB", "every key counted", "--lengths"]);
+    let card = chat.ask("ana", "/redis bigkeys godel --lengths").await;
+    says(&card.text(), &["godel:queue:pending", "3,000"]);
+    chat.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s3_tenant_keys_are_counted_with_a_breakdown_per_tenant() {
+    let server = RedisServer::start();
+    for tenant in ["acme", "globex", "initech"] {
+        server.fill(&format!("tenant:{tenant}:wm"), tenant.len() * 10, 20);
+    }
+    server.fill("other", 100, 10);
+    let mut chat = bot("somabrain", &server, "").await;
+    let card = chat.ask("ana", "/redis keys tenant:* somabrain").await;
+    let text = card.text();
+    says(&text, &["170 keys match tenant:*", "tenant:*:wm:*", "By what follows tenant:", "60", "40", "70"]);
+    assert!(!text.contains("acme") && !text.contains("globex"), "tenants are people's data:\n{text}");
+    // Pages hold different names, the same ones each time.
+    let second = chat.ask("ana", "/redis keys tenant:* somabrain --page 2").await.text();
+    says(&second, &["page 2 of"]);
+    chat.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s12_memory_by_prefix_and_keys_without_ttl() {
+    let server = RedisServer::start();
+    server.fill("tenant:acme:wm", 300, 400);
+    server.fill("tenant:globex:wm", 100, 400);
+    let mut admin = server.admin();
+    for i in 0..200 {
+        redis::cmd("SET").arg(format!("session:{i}")).arg("x").arg("EX").arg(7_200).exec(&mut admin).unwrap();
+    }
+    let mut chat = bot("somabrain", &server, "").await;
+    let card = chat.ask("ana", "/redis memkeys somabrain").await;
+    says(&card.text(), &["600", "Bytes by prefix", "session:*", "tenant:*"]);
+    let card = chat.ask("ana", "/redis ttl-audit somabrain").await;
+    says(&card.text(), &["400 of 600 keys never expire", "1–6 h: 200"]);
+    let card = chat.ask("ana", "/redis bigkeys somabrain").await;
+    says(&card.text(), &["Largest by bytes", "600"]);
+    chat.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_sessions_are_listed_and_counted_without_keys() {
+    let server = RedisServer::start();
+    let mut admin = server.admin();
+    for i in 0..1_200 {
+        redis::cmd("SET").arg(format!("session:{i:08}")).arg("{}").arg("EX").arg(86_400).exec(&mut admin).unwrap();
+    }
+    let mut chat = bot("prospectflow", &server, "").await;
+    let card = chat.ask("ana", "/redis keys session:* prospectflow").await;
+    let text = card.text();
+    says(&text, &["1,200 keys match session:*", "session:~", "string", "23 h"]);
+    assert!(!text.contains("session:0000"), "{text}");
+    let stats: String = server.run(&["INFO", "commandstats"]);
+    assert!(!stats.contains("cmdstat_keys:"), "KEYS was sent");
+    chat.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn big_clients_are_ranked_by_what_the_server_tells() {
+    let server = RedisServer::start();
+    let mut client = server.admin();
+    redis::cmd("CLIENT").arg("SETNAME").arg("etl-job").exec(&mut client).unwrap();
+    let mut chat = bot("godel", &server, "").await;
+    let card = chat.ask("ana", "/redis big-clients godel").await;
+    says(&card.text(), &["etl-job", "Held for them"]);
+    chat.stop().await;
+}
