@@ -9,8 +9,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, ChildStdin, Command},
+    process::{Child, Command},
     time::{sleep, timeout},
 };
 
@@ -26,30 +25,13 @@ const PORTS_TRIED: usize = 5;
 
 const READY_WITHIN: Duration = Duration::from_secs(10);
 
-/// Holds the server's life to ours. It reads from a pipe that only this
-/// program can write to and never does; when this program ends, however it
-/// ends, the pipe closes, the server is killed and the directory removed. A
-/// signal to the terminal's foreground group does not reach either of them:
-/// they have a group of their own.
-const KEEPER: &str = r#"
-"$1" "$2/redis.conf" >"$2/redis.out" 2>&1 &
-redis=$!
-echo "$redis"
-exec >/dev/null
-cat >/dev/null
-kill -KILL "$redis" 2>/dev/null
-wait "$redis" 2>/dev/null
-rm -rf -- "$2"
-"#;
-
-/// A running server.
+/// A running server. It is killed when this is dropped; when the program is
+/// killed before that, the next trial's sweep finds the server and kills it.
 pub(super) struct Server {
     port: u16,
     password: String,
     pid: u32,
-    keeper: Child,
-    /// Closing it ends the server.
-    life: ChildStdin,
+    process: Child,
 }
 
 /// The program that was named, or the first that is found.
@@ -77,19 +59,13 @@ impl Server {
             let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
             ground.write("redis.conf", &configuration(port, &password, ground.path()))?;
             let mut server = Self::spawn(program, ground.path(), port, password.clone())
-                .await
                 .map_err(|error| not_started(error.to_string()))?;
             ground.remember(server.pid)?;
             match server.wait_until_ready(ground.path()).await {
                 Ok(()) => return Ok(server),
                 Err(why) => said = why,
             }
-            // Without the keeper's own end: it would take the directory along.
-            let _ = server.keeper.start_kill();
-            let _ = server.keeper.wait().await;
-            if let Ok(pid) = i32::try_from(server.pid) {
-                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
-            }
+            server.end().await;
             if !said.contains("in use") {
                 break;
             }
@@ -97,21 +73,19 @@ impl Server {
         Err(not_started(said))
     }
 
-    async fn spawn(program: &Path, dir: &Path, port: u16, password: String) -> io::Result<Self> {
-        let mut keeper = Command::new("/bin/sh")
-            .args(["-c", KEEPER, "rediscue-try"])
-            .args([program, dir])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+    fn spawn(program: &Path, dir: &Path, port: u16, password: String) -> io::Result<Self> {
+        let out = std::fs::File::create(dir.join("redis.out"))?;
+        let process = Command::new(program)
+            .arg(dir.join("redis.conf"))
+            .stdin(Stdio::null())
+            .stdout(out.try_clone()?)
+            .stderr(out)
+            // A group of its own: Ctrl-C at the terminal is for us, and we end the server ourselves.
             .process_group(0)
+            .kill_on_drop(true)
             .spawn()?;
-        let missing = || io::Error::other("the keeper has no pipes");
-        let life = keeper.stdin.take().ok_or_else(missing)?;
-        let mut line = String::new();
-        BufReader::new(keeper.stdout.take().ok_or_else(missing)?).read_line(&mut line).await?;
-        let pid = line.trim().parse().map_err(io::Error::other)?;
-        Ok(Self { port, password, pid, keeper, life })
+        let pid = process.id().ok_or_else(|| io::Error::other("it ended at once"))?;
+        Ok(Self { port, password, pid, process })
     }
 
     async fn wait_until_ready(&self, dir: &Path) -> Result<(), String> {
@@ -147,10 +121,13 @@ impl Server {
     }
 
     /// Ends the server and waits until it has gone.
-    pub(super) async fn stop(self) {
-        let Self { life, mut keeper, .. } = self;
-        drop(life);
-        let _ = timeout(Duration::from_secs(3), keeper.wait()).await;
+    pub(super) async fn stop(mut self) {
+        self.end().await;
+    }
+
+    /// Nothing of a trial's data is to be kept, so nothing is lost by not asking politely.
+    async fn end(&mut self) {
+        let _ = timeout(Duration::from_secs(3), self.process.kill()).await;
     }
 }
 

@@ -2,15 +2,12 @@
 
 use std::{path::Path, time::Duration};
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::world::{
     eventually,
-    program::{Home, parent, runs},
+    program::{Home, runs},
 };
 
 const SOON: Duration = Duration::from_secs(10);
@@ -76,29 +73,13 @@ fn told_to_stop_it_leaves_no_process_and_no_file() {
 }
 
 #[test]
-fn killed_outright_its_redis_and_its_files_go_too() {
-    let home = Home::new();
-    let mut program = home.start(&["try"]);
-    program.type_line("whoami\n");
-    program.says("m1");
-    let redis = redis_of(&home.trials()[0]);
-    program.signal(Signal::SIGKILL);
-    program.wait();
-    eventually("the Redis of the trial ends", SOON, || !runs(redis));
-    eventually("its directory goes", SOON, || home.trials().is_empty());
-}
-
-#[test]
-fn what_even_that_leaves_is_swept_by_the_next_trial() {
+fn what_a_killed_trial_leaves_is_swept_by_the_next_one() {
     let home = Home::new();
     let mut program = home.start(&["try"]);
     program.type_line("whoami\n");
     program.says("m1");
     let left = home.trials();
     let redis = redis_of(&left[0]);
-    // The keeper first, as a machine that kills whole groups might.
-    let keeper = i32::try_from(parent(redis)).unwrap();
-    kill(Pid::from_raw(keeper), Signal::SIGKILL).unwrap();
     program.signal(Signal::SIGKILL);
     program.wait();
     assert!(runs(redis), "nobody was left to end it");

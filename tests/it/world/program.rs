@@ -168,10 +168,3 @@ pub(crate) fn runs(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_some_and(|(_, fields)| !fields.trim_start().starts_with('Z'))
 }
-
-/// The process that started another.
-pub(crate) fn parent(pid: u32) -> u32 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
-    let (_, fields) = stat.rsplit_once(')').expect("the kernel writes the name in parentheses");
-    fields.split_whitespace().nth(1).and_then(|field| field.parse().ok()).expect("the kernel writes the parent")
-}
