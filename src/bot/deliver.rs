@@ -5,7 +5,7 @@
 //! soon is replaced by the next. At the end it holds the answer. An answer that
 //! a platform does not take now is a row in the store until it does.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tokio::{
@@ -166,11 +166,19 @@ fn progress_block(begun: Instant, progress: Option<Progress>) -> Block {
     }
 }
 
-async fn attempt(gateway: &dyn Gateway, key: &str, what: &OwedWhat) -> Result<Option<MessageRef>, Undelivered> {
+async fn attempt(
+    gateway: &dyn Gateway,
+    key: &str,
+    what: &OwedWhat,
+    again: bool,
+) -> Result<Option<MessageRef>, Undelivered> {
     match what {
         OwedWhat::Say { place, card, only } => {
             let audience = only.clone().map_or(Audience::All, Audience::Only);
-            gateway.say(place, card, &audience, key).await.map(Some)
+            match again {
+                true => gateway.say_again(place, card, &audience, key).await.map(Some),
+                false => gateway.say(place, card, &audience, key).await.map(Some),
+            }
         }
         OwedWhat::Edit { message, card } => gateway.edit(message, card).await.map(|()| None),
         OwedWhat::React { message, emoji, add } => gateway.react(message, emoji, *add).await.map(|()| None),
@@ -181,7 +189,7 @@ async fn attempt(gateway: &dyn Gateway, key: &str, what: &OwedWhat) -> Result<Op
 async fn deliver(hall: &Hall, gateway: &dyn Gateway, key: &str, what: OwedWhat) {
     let mut due = jiff::Timestamp::now();
     for tried in 1..=TRIES {
-        match attempt(gateway, key, &what).await {
+        match attempt(gateway, key, &what, false).await {
             Ok(_) => return,
             Err(Undelivered::Gone(why)) => {
                 tracing::warn!(key, why, "an answer can never be delivered");
@@ -226,14 +234,12 @@ pub(super) async fn send_owed(hall: Arc<Hall>) {
                 Vec::new()
             }
         };
+        let mut lanes: BTreeMap<String, Vec<Due>> = BTreeMap::new();
         for row in due {
-            if hall.stopping.is_cancelled() {
-                return;
-            }
-            if let Err(error) = send_one(&hall, &row).await {
-                tracing::warn!(%error, key = row.key, "an owed row could not be updated");
-            }
+            lanes.entry(row.what.lane()).or_default().push(row);
         }
+        // A channel that has to wait does not hold up the others.
+        futures_util::future::join_all(lanes.into_values().map(|lane| send_lane(&hall, lane))).await;
         tokio::select! {
             () = hall.stopping.cancelled() => return,
             () = tokio::time::sleep(OWED_PACE) => {}
@@ -241,6 +247,24 @@ pub(super) async fn send_owed(hall: Arc<Hall>) {
     }
 }
 
+/// One channel's deliveries, in order: the first that is not taken holds back those behind it.
+async fn send_lane(hall: &Hall, lane: Vec<Due>) {
+    for row in lane {
+        if hall.stopping.is_cancelled() {
+            return;
+        }
+        match send_one(hall, &row).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => {
+                tracing::warn!(%error, key = row.key, "an owed row could not be updated");
+                return;
+            }
+        }
+    }
+}
+
+/// `true`: it is off the list.
 async fn send_one(hall: &Hall, row: &Due) -> Result<bool, StoreError> {
     let platform = match &row.what {
         OwedWhat::Say { place, .. } => place.platform,
@@ -248,17 +272,23 @@ async fn send_one(hall: &Hall, row: &Due) -> Result<bool, StoreError> {
     };
     let Some(gateway) = hall.gateway(platform) else {
         // Switched off for now; the row's retention decides how long it is kept for its return.
-        return hall.store.owed_failed(&row.key, after(OWED_PACE * 30), "the platform is not configured").await;
+        hall.store.owed_failed(&row.key, after(OWED_PACE * 30), "the platform is not configured").await?;
+        return Ok(false);
     };
-    match attempt(&**gateway, &row.key, &row.what).await {
-        Ok(message) => hall.store.owed_done(row, message.as_ref()).await,
+    match attempt(&**gateway, &row.key, &row.what, true).await {
+        Ok(message) => {
+            hall.store.owed_done(row, message.as_ref()).await?;
+            Ok(true)
+        }
         Err(Undelivered::Gone(why)) => {
             tracing::warn!(key = row.key, why, "an owed answer can never be delivered");
-            hall.store.owed_gone(&row.key, &why).await
+            hall.store.owed_gone(&row.key, &why).await?;
+            Ok(true)
         }
         Err(error) => {
             hall.meters.retried();
-            hall.store.owed_failed(&row.key, after(wait_of(&error, row.attempts)), &error.to_string()).await
+            hall.store.owed_failed(&row.key, after(wait_of(&error, row.attempts)), &error.to_string()).await?;
+            Ok(false)
         }
     }
 }

@@ -100,6 +100,18 @@ pub trait Gateway: Send + Sync {
         key: &'a str,
     ) -> BoxFuture<'a, Result<MessageRef, Undelivered>>;
 
+    /// Says what may have been said before: the platform was not heard to take it. A platform
+    /// that can look, looks first.
+    fn say_again<'a>(
+        &'a self,
+        place: &'a Place,
+        card: &'a Card,
+        audience: &'a Audience,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<MessageRef, Undelivered>> {
+        self.say(place, card, audience, key)
+    }
+
     /// Replaces what a message says.
     fn edit<'a>(&'a self, message: &'a MessageRef, card: &'a Card) -> BoxFuture<'a, Result<(), Undelivered>>;
 

@@ -54,7 +54,7 @@ pub enum OwedWhat {
 
 impl OwedWhat {
     /// Deliveries of one channel are made in order; one that waits holds those behind it.
-    fn lane(&self) -> String {
+    pub fn lane(&self) -> String {
         let place = match self {
             Self::Say { place, .. } => place,
             Self::Edit { message, .. } | Self::React { message, .. } => &message.place,

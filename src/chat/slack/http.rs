@@ -22,12 +22,15 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use slack_morphism::{
     SlackSigningSecret,
-    prelude::{SlackCommandEvent, SlackInteractionEvent, SlackPushEvent},
+    prelude::{SlackCommandEvent, SlackPushEvent},
     signature_verifier::SlackEventSignatureVerifier,
 };
 use tokio::sync::mpsc;
 
-use super::{Slack, StartError, inbound::begun};
+use super::{
+    Slack, StartError,
+    inbound::{begun, interaction as read},
+};
 use crate::chat::Inbound;
 
 /// Slack's own requests are far smaller.
@@ -111,7 +114,7 @@ async fn interaction(State(door): State<Door>, headers: HeaderMap, body: Bytes) 
         Err(refused) => return refused,
     };
     let form: HashMap<String, String> = serde_urlencoded::from_str(text).unwrap_or_default();
-    let event = form.get("payload").and_then(|payload| serde_json::from_str::<SlackInteractionEvent>(payload).ok());
+    let event = form.get("payload").and_then(|payload| read(serde_json::from_str(payload).ok()?));
     match event {
         Some(event) => {
             tokio::spawn(async move { door.slack.on_interaction(event, &door.inbound).await });

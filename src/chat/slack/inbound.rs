@@ -1,5 +1,11 @@
 //! What Slack sends, by whichever transport, as the bot's events.
 
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
 use serde_json::Value;
 use slack_morphism::prelude::{
     SlackCommandEvent, SlackEventCallbackBody, SlackInteractionActionContainer, SlackInteractionEvent,
@@ -31,7 +37,7 @@ fn place(team: &str, channel: &str, thread: Option<String>, via: Option<String>)
 impl Slack {
     /// A slash command.
     pub(super) async fn on_command(&self, event: SlackCommandEvent, inbound: &mpsc::Sender<Inbound>) {
-        let via = self.routes.keep(event.response_url.0.as_str());
+        let via = self.routes.keep(event.response_url.0.as_str(), true);
         let heard = Heard {
             event: format!("slack-{}", event.trigger_id.0),
             place: place(&event.team_id.0, &event.channel_id.0, None, via),
@@ -53,11 +59,15 @@ impl Slack {
         };
         let thread =
             pressed.message.as_ref().and_then(|message| message.origin.thread_ts.as_ref()).map(|ts| ts.0.clone());
-        let via = pressed.response_url.as_ref().and_then(|url| self.routes.keep(url.0.as_str()));
+        let via = pressed.response_url.as_ref().and_then(|url| self.routes.keep(url.0.as_str(), false));
         let place = place(&pressed.team.id.0, &channel.0, thread, via);
         for action in pressed.actions.iter().flatten() {
             let chosen = action.selected_option.as_ref().map(|option| option.value.clone());
             let Some(command) = action.value.clone().or(chosen) else { continue };
+            if !self.clicks.first(&format!("{}/{}/{command}", user.id.0, container.message_ts.0)) {
+                tracing::info!("a double click was handled once");
+                continue;
+            }
             let heard = Heard {
                 event: format!("slack-{}-{}", pressed.trigger_id.0, action.action_id.0),
                 user: user.id.0.clone(),
@@ -76,8 +86,8 @@ impl Slack {
     pub(super) async fn on_push(&self, callback: SlackPushEventCallback, inbound: &mpsc::Sender<Inbound>) {
         let team = callback.team_id.0;
         let event = format!("slack-{}", callback.event_id.0);
-        let Ok(own) = self.introduce().await else {
-            tracing::warn!(event, "an event came before Slack told who we are; it was dropped");
+        let Some(own) = self.own_user().await else {
+            tracing::warn!(event, "an event came while Slack would not tell who we are; it was dropped");
             return;
         };
         let heard = match callback.event {
@@ -160,6 +170,38 @@ fn reacted(
     let message = MessageRef { place: place.clone(), id: message.origin.ts.0 };
     let what = Event::Reacted { message, emoji: text::emoji(name), added };
     Some(Heard { event, user, team, place, what })
+}
+
+/// An interaction as the crate reads it. Slack leaves the workspace out where an app is installed for
+/// a whole organisation, and the crate insists on it: the user's own is put in its place.
+pub(super) fn interaction(mut payload: Value) -> Option<SlackInteractionEvent> {
+    if payload.get("team").is_none_or(Value::is_null) {
+        let team = payload.pointer("/user/team_id").cloned().unwrap_or(Value::Null);
+        payload["team"] = serde_json::json!({ "id": team, "domain": "" });
+    }
+    serde_json::from_value(payload).ok()
+}
+
+/// Presses seen lately: two of the same person on the same button within a moment are one.
+#[derive(Default)]
+pub(super) struct Clicks(Mutex<HashMap<String, Instant>>);
+
+impl Clicks {
+    /// Fingers that press twice do so within this time.
+    const MOMENT: Duration = Duration::from_secs(2);
+
+    fn first(&self, press: &str) -> bool {
+        let now = Instant::now();
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.retain(|_, at| now.duration_since(*at) < Self::MOMENT);
+        match seen.get(press) {
+            Some(_) => false,
+            None => {
+                seen.insert(press.to_owned(), now);
+                true
+            }
+        }
+    }
 }
 
 /// Slack's words for an acknowledgement that says the work has begun.

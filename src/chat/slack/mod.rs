@@ -11,6 +11,7 @@
 
 mod api;
 mod blocks;
+mod doubt;
 mod http;
 mod inbound;
 mod people;
@@ -20,14 +21,18 @@ mod table;
 mod text;
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{OnceCell, mpsc},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -36,11 +41,15 @@ use crate::{
 };
 use api::{Api, Trouble};
 use blocks::Message;
+use doubt::Doubts;
+use inbound::Clicks;
 use people::People;
 use routes::Routes;
 
 /// Slack takes about fifty edits a minute of one app (tier 3).
 const EDIT_PACE: Duration = Duration::from_millis(1_500);
+/// What an event needs to know before it can be handed in is asked for this long.
+const INSISTS: Duration = Duration::from_secs(120);
 
 /// The Slack user of a person in a workspace, for mentions.
 pub type Accounts = Arc<dyn Fn(&PersonId, &str) -> Option<String> + Send + Sync>;
@@ -87,25 +96,27 @@ pub enum StartError {
 /// The gateway to one Slack workspace (or one enterprise grid).
 pub struct Slack {
     api: Api,
+    /// Where the Web API is.
+    address: String,
     people: People,
     routes: Routes,
+    clicks: Clicks,
+    doubts: Doubts,
     accounts: Accounts,
-    pub(in crate::chat::slack) state: Mutex<State>,
+    /// The bot's own user, once `auth.test` told.
+    own: OnceCell<String>,
+    state: Mutex<State>,
 }
 
 /// What is known of the connection.
 #[derive(Debug, Default)]
-pub(in crate::chat::slack) struct State {
-    /// The bot's own user, once `auth.test` told.
-    pub(in crate::chat::slack) bot_user: Option<String>,
-    /// The workspace.
-    pub(in crate::chat::slack) team: Option<String>,
-    /// What is wrong with the token or the scopes, in Slack's words.
-    pub(in crate::chat::slack) refused: Option<String>,
+struct State {
+    /// What is wrong with the token or the scopes, in Slack's words, by method.
+    refused: BTreeMap<String, String>,
     /// What is wrong with the socket, since when.
-    pub(in crate::chat::slack) socket: Option<String>,
+    socket: Option<(jiff::Timestamp, String)>,
     /// What Slack cannot be reached for.
-    pub(in crate::chat::slack) unreachable: Option<String>,
+    unreachable: Option<String>,
 }
 
 impl Slack {
@@ -115,11 +126,18 @@ impl Slack {
     /// See [`StartError`].
     pub fn new(settings: &Settings) -> Result<Arc<Self>, StartError> {
         let client = api::client(&settings.api)?;
+        if settings.bot_token.expose_secret().trim().is_empty() {
+            return Err(StartError::EmptySecret("bot token"));
+        }
         Ok(Arc::new(Self {
             api: Api::new(client, &settings.bot_token),
+            address: settings.api.clone(),
             people: People::default(),
             routes: Routes::default(),
+            clicks: Clicks::default(),
+            doubts: Doubts::default(),
             accounts: settings.accounts.clone(),
+            own: OnceCell::new(),
             state: Mutex::default(),
         }))
     }
@@ -127,15 +145,17 @@ impl Slack {
     /// Listens by Socket Mode until told to stop.
     ///
     /// # Errors
-    /// When the machine has no trust store.
+    /// When the machine has no trust store, or the token is empty.
     pub async fn listen(
         self: Arc<Self>,
-        api: String,
         app_token: SecretString,
         inbound: mpsc::Sender<Inbound>,
         stop: CancellationToken,
     ) -> Result<(), StartError> {
-        socket::listen(self, &api, &app_token, inbound, stop).await
+        if app_token.expose_secret().trim().is_empty() {
+            return Err(StartError::EmptySecret("app-level token"));
+        }
+        Ok(socket::listen(self, &app_token, inbound, stop).await?)
     }
 
     /// The routes of signed HTTP, to be mounted under `/slack`.
@@ -150,32 +170,74 @@ impl Slack {
         http::routes(self.clone(), signing_secret, inbound)
     }
 
-    /// Asks Slack who we are. Needed before mentions can be told from other text.
-    pub(in crate::chat::slack) async fn introduce(&self) -> Result<String, Trouble> {
-        if let Some(user) = self.state().bot_user.clone() {
-            return Ok(user);
+    /// Asks Slack who we are, so that a bad token shows before the first command; keeps asking while
+    /// Slack cannot be reached. What came of it is in [`Gateway::ailment`].
+    pub async fn introduce(&self) {
+        if self.own_user().await.is_some() {
+            tracing::info!("Slack knows us");
         }
-        let answer = self.noted(self.api.call("auth.test", "", &json!({})).await)?;
-        let word = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let mut state = self.state();
-        state.bot_user = Some(word("user_id"));
-        state.team = Some(word("team_id"));
-        Ok(word("user_id"))
     }
 
-    pub(in crate::chat::slack) fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    /// The bot's own user. Needed before mentions can be told from other text.
+    async fn own_user(&self) -> Option<String> {
+        let own = self.own.get_or_try_init(|| async {
+            let asked = || async { self.noted("auth.test", self.api.call("auth.test", "", &json!({})).await) };
+            let answer = self.patiently(asked).await?;
+            Ok::<_, Trouble>(answer.get("user_id").and_then(Value::as_str).unwrap_or_default().to_owned())
+        });
+        own.await.ok().cloned()
+    }
+
+    /// Asks again while Slack cannot answer: what was acknowledged is not sent again, so it must not be dropped.
+    async fn patiently<F>(&self, ask: impl Fn() -> F) -> Result<Value, Trouble>
+    where
+        F: Future<Output = Result<Value, Trouble>>,
+    {
+        let until = Instant::now() + INSISTS;
+        let mut pause = Duration::from_millis(200);
+        loop {
+            let answer = ask().await;
+            let wait = match &answer {
+                Err(Trouble::Wait(wait)) => *wait,
+                Err(Trouble::Unreachable(_)) => {
+                    pause = (pause * 2).min(Duration::from_secs(5));
+                    pause
+                }
+                _ => return answer,
+            };
+            if Instant::now() + wait > until {
+                return answer;
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn socket_up(&self) {
+        self.state().socket = None;
+    }
+
+    /// The moment it went down is kept over what is said about it later.
+    fn socket_down(&self, why: &str) {
+        let mut state = self.state();
+        let since = state.socket.as_ref().map_or_else(jiff::Timestamp::now, |(since, _)| *since);
+        state.socket = Some((since, why.to_owned()));
+    }
+
     /// Keeps what an answer says about the app itself, for health.
-    fn noted(&self, answer: Result<Value, Trouble>) -> Result<Value, Trouble> {
+    fn noted(&self, method: &str, answer: Result<Value, Trouble>) -> Result<Value, Trouble> {
         let mut state = self.state();
         match &answer {
             Ok(_) => {
                 state.unreachable = None;
-                state.refused = None;
+                state.refused.remove(method);
             }
-            Err(trouble) if trouble.is_about_the_app() => state.refused = Some(trouble.to_string()),
+            Err(trouble) if trouble.is_about_the_app() => {
+                state.refused.insert(method.to_owned(), trouble.to_string());
+            }
             Err(Trouble::Unreachable(why)) => state.unreachable = Some(why.clone()),
             Err(_) => {}
         }
@@ -184,7 +246,7 @@ impl Slack {
     }
 
     async fn call(&self, method: &str, channel: &str, request: &Value) -> Result<Value, Trouble> {
-        self.noted(self.api.call(method, channel, request).await)
+        self.noted(method, self.api.call(method, channel, request).await)
     }
 
     fn render(&self, card: &Card, team: &str) -> Message {
@@ -193,20 +255,42 @@ impl Slack {
 
     /// Says a message to everybody in a place; answers Slack's `ts` of it.
     async fn post(&self, place: &Place, message: &Message, key: &str) -> Result<String, Trouble> {
+        if self.doubts.about(key)
+            && let Some(ts) = self.find(place, key).await?
+        {
+            // It had arrived. It may have been progress, so it is made to say what is to be said now.
+            self.update(place, &ts, message).await?;
+            self.doubts.settle(key);
+            return Ok(ts);
+        }
         let mut request = json!({
             "channel": place.channel,
             "text": message.text,
             "blocks": message.blocks,
             "unfurl_links": false,
             "unfurl_media": false,
-            // Found again by this after a crash between sending and noting it down.
-            "metadata": { "event_type": "rediscue_message", "event_payload": { "key": key } },
+            "metadata": doubt::mark(key),
         });
         if let Some(thread) = &place.thread {
             request["thread_ts"] = json!(thread);
         }
-        let answer = self.call("chat.postMessage", &place.channel, &request).await?;
-        Ok(answer.get("ts").and_then(Value::as_str).unwrap_or_default().to_owned())
+        let answer = self.call("chat.postMessage", &place.channel, &request).await;
+        match &answer {
+            Err(Trouble::Unreachable(_)) => self.doubts.raise(key),
+            Err(Trouble::Wait(_)) => self.doubts.deny(key),
+            Ok(_) | Err(Trouble::Refused { .. }) => self.doubts.settle(key),
+        }
+        Ok(answer?.get("ts").and_then(Value::as_str).unwrap_or_default().to_owned())
+    }
+
+    async fn update(&self, place: &Place, ts: &str, message: &Message) -> Result<(), Trouble> {
+        let request = json!({
+            "channel": place.channel,
+            "ts": ts,
+            "text": message.text,
+            "blocks": message.blocks,
+        });
+        self.call("chat.update", &place.channel, &request).await.map(|_| ())
     }
 
     async fn say_now(
@@ -223,7 +307,7 @@ impl Slack {
             Audience::Only(identity) if place.kind == PlaceKind::Channel => {
                 if let Some(via) = place.via.as_ref().filter(|via| self.routes.is_open(via)) {
                     self.routes.answer(via, &message, true, false).await?;
-                    return Ok(reference(Id::Via(via.clone()).to_string()));
+                    return Ok(reference(Id::Via { handle: via.clone(), private: true }.to_string()));
                 }
                 let ts = self.whisper(place, &identity.user, &message).await?;
                 Ok(reference(Id::Ephemeral { user: identity.user.clone(), ts }.to_string()))
@@ -235,7 +319,7 @@ impl Slack {
                     match place.via.as_ref().filter(|via| elsewhere && self.routes.is_open(via)) {
                         Some(via) => {
                             self.routes.answer(via, &message, false, false).await?;
-                            Ok(reference(Id::Via(via.clone()).to_string()))
+                            Ok(reference(Id::Via { handle: via.clone(), private: false }.to_string()))
                         }
                         None => Err(trouble.into()),
                     }
@@ -262,23 +346,12 @@ impl Slack {
         let place = &reference.place;
         let message = self.render(card, &place.team);
         match Id::read(&reference.id) {
-            Id::Via(via) if last => Ok(self.routes.answer(&via, &message, false, true).await?),
             // Five uses are all there are: progress may have the middle ones, the answer has the last.
-            Id::Via(via) => match self.routes.can_spare(&via) {
-                true => Ok(self.routes.answer(&via, &message, false, true).await?),
-                false => Ok(()),
-            },
+            Id::Via { handle, .. } if !last && !self.routes.can_spare(&handle) => Ok(()),
+            Id::Via { handle, private } => Ok(self.routes.answer(&handle, &message, private, true).await?),
             Id::Ephemeral { user, .. } if last => Ok(self.whisper(place, &user, &message).await.map(|_| ())?),
             Id::Ephemeral { .. } => Ok(()),
-            Id::Message(ts) => {
-                let request = json!({
-                    "channel": place.channel,
-                    "ts": ts,
-                    "text": message.text,
-                    "blocks": message.blocks,
-                });
-                Ok(self.call("chat.update", &place.channel, &request).await.map(|_| ())?)
-            }
+            Id::Message(ts) => Ok(self.update(place, &ts, &message).await?),
         }
     }
 
@@ -307,7 +380,8 @@ impl Slack {
     ) -> Result<(), Undelivered> {
         let length = bytes.len().to_string();
         let answer =
-            self.noted(self.api.read("files.getUploadURLExternal", &[("filename", name), ("length", &length)]).await)?;
+            self.api.read("files.getUploadURLExternal", &[("filename", name), ("length", &length)]).await;
+        let answer = self.noted("files.getUploadURLExternal", answer)?;
         let word = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default();
         self.api.send_bytes(word("upload_url"), &bytes).await?;
         let channel = match audience {
@@ -331,16 +405,19 @@ impl Slack {
 enum Id {
     /// A message, by Slack's `ts`.
     Message(String),
-    /// What was answered through a response URL, by its handle.
-    Via(String),
+    /// What was answered through a response URL, by its handle, to the asker alone or to all.
+    Via { handle: String, private: bool },
     /// A message only one user sees.
     Ephemeral { user: String, ts: String },
 }
 
 impl Id {
     fn read(text: &str) -> Self {
-        if let Some(via) = text.strip_prefix("via:") {
-            return Self::Via(via.to_owned());
+        if let Some(handle) = text.strip_prefix("via:") {
+            return Self::Via { handle: handle.to_owned(), private: false };
+        }
+        if let Some(handle) = text.strip_prefix("via-only:") {
+            return Self::Via { handle: handle.to_owned(), private: true };
         }
         match text.strip_prefix("only:").and_then(|rest| rest.split_once(':')) {
             Some((user, ts)) => Self::Ephemeral { user: user.to_owned(), ts: ts.to_owned() },
@@ -353,7 +430,7 @@ impl std::fmt::Display for Id {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Message(ts) => f.write_str(ts),
-            Self::Via(via) => write!(f, "via:{via}"),
+            Self::Via { handle, private } => write!(f, "via{}:{handle}", if *private { "-only" } else { "" }),
             Self::Ephemeral { user, ts } => write!(f, "only:{user}:{ts}"),
         }
     }
@@ -367,6 +444,17 @@ impl Gateway for Slack {
         audience: &'a Audience,
         key: &'a str,
     ) -> BoxFuture<'a, Result<MessageRef, Undelivered>> {
+        self.say_now(place, card, audience, key).boxed()
+    }
+
+    fn say_again<'a>(
+        &'a self,
+        place: &'a Place,
+        card: &'a Card,
+        audience: &'a Audience,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<MessageRef, Undelivered>> {
+        self.doubts.suspect(key);
         self.say_now(place, card, audience, key).boxed()
     }
 
@@ -403,7 +491,12 @@ impl Gateway for Slack {
 
     fn ailment(&self) -> Option<String> {
         let state = self.state();
-        let said = |what: &Option<String>| what.as_ref().map(|what| format!("Slack: {what}"));
-        said(&state.refused).or_else(|| said(&state.socket)).or_else(|| said(&state.unreachable))
+        if let Some((method, why)) = state.refused.iter().next() {
+            return Some(format!("Slack: `{method}` is refused: {why}"));
+        }
+        if let Some((since, why)) = &state.socket {
+            return Some(format!("Slack: no socket since {since:.0}: {why}"));
+        }
+        state.unreachable.as_ref().map(|why| format!("Slack: {why}"))
     }
 }

@@ -7,7 +7,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -33,11 +33,21 @@ pub(super) struct Account {
 
 /// Accounts looked at lately.
 #[derive(Default)]
-pub(super) struct People(Mutex<HashMap<String, (Instant, Account)>>);
+pub(super) struct People {
+    known: Mutex<HashMap<String, (Instant, Account)>>,
+    /// Those being looked at now: a hundred commands of one person are one question.
+    asking: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
 
 impl People {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Instant, Account)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn turn(&self, user: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        asking.retain(|_, turn| Arc::strong_count(turn) > 1);
+        asking.entry(user.to_owned()).or_default().clone()
     }
 
     fn fresh(&self, user: &str) -> Option<Account> {
@@ -62,7 +72,15 @@ impl Slack {
         if let Some(account) = self.people.fresh(user) {
             return account;
         }
-        match self.noted(self.api.read("users.info", &[("user", user)]).await) {
+        let turn = self.people.turn(user);
+        let _turn = turn.lock().await;
+        if let Some(account) = self.people.fresh(user) {
+            return account;
+        }
+        let asked = self.patiently(|| async {
+            self.noted("users.info", self.api.read("users.info", &[("user", user)]).await)
+        });
+        match asked.await {
             Ok(answer) => {
                 let account = read(answer.get("user").unwrap_or(&Value::Null), team);
                 self.people.keep(user, &account);

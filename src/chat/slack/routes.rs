@@ -25,6 +25,9 @@ struct Route {
     url: reqwest::Url,
     left: u8,
     until: Instant,
+    /// An answer can take the place of the one before. A button's URL cannot do that: it would
+    /// replace the card the button is on.
+    replaces: bool,
 }
 
 /// The URLs that are still good.
@@ -40,13 +43,13 @@ impl Routes {
     }
 
     /// Keeps a URL; answers the handle it is known by, or `None` where it is no URL.
-    pub(super) fn keep(&self, url: &str) -> Option<String> {
+    pub(super) fn keep(&self, url: &str, replaces: bool) -> Option<String> {
         let url: reqwest::Url = url.parse().ok()?;
         let handle = format!("{:016x}", rand::random::<u64>());
         let now = Instant::now();
         let mut open = self.open();
         open.retain(|_, route| route.until > now && route.left > 0);
-        open.insert(handle.clone(), Route { url, left: USES, until: now + LIFE });
+        open.insert(handle.clone(), Route { url, left: USES, until: now + LIFE, replaces });
         Some(handle)
     }
 
@@ -57,7 +60,7 @@ impl Routes {
 
     /// Is there a use to spare for progress, with one left for the answer?
     pub(super) fn can_spare(&self, handle: &str) -> bool {
-        self.open().get(handle).is_some_and(|route| route.left > 1 && route.until > Instant::now())
+        self.open().get(handle).is_some_and(|route| route.replaces && route.left > 1 && route.until > Instant::now())
     }
 
     /// Answers, to the asker alone or to the channel, or in place of what was answered before.
@@ -68,21 +71,18 @@ impl Routes {
         private: bool,
         replace: bool,
     ) -> Result<(), Undelivered> {
-        let url = {
+        let (url, replace) = {
             let mut open = self.open();
             let route = open
                 .get_mut(handle)
                 .filter(|route| route.left > 0 && route.until > Instant::now())
                 .ok_or_else(|| Undelivered::Gone("the command's response URL is used up or too old".to_owned()))?;
             route.left -= 1;
-            route.url.clone()
+            (route.url.clone(), replace && route.replaces)
         };
         let mut body = json!({ "text": message.text, "blocks": message.blocks });
-        if replace {
-            body["replace_original"] = json!(true);
-        } else {
-            body["response_type"] = json!(if private { "ephemeral" } else { "in_channel" });
-        }
+        body["response_type"] = json!(if private { "ephemeral" } else { "in_channel" });
+        body["replace_original"] = json!(replace);
         let http = self.http.get_or_init(reqwest::Client::new);
         match http.post(url).timeout(PATIENCE).json(&body).send().await {
             Ok(answer) if answer.status().is_success() => Ok(()),

@@ -1,214 +1,217 @@
 //! Socket Mode: events over a WebSocket that we open.
 //!
-//! The crate awaits a callback before it reads on, so callbacks here put the
-//! event on a queue and return; Slack has its acknowledgement at once, whatever
-//! the command does. Reconnecting is the crate's, pings included; what is ours
-//! is to notice that it does not get anywhere, to say so, and to begin anew
-//! with longer and longer pauses.
+//! The connection is ours and not the crate's, because a bot that people call
+//! at night must know whether it can hear: the crate tells nobody that a socket
+//! was lost or could not be opened, waits a fixed time before the next, and
+//! awaits a callback before it reads on. Here every envelope is acknowledged
+//! the moment it is read, what it holds is handled in a task of its own, and
+//! the state of the socket is one value that health reads.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use futures_util::{SinkExt, StreamExt};
 use secrecy::SecretString;
-use slack_morphism::{
-    SlackClientSocketModeConfig, SlackClientSocketModeListener, SlackSocketModeListenerCallbacks,
-    errors::SlackClientError,
-    listener::{SlackClientEventsListenerEnvironment, SlackClientEventsUserState},
-    prelude::{
-        SlackClientHyperHttpsConnector, SlackCommandEvent, SlackCommandEventResponse, SlackInteractionEvent,
-        SlackInteractionResponse, SlackMessageContent, SlackMessageResponseType, SlackPushEventCallback,
-    },
+use serde::Deserialize;
+use serde_json::{Value, json};
+use slack_morphism::prelude::{SlackCommandEvent, SlackPushEventCallback};
+use tokio::{
+    net::TcpStream,
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
-use tokio::{sync::mpsc, time::Instant};
-use tokio_util::sync::CancellationToken;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite::Message};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Slack, StartError, api, inbound::begun};
+use super::{Slack, api::Api, inbound};
 use crate::chat::Inbound;
 
-/// A WebSocket that answers no ping for this long is dead.
-const PING_EVERY_S: u64 = 5;
-const PINGS_MISSED: u64 = 2;
+/// How often it is asked whether the other end is still there.
+const PING_EVERY: Duration = Duration::from_secs(4);
+/// A socket that says nothing for this long, not even to a ping, is dead.
+const SILENCE: Duration = Duration::from_secs(10);
+/// A socket that is not open by then is given up.
+const TO_OPEN: Duration = Duration::from_secs(10);
 /// The first pause before a new connection, and the longest.
-const PAUSE_S: u64 = 2;
-const LONGEST_PAUSE_S: u64 = 60;
-/// How often it is looked whether the connection stands.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-type ClientArc = Arc<slack_morphism::SlackClient<SlackClientHyperHttpsConnector>>;
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-enum Event {
-    Command(Box<SlackCommandEvent>),
-    Interaction(Box<SlackInteractionEvent>),
-    Push(Box<SlackPushEventCallback>),
+/// What Slack sends over the socket.
+#[derive(Deserialize)]
+struct Envelope {
+    #[serde(rename = "type")]
+    kind: String,
+    envelope_id: Option<String>,
+    #[serde(default)]
+    payload: Value,
 }
 
-/// What the callbacks share; the crate hands it to them by type.
-#[derive(Clone)]
-struct Ear {
-    slack: Arc<Slack>,
-    events: mpsc::UnboundedSender<Event>,
-    hellos: Arc<AtomicU64>,
-    errors: Arc<AtomicU64>,
+/// How a connection ended.
+enum Ended {
+    /// Slack asked for a new one, as it does every few hours.
+    Asked,
+    /// It was open, and is not any more.
+    Lost(String),
+    /// It was never open.
+    Failed(String),
 }
 
-async fn ear(states: &SlackClientEventsUserState) -> Option<Ear> {
-    states.read().await.get_user_state::<Ear>().cloned()
-}
-
-/// Generic, because the crate does not export the name of its hello event.
-async fn on_hello<E>(_: E, _: ClientArc, states: SlackClientEventsUserState) {
-    if let Some(ear) = ear(&states).await {
-        ear.hellos.fetch_add(1, Ordering::SeqCst);
-        ear.slack.state().socket = None;
-        tracing::info!("Slack's socket is open");
-    }
-}
-
-async fn on_command(
-    event: SlackCommandEvent,
-    _: ClientArc,
-    states: SlackClientEventsUserState,
-) -> Result<SlackCommandEventResponse, Box<dyn std::error::Error + Send + Sync>> {
-    let acknowledged = begun(&event.command.0, event.text.as_deref().unwrap_or_default());
-    let line = acknowledged.get("text").and_then(|text| text.as_str()).unwrap_or_default().to_owned();
-    if let Some(ear) = ear(&states).await {
-        let _ = ear.events.send(Event::Command(Box::new(event)));
-    }
-    Ok(SlackCommandEventResponse::new(SlackMessageContent::new().with_text(line))
-        .with_response_type(SlackMessageResponseType::Ephemeral))
-}
-
-async fn on_interaction(
-    event: SlackInteractionEvent,
-    _: ClientArc,
-    states: SlackClientEventsUserState,
-) -> Result<SlackInteractionResponse, Box<dyn std::error::Error + Send + Sync>> {
-    if let Some(ear) = ear(&states).await {
-        let _ = ear.events.send(Event::Interaction(Box::new(event)));
-    }
-    Ok(SlackInteractionResponse::Empty)
-}
-
-async fn on_push(
-    event: SlackPushEventCallback,
-    _: ClientArc,
-    states: SlackClientEventsUserState,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    if let Some(ear) = ear(&states).await {
-        let _ = ear.events.send(Event::Push(Box::new(event)));
-    }
-    Ok(())
-}
-
-/// An error of the connection. Its own words may hold the socket's address, which is a secret, or a
-/// whole event, which is people's text; neither is logged.
-fn on_error(
-    error: Box<dyn std::error::Error + Send + Sync>,
-    _: ClientArc,
-    states: SlackClientEventsUserState,
-) -> http::StatusCode {
-    let kind = match error.downcast_ref::<SlackClientError>() {
-        Some(SlackClientError::ProtocolError(_)) => "an event that could not be read; it was acknowledged",
-        Some(_) => "the connection failed",
-        None => "the socket failed",
-    };
-    tracing::warn!(kind, "Slack's socket");
-    tokio::spawn(async move {
-        if let Some(ear) = ear(&states).await {
-            ear.errors.fetch_add(1, Ordering::SeqCst);
-        }
-    });
-    http::StatusCode::OK
-}
-
-/// Listens until told to stop.
+/// Listens until told to stop; what was heard by then is still handed in.
 pub(super) async fn listen(
     slack: Arc<Slack>,
-    address: &str,
     app_token: &SecretString,
     inbound: mpsc::Sender<Inbound>,
     stop: CancellationToken,
-) -> Result<(), StartError> {
-    let (events, queue) = mpsc::unbounded_channel();
-    let handling = tokio::spawn(hand_on(slack.clone(), queue, inbound));
-    let mut pause = PAUSE_S;
-    loop {
-        let client = Arc::new(api::client(address)?);
-        let ear = Ear { slack: slack.clone(), events: events.clone(), hellos: Arc::default(), errors: Arc::default() };
-        let (hellos, errors) = (ear.hellos.clone(), ear.errors.clone());
-        let environment = Arc::new(
-            SlackClientEventsListenerEnvironment::new(client).with_error_handler(on_error).with_user_state(ear),
-        );
-        let callbacks = SlackSocketModeListenerCallbacks::new()
-            .with_hello_events(on_hello)
-            .with_command_events(on_command)
-            .with_interaction_events(on_interaction)
-            .with_push_events(on_push);
-        let config = SlackClientSocketModeConfig::new()
-            .with_max_connections_count(1)
-            .with_initial_backoff_in_seconds(0)
-            .with_reconnect_timeout_in_seconds(pause)
-            .with_ping_interval_in_seconds(PING_EVERY_S)
-            .with_ping_failure_threshold_times(PINGS_MISSED);
-        let listener = SlackClientSocketModeListener::new(&config, environment, callbacks);
-        let begun = Instant::now();
-        let up = async {
-            if listener.listen_for(&api::token(app_token)).await.is_ok() {
-                listener.start().await;
-            }
-            // The crate goes on trying by itself, with the same pause; so long as it gets anywhere, it is left to.
-            let mut seen = (0, Instant::now());
-            loop {
-                tokio::time::sleep(LOOK_EVERY).await;
-                let now = hellos.load(Ordering::SeqCst);
-                let failed = errors.load(Ordering::SeqCst);
-                if now > seen.0 {
-                    seen = (now, Instant::now());
-                }
-                let down = now == 0 || failed > 0 && slack.state().socket.is_some();
-                if down && seen.1.elapsed() > Duration::from_secs(pause * 2 + 10) {
-                    break now > 0;
-                }
-                if failed > 0 && now == seen.0 && slack.state().socket.is_none() && now == 0 {
-                    slack.state().socket = Some("the socket cannot be opened; trying again".to_owned());
-                }
-            }
+) -> std::io::Result<()> {
+    let app = Api::new(super::api::client(&slack.address)?, app_token);
+    let tasks = TaskTracker::new();
+    let mut pause = PAUSE;
+    slack.socket_down("it is being opened");
+    while !stop.is_cancelled() {
+        let ended = tokio::select! {
+            () = stop.cancelled() => break,
+            ended = connection(&slack, &app, &inbound, &tasks) => ended,
         };
-        tokio::select! {
-            () = stop.cancelled() => {
-                listener.shutdown().await;
-                break;
+        match ended {
+            Ended::Asked => {
+                tracing::info!("Slack asked for a new socket");
+                pause = PAUSE;
+                continue;
             }
-            got_anywhere = up => {
-                listener.shutdown().await;
-                slack.state().socket = Some(format!("no socket since {} s; trying again", begun.elapsed().as_secs()));
-                pause = if got_anywhere { PAUSE_S } else { (pause * 2).min(LONGEST_PAUSE_S) };
+            Ended::Lost(why) => {
+                tracing::warn!(why, "Slack's socket was lost");
+                slack.socket_down(&why);
+                pause = PAUSE;
+            }
+            Ended::Failed(why) => {
+                tracing::warn!(why, "Slack's socket cannot be opened");
+                slack.socket_down(&why);
             }
         }
-    }
-    drop(events);
-    let _ = handling.await;
-    Ok(())
-}
-
-/// Looks up who speaks and hands the event in. One that has to wait for Slack does not hold up the others.
-async fn hand_on(slack: Arc<Slack>, mut queue: mpsc::UnboundedReceiver<Event>, inbound: mpsc::Sender<Inbound>) {
-    let tasks = tokio_util::task::TaskTracker::new();
-    while let Some(event) = queue.recv().await {
-        let (slack, inbound) = (slack.clone(), inbound.clone());
-        tasks.spawn(async move {
-            match event {
-                Event::Command(event) => slack.on_command(*event, &inbound).await,
-                Event::Interaction(event) => slack.on_interaction(*event, &inbound).await,
-                Event::Push(event) => slack.on_push(*event, &inbound).await,
-            }
-        });
+        // Half of it by chance, so that many bots do not come back at the same moment.
+        let now = pause.mul_f64(0.5 + rand::random::<f64>() / 2.0);
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = tokio::time::sleep(now) => {}
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
     tasks.close();
     tasks.wait().await;
+    Ok(())
+}
+
+/// One connection, from opening to its end.
+async fn connection(slack: &Arc<Slack>, app: &Api, inbound: &mpsc::Sender<Inbound>, tasks: &TaskTracker) -> Ended {
+    let mut socket = match open(slack, app).await {
+        Ok(socket) => socket,
+        Err(why) => return Ended::Failed(why),
+    };
+    let mut greeted = false;
+    let mut heard_at = Instant::now();
+    let mut ping = interval(PING_EVERY);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ping.tick().await;
+    let lost = |greeted: bool, why: String| if greeted { Ended::Lost(why) } else { Ended::Failed(why) };
+    loop {
+        let frame = tokio::select! {
+            frame = socket.next() => frame,
+            _ = ping.tick() => {
+                if heard_at.elapsed() > SILENCE {
+                    return lost(greeted, format!("nothing was heard on it for {} s", SILENCE.as_secs()));
+                }
+                match timeout(TO_OPEN, socket.send(Message::Ping(Vec::new().into()))).await {
+                    Ok(Ok(())) => continue,
+                    _ => return lost(greeted, "it takes nothing any more".to_owned()),
+                }
+            }
+        };
+        heard_at = Instant::now();
+        let text = match frame {
+            Some(Ok(Message::Text(text))) => text,
+            Some(Ok(Message::Close(_))) | None => return lost(greeted, "Slack closed it".to_owned()),
+            Some(Ok(_)) => continue,
+            // The error's own words may hold the socket's address, which is a secret.
+            Some(Err(_)) => return lost(greeted, "the connection broke".to_owned()),
+        };
+        let Ok(envelope) = serde_json::from_str::<Envelope>(&text) else {
+            tracing::warn!("Slack's socket sent what is no envelope");
+            continue;
+        };
+        match envelope.kind.as_str() {
+            "hello" => {
+                greeted = true;
+                slack.socket_up();
+                tracing::info!("Slack's socket is open");
+            }
+            "disconnect" => return Ended::Asked,
+            _ => {
+                if let Some(answer) = acknowledgement(&envelope)
+                    && !matches!(timeout(TO_OPEN, socket.send(Message::text(answer))).await, Ok(Ok(())))
+                {
+                    // Not acknowledged, so not handled: Slack sends it again.
+                    return lost(greeted, "an acknowledgement could not be sent".to_owned());
+                }
+                hand_on(slack, envelope, inbound, tasks);
+            }
+        }
+    }
+}
+
+async fn open(slack: &Arc<Slack>, app: &Api) -> Result<Socket, String> {
+    let answer = slack.noted("apps.connections.open", app.call("apps.connections.open", "", &json!({})).await);
+    let answer = answer.map_err(|trouble| trouble.to_string())?;
+    let url = answer.get("url").and_then(Value::as_str).unwrap_or_default();
+    match timeout(TO_OPEN, tokio_tungstenite::connect_async(url)).await {
+        Ok(Ok((socket, _))) => Ok(socket),
+        Ok(Err(_)) => Err("the address Slack named for it does not answer".to_owned()),
+        Err(_) => Err(format!("the address Slack named for it did not answer within {} s", TO_OPEN.as_secs())),
+    }
+}
+
+fn acknowledgement(envelope: &Envelope) -> Option<String> {
+    let id = envelope.envelope_id.as_ref()?;
+    let mut answer = json!({ "envelope_id": id });
+    if envelope.kind == "slash_commands" {
+        let word = |name: &str| envelope.payload.get(name).and_then(Value::as_str).unwrap_or_default();
+        answer["payload"] = inbound::begun(word("command"), word("text"));
+    }
+    Some(answer.to_string())
+}
+
+/// Hands the event in, in a task of its own: one that has to wait for Slack does not hold up the others.
+fn hand_on(slack: &Arc<Slack>, envelope: Envelope, inbound: &mpsc::Sender<Inbound>, tasks: &TaskTracker) {
+    let (slack, inbound) = (slack.clone(), inbound.clone());
+    tasks.spawn(async move {
+        let Envelope { kind, payload, .. } = envelope;
+        let read = match kind.as_str() {
+            "slash_commands" => match serde_json::from_value::<SlackCommandEvent>(payload) {
+                Ok(event) => {
+                    slack.on_command(event, &inbound).await;
+                    true
+                }
+                Err(_) => false,
+            },
+            "interactive" => match inbound::interaction(payload) {
+                Some(event) => {
+                    slack.on_interaction(event, &inbound).await;
+                    true
+                }
+                None => false,
+            },
+            "events_api" => match serde_json::from_value::<SlackPushEventCallback>(payload) {
+                Ok(event) => {
+                    slack.on_push(event, &inbound).await;
+                    true
+                }
+                Err(_) => false,
+            },
+            _ => true,
+        };
+        if !read {
+            // Acknowledged all the same: it would read no better the next time.
+            tracing::warn!(kind, "an event of Slack's could not be read");
+        }
+    });
 }
