@@ -6,6 +6,7 @@ pub mod log;
 pub mod rdb;
 pub mod serve;
 mod signals;
+pub mod slack;
 pub mod trial;
 
 pub use completions::completions;

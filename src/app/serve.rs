@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     bot::{Bot, Parts, Reload, Rules, Settings},
-    chat::{Gateway, console},
+    chat::{Gateway, console, slack::Transport},
     config::{self, Config},
     exec::{Exec, ExecSettings},
     model::{Platform, Problem},
@@ -74,6 +74,9 @@ pub async fn serve(directory: &Path) -> anyhow::Result<ExitCode> {
     let bot_settings = config.bot.clone();
     let mut stops = Stops::listen()?;
 
+    let accounts = Arc::new(super::slack::Directory::default());
+    accounts.learn(&config.policy);
+    let slack = bot_settings.slack.as_ref().map(|slack| super::slack::open(slack, accounts.clone())).transpose()?;
     let store = Store::open(store_settings(&bot_settings)).await.context("the store cannot be opened")?;
     let exec = Exec::new(ExecSettings::default());
     let listener = match bot_settings.web {
@@ -90,9 +93,17 @@ pub async fn serve(directory: &Path) -> anyhow::Result<ExitCode> {
         None => None,
     };
 
+    if let Some(opened) = &slack {
+        gateways.insert(Platform::Slack, opened.slack.clone());
+    }
+
     let reload: Reload = Arc::new({
         let directory: PathBuf = directory.to_owned();
-        move || config::load(&directory).map(rules)
+        move || {
+            let config = config::load(&directory)?;
+            accounts.learn(&config.policy);
+            Ok(rules(config))
+        }
     });
     let bot = Bot::start(Parts { rules: rules(config), reload, exec: exec.clone(), store: store.clone(), gateways });
 
@@ -110,6 +121,34 @@ pub async fn serve(directory: &Path) -> anyhow::Result<ExitCode> {
     if let Some(server) = socket {
         rooms.spawn(server.run(bot.inbound(), closing.clone()));
     }
+    // Slack's ears close first: what comes after is for Slack to send to the next one.
+    let deaf = CancellationToken::new();
+    let mut pages = axum::Router::new();
+    if let Some(opened) = slack {
+        let slack = opened.slack.clone();
+        rooms.spawn({
+            let (slack, deaf) = (opened.slack.clone(), deaf.clone());
+            async move {
+                tokio::select! {
+                    () = deaf.cancelled() => {}
+                    () = slack.introduce() => {}
+                }
+            }
+        });
+        match opened.transport {
+            Transport::Socket { app_token } => {
+                let (inbound, deaf) = (bot.inbound(), deaf.clone());
+                rooms.spawn(async move {
+                    if let Err(error) = slack.listen(app_token, inbound, deaf).await {
+                        tracing::error!(%error, "Slack is not listened to");
+                    }
+                });
+            }
+            Transport::Http { signing_secret } => {
+                pages = pages.nest("/slack", slack.http_routes(&signing_secret, bot.inbound())?);
+            }
+        }
+    }
     if let Some(listener) = listener {
         let window = bot.window();
         let view = web::View {
@@ -121,8 +160,8 @@ pub async fn serve(directory: &Path) -> anyhow::Result<ExitCode> {
         };
         let closing = closing.clone();
         rooms.spawn(async move {
-            let ended =
-                axum::serve(listener, web::routes(view)).with_graceful_shutdown(closing.cancelled_owned()).await;
+            let pages = web::routes(view).merge(pages);
+            let ended = axum::serve(listener, pages).with_graceful_shutdown(closing.cancelled_owned()).await;
             if let Err(error) = ended {
                 tracing::error!(%error, "the listener for pages ended");
             }
@@ -144,6 +183,7 @@ pub async fn serve(directory: &Path) -> anyhow::Result<ExitCode> {
     }
     tracing::info!("stopping: commands in flight are answered first");
     let emptied = async {
+        deaf.cancel();
         bot.stop().await;
         closing.cancel();
         while rooms.join_next().await.is_some() {}

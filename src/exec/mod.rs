@@ -44,7 +44,7 @@ pub mod rdb;
 mod redis;
 pub mod replication;
 mod request;
-mod secret;
+pub(crate) mod secret;
 mod server;
 mod site;
 mod tcp;

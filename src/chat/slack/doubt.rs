@@ -72,7 +72,8 @@ pub(super) fn mark(key: &str) -> Value {
 impl Slack {
     /// The message that carries this key, if it stands there.
     pub(super) async fn find(&self, place: &Place, key: &str) -> Result<Option<String>, Trouble> {
-        let mut query = vec![("channel", place.channel.as_str()), ("include_all_metadata", "true"), ("limit", LOOKED_AT)];
+        let mut query =
+            vec![("channel", place.channel.as_str()), ("include_all_metadata", "true"), ("limit", LOOKED_AT)];
         let method = match &place.thread {
             Some(thread) => {
                 query.push(("ts", thread));

@@ -179,6 +179,13 @@ pub(super) fn interaction(mut payload: Value) -> Option<SlackInteractionEvent> {
         let team = payload.pointer("/user/team_id").cloned().unwrap_or(Value::Null);
         payload["team"] = serde_json::json!({ "id": team, "domain": "" });
     }
+    // The card itself is ours, and newer than the crate's types of it.
+    if let Some(message) = payload.get_mut("message").and_then(Value::as_object_mut) {
+        message.retain(|name, _| matches!(name.as_str(), "type" | "ts" | "thread_ts" | "user"));
+    }
+    if let Some(payload) = payload.as_object_mut() {
+        payload.remove("state");
+    }
     serde_json::from_value(payload).ok()
 }
 

@@ -60,10 +60,6 @@ pub struct Settings {
     pub api: String,
     /// The bot token.
     pub bot_token: SecretString,
-    /// Socket Mode or signed HTTP.
-    pub transport: Transport,
-    /// The slash command, with its slash.
-    pub command: String,
     /// Who is who.
     pub accounts: Accounts,
 }
@@ -379,8 +375,7 @@ impl Slack {
         audience: &Audience,
     ) -> Result<(), Undelivered> {
         let length = bytes.len().to_string();
-        let answer =
-            self.api.read("files.getUploadURLExternal", &[("filename", name), ("length", &length)]).await;
+        let answer = self.api.read("files.getUploadURLExternal", &[("filename", name), ("length", &length)]).await;
         let answer = self.noted("files.getUploadURLExternal", answer)?;
         let word = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default();
         self.api.send_bytes(word("upload_url"), &bytes).await?;

@@ -77,9 +77,8 @@ impl Slack {
         if let Some(account) = self.people.fresh(user) {
             return account;
         }
-        let asked = self.patiently(|| async {
-            self.noted("users.info", self.api.read("users.info", &[("user", user)]).await)
-        });
+        let asked =
+            self.patiently(|| async { self.noted("users.info", self.api.read("users.info", &[("user", user)]).await) });
         match asked.await {
             Ok(answer) => {
                 let account = read(answer.get("user").unwrap_or(&Value::Null), team);

@@ -98,7 +98,7 @@ pub(super) async fn listen(
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
     tasks.close();
-    tasks.wait().await;
+    let _ = timeout(TO_OPEN, tasks.wait()).await;
     Ok(())
 }
 

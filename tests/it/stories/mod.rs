@@ -17,4 +17,5 @@ mod rdb_damage;
 mod rdb_formats;
 mod rdb_real;
 mod rdb_replication;
+mod slack_talk;
 mod store;

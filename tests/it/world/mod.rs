@@ -11,6 +11,8 @@ pub(crate) mod looking;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod redis;
+pub(crate) mod slack;
+pub(crate) mod slack_bot;
 pub(crate) mod web;
 
 /// Polls until `state` holds. Waits for a state, never for a time.

@@ -1,0 +1,77 @@
+//! Slack, from what the configuration says to a gateway that listens.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use anyhow::{Context as _, bail};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::{
+    chat::slack::{Settings, Slack, Transport},
+    config::{SlackSettings, SlackTransport},
+    exec,
+    model::{PersonId, Platform, SecretRef},
+    policy::Policy,
+};
+
+/// Who has which Slack account: follows the policy, also when it is read again.
+#[derive(Default)]
+pub struct Directory(RwLock<BTreeMap<(PersonId, String), String>>);
+
+impl Directory {
+    /// Takes over the accounts of a policy.
+    pub fn learn(&self, policy: &Policy) {
+        let mut accounts = BTreeMap::new();
+        for (person, who) in &policy.rules().people {
+            for identity in who.identities.iter().filter(|identity| identity.platform == Platform::Slack) {
+                accounts.insert((person.clone(), identity.team.clone()), identity.user.clone());
+            }
+        }
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = accounts;
+    }
+
+    /// The account of a person in a workspace.
+    pub fn account(&self, person: &PersonId, team: &str) -> Option<String> {
+        let accounts = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        accounts.get(&(person.clone(), team.to_owned())).cloned()
+    }
+}
+
+/// What was read, and the gateway made of it.
+pub struct Opened {
+    /// The gateway; it does not listen yet.
+    pub slack: Arc<Slack>,
+    /// How it is to listen.
+    pub transport: Transport,
+}
+
+/// Reads the secrets and makes the gateway. Nothing is sent yet.
+///
+/// # Errors
+/// A missing or empty secret, by the setting's name and where it should be.
+pub fn open(settings: &SlackSettings, directory: Arc<Directory>) -> anyhow::Result<Opened> {
+    let bot_token = secret("slack.bot_token", &settings.bot_token)?;
+    let transport = match &settings.transport {
+        SlackTransport::Socket { app_token } => Transport::Socket { app_token: secret("slack.app_token", app_token)? },
+        SlackTransport::Http { signing_secret } => {
+            Transport::Http { signing_secret: secret("slack.signing_secret", signing_secret)? }
+        }
+    };
+    let settings = Settings {
+        api: settings.api.clone(),
+        bot_token,
+        accounts: Arc::new(move |person, team| directory.account(person, team)),
+    };
+    let slack = Slack::new(&settings).context("the Slack gateway cannot be made")?;
+    Ok(Opened { slack, transport })
+}
+
+fn secret(setting: &str, from: &SecretRef) -> anyhow::Result<SecretString> {
+    let secret = exec::secret::read(from).map_err(|explained| anyhow::anyhow!("`{setting}`: {}", explained.what))?;
+    if secret.expose_secret().trim().is_empty() {
+        bail!("`{setting}`: the secret in {from} is empty; with it nothing of Slack's could be told from a forgery");
+    }
+    Ok(secret)
+}
