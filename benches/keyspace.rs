@@ -2,7 +2,12 @@
 //!
 //! What it fills, measures and prints is in `benches/README.md`.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench is a program for people at a terminal")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a bench is a program for people at a terminal"
+)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -541,7 +546,7 @@ fn compare(truth: &Truth, first: Option<&Value>, last: &Value) -> String {
         }
         for (prefix, expected) in &truth.prefixes {
             let got = last["prefixes"].as_array().into_iter().flatten().find(|row| row["prefix"] == **prefix);
-            if got.is_some_and(|row| row["keys"] != Value::from(*expected as f64)) {
+            if got.is_some_and(|row| row["keys"] != *expected as f64) {
                 wrong.push(format!("{prefix} {} ≠ {expected}", got.map_or(&Value::Null, |row| &row["keys"])));
             }
         }

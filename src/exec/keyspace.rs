@@ -49,11 +49,14 @@ const TELL_EVERY: Duration = Duration::from_millis(250);
 /// Taken from the end of the time given, to stop in good order.
 const TO_STOP: Duration = Duration::from_millis(400);
 
+/// When a survey ended, and what it came to on each server.
+type Done = (Instant, Vec<Part<Outcome>>);
+
 /// Walks that were stopped, and outcomes that may be paged through; one per instance.
 #[derive(Debug, Default)]
 pub(crate) struct Shelf {
     stopped: Mutex<HashMap<(Question, Address), (Instant, Checkpoint)>>,
-    done: Mutex<HashMap<Question, (Instant, Vec<Part<Outcome>>)>>,
+    done: Mutex<HashMap<Question, Done>>,
     /// One survey at a time: what is measured of a server holds for one survey on it.
     turn: tokio::sync::Mutex<()>,
 }

@@ -99,7 +99,7 @@ pub(super) enum Question {
 }
 
 impl Question {
-    pub(super) fn words<'a>(self, name: &'a [u8]) -> ([&'a [u8]; 3], usize) {
+    pub(super) fn words(self, name: &[u8]) -> ([&[u8]; 3], usize) {
         match self {
             Question::Type => ([b"TYPE", name, b""], 2),
             Question::Pttl => ([b"PTTL", name, b""], 2),

@@ -466,7 +466,7 @@ impl Report {
         }
         if ask.aim == Aim::Hotkeys {
             report.hot_by = Some(if counted { "lfu" } else { "idle" }.to_owned());
-            hot.sort_by(|a, b| (b.freq, b.fresh).cmp(&(a.freq, a.fresh)));
+            hot.sort_by_key(|key| std::cmp::Reverse((key.freq, key.fresh)));
             report.hot = hot
                 .into_iter()
                 .take(ask.wanted.top)
@@ -514,8 +514,11 @@ impl Report {
 
     /// Which figures mean something at all.
     fn set_asked(&mut self, ask: &Ask, walked: bool) {
-        self.weighed = !matches!(ask.aim, Aim::Hotkeys) && !(walked && ask.aim == Aim::Keys) && self.bytes > 0.0;
-        self.timed = !matches!(ask.aim, Aim::Hotkeys) && !(walked && ask.aim == Aim::Keys);
+        // Hot keys are ranked, and walked names only counted.
+        let counted = walked && ask.aim == Aim::Keys;
+        let nameless = matches!(ask.aim, Aim::Hotkeys) || counted;
+        self.weighed = !nameless && self.bytes > 0.0;
+        self.timed = !nameless;
         if !matches!(ask.aim, Aim::Bigkeys) {
             self.kinds.retain(|row| !walked && row.kind != Kind::Other.word());
         }
@@ -612,7 +615,7 @@ impl Report {
     fn set_tree(&mut self, tree: &Prefixes, figures: impl Fn(&Listed, bool) -> [Figure; 4]) {
         let branches = tree.branches(TREE_SHARE);
         self.separators = tree.separators().characters();
-        let by_keys = !branches.first().is_some_and(|root| root.sums.bytes > 0);
+        let by_keys = branches.first().is_none_or(|root| root.sums.bytes == 0);
         let whole = if by_keys { self.keys } else { self.bytes };
         let row = |branch: &Branch, left: Sums, own: bool| {
             let listed = Listed {
