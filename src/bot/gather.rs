@@ -10,7 +10,7 @@ use super::{Hall, command::Asked};
 use crate::{
     diagnosis::{self, Explained, Observation},
     exec::Looking,
-    model::{Instance, Level, Service},
+    model::{Deployment, Instance, Level, Service},
     policy::Permit,
     runbook::{self, Diagnostic, Evidence, Figures, Intent, Kind, Known, Look, Rendered, Step},
     store::FiguresRow,
@@ -159,7 +159,15 @@ impl Scene<'_> {
         let mut context = vec![format!("{} · {}", self.service.environment, self.service.title)];
         match self.hall.exec.target(self.permit, self.service, self.instance, self.looking).await {
             Ok(target) => context.extend(target.context),
-            Err(explained) => context.push(format!("{} · {}", self.instance.name, explained.code)),
+            Err(explained) => {
+                let kind = match &self.instance.deployment {
+                    Deployment::Standalone(_) => "standalone".to_owned(),
+                    Deployment::Sentinel { master, .. } => format!("Sentinel master {master}"),
+                    Deployment::Cluster { .. } => "cluster".to_owned(),
+                };
+                let (service, instance) = (&self.service.name, &self.instance.name);
+                context.push(format!("{service}/{instance} · {kind} · not found: {}", explained.code));
+            }
         }
         context
     }

@@ -77,7 +77,7 @@ pub fn explain(error_line: &str, cx: &ErrorContext) -> Explained {
             code,
             format!("{server} wants a password and was given none"),
             "`requirepass` or an ACL user is set on the server, and the profile names no password for looks",
-            "name the password in the service's profile (`look = { user = …, password = { env = … } }`), then `/redis reload`",
+            "name the password in the service's profile (`password = { env = … }`, and `user` for an ACL user), then `/redis reload`",
         ),
         "WRONGPASS" => say(
             code,
@@ -150,7 +150,7 @@ pub fn explain(error_line: &str, cx: &ErrorContext) -> Explained {
                 code,
                 format!("slot {slot} is served by {to}, not by {server}"),
                 "this server is part of a cluster and the client does not know the slots",
-                "give the instance `deployment = cluster` in the profile; applications need a cluster-aware client",
+                "name its nodes as `cluster = [\"host:port\"]` in the profile instead of `address`; applications need a cluster-aware client",
             )
         }
         "ASK" => {
@@ -395,7 +395,7 @@ pub fn explain_network(fault: &NetworkFault, cx: &ErrorContext) -> Explained {
             "REFUSED",
             format!("{server} refused the connection: nobody listens there"),
             "Redis is down, still starting, or listens on another port or address".to_owned(),
-            "`connectivity` tells the steps apart; then look at the process and its log on the host",
+            "look at the process and its log on the host; `connectivity` tells the steps apart",
         ),
         NetworkFault::Reset => (
             "RESET",

@@ -62,6 +62,14 @@ pub struct Explained {
     pub next: String,
 }
 
+impl Explained {
+    /// The next step without the parts that send the reader to `command`: for that command's own card.
+    pub fn next_besides(&self, command: &str) -> String {
+        let itself = format!("`{command}`");
+        self.next.split("; ").filter(|part| !part.contains(&itself)).collect::<Vec<_>>().join("; ")
+    }
+}
+
 /// What one server answered to one look.
 #[derive(Debug, Clone)]
 pub struct NodeOutcome {

@@ -65,7 +65,9 @@ pub(crate) async fn discover(site: &Site, before: Option<&Topology>, budget: Bud
         Deployment::Standalone(address) => {
             Ok(Topology { members: vec![Member { address: address.clone(), role: None }], ..Topology::default() })
         }
-        Deployment::Sentinel { sentinels, master, .. } => sentinel(site, sentinels, master, budget).await,
+        Deployment::Sentinel { sentinels, master, .. } => sentinel(site, sentinels, master, budget)
+            .await
+            .map_err(|error| from_nobody(error, sentinels.len(), "Sentinel", "which server is the master")),
         Deployment::Cluster { seeds } => {
             // Whom we knew may answer when every seed of the profile has been replaced.
             let mut askable = seeds.clone();
@@ -74,9 +76,22 @@ pub(crate) async fn discover(site: &Site, before: Option<&Topology>, budget: Bud
                     askable.push(member.address.clone());
                 }
             }
-            cluster(site, &askable, budget).await
+            cluster(site, &askable, budget)
+                .await
+                .map_err(|error| from_nobody(error, askable.len(), "node", "who holds which slots"))
         }
     }
+}
+
+/// Nobody could be asked who belongs to the instance; the first one's reason stands for all.
+fn from_nobody(error: Explained, asked: usize, who: &str, told: &str) -> Explained {
+    let silent = ["REFUSED", "RESET", "CLOSED", "DNS", "TLS", "TIMEOUT", "UNREACHABLE"].contains(&error.code.as_str());
+    let what = match asked {
+        _ if !silent => return error,
+        1 => format!("the {who} in the profile does not tell {told}: {}", error.what),
+        _ => format!("none of the {asked} {who}s in the profile tells {told}: {}", error.what),
+    };
+    Explained { what, ..error }
 }
 
 /// Asks one after the other, the next as soon as the one before has failed or

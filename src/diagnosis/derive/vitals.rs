@@ -4,11 +4,15 @@ use serde_json::{Map, Value, json};
 
 use super::{Inputs, count, number, round, text};
 
+/// Fewer lookups than these tell nothing, and may be the bot's own.
+const LOOKUPS: f64 = 100.0;
+
 /// Figures from INFO. What cannot be told is absent, so that a card shows it as unknown:
 ///
 /// - `memory_percent`: of maxmemory, of the fullest shard; absent when maxmemory is 0 (unlimited).
 ///   `memory_of_host_percent` stands in for it then.
-/// - `clients_percent`: of maxclients. `hit_ratio`: since the server started.
+/// - `clients_percent`: of maxclients. `hit_ratio`: since the server started; absent
+///   while there were hardly any lookups.
 /// - `keys`, `expires`, `no_ttl_share`; `flushes`: FLUSHALL and FLUSHDB since start.
 /// - `replicas`, `replicas_online`, `replica_lag_s`, `replica_lag_bytes` of the worst.
 /// - `save_age_s`; `fork_ms`; `persistent`: whether anything is written to disk.
@@ -42,7 +46,7 @@ pub(super) fn vitals(info: &Map<String, Value>, inputs: &Inputs) -> Value {
     set(
         "hit_ratio",
         hits.zip(misses)
-            .filter(|(hits, misses)| hits + misses > 0.0)
+            .filter(|(hits, misses)| hits + misses >= LOOKUPS)
             .map(|(hits, misses)| hits / (hits + misses) * 100.0),
     );
 

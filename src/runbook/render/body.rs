@@ -26,7 +26,7 @@ impl Rendering<'_> {
             }
         }
         for table in &spec.tables {
-            if self.holds(table.when.as_deref()) {
+            if self.holds(table.when.as_deref()) && !self.unseen(&table.rows) {
                 let table = self.table(table);
                 if !table.rows.is_empty() || table.empty.is_some() {
                     blocks.push(Block::Table(table));

@@ -5,15 +5,20 @@ use std::collections::BTreeMap;
 use super::scope::each;
 use crate::{
     diagnosis::{Explained, Observation},
-    model::{Finding, Level, Text},
-    runbook::{Diagnostic, Evidence, Step},
+    model::{Finding, Level, ServiceName, Span, Text},
+    runbook::{Command, Diagnostic, Evidence, Step},
 };
+
+/// The diagnostics that an error's next step may name.
+const NAMED: &[&str] =
+    &["acl-log", "clients", "connectivity", "latency", "memory", "persistence", "replication", "slowlog", "status"];
 
 /// Not seeing is not health: a step that failed is a finding of its own. What
 /// was optional comes back as small print instead.
-pub(super) fn failures(diagnostic: &Diagnostic, evidence: &Evidence) -> (Vec<Finding>, Vec<String>) {
+pub(super) fn failures(command: &Command, diagnostic: &Diagnostic, evidence: &Evidence) -> (Vec<Finding>, Vec<String>) {
+    let next = |error: &Explained| next_step(error, &command.name, &evidence.service.name);
     let mut found: Vec<Finding> = Vec::new();
-    let mut aside: Vec<String> = Vec::new();
+    let mut aside: Vec<(String, &Explained)> = Vec::new();
     // One cause fails many steps; it is told once, with the steps it took.
     let mut told: BTreeMap<(String, String), (Explained, Vec<String>)> = BTreeMap::new();
     for step in &diagnostic.steps {
@@ -21,26 +26,49 @@ pub(super) fn failures(diagnostic: &Diagnostic, evidence: &Evidence) -> (Vec<Fin
             match &seen.merged {
                 // What it would have been worked out from has failed, and is told itself.
                 Err(error) if error.code == "NOT_SEEN" => {}
-                Err(error) if step.optional => push(&mut aside, format!("{id} ({})", error.what)),
+                Err(error) if step.optional => aside.push((id, error)),
                 Err(error) => {
                     let entry = told
                         .entry((error.code.clone(), error.what.clone()))
                         .or_insert_with(|| (error.clone(), Vec::new()));
                     entry.1.push(id);
                 }
-                Ok(_) => silent(step, &id, seen, &mut found, &mut aside),
+                Ok(_) => silent(step, &id, seen, &mut found, &mut aside, &next),
             }
         }
     }
     for (error, steps) in told.into_values() {
         found.push(Finding {
             level: Level::Unknown,
+            next: next(&error),
             what: Text::plain(error.what),
             evidence: Some(format!("{} · not seen: {}", error.cause, steps.join(", "))),
-            next: (!error.next.is_empty()).then(|| Text::notation(&error.next)),
         });
     }
-    (found, aside)
+    // A cause that stands above is not told again in small print.
+    let told: Vec<String> = found.iter().map(|finding| finding.what.to_plain()).collect();
+    let mut small: Vec<String> = Vec::new();
+    for (what, error) in aside {
+        let line = format!("{what} ({})", error.what);
+        if small.len() < 8 && !told.contains(&error.what) && !small.contains(&line) {
+            small.push(line);
+        }
+    }
+    (found, small)
+}
+
+/// What to do next, with its commands ready to type, and without those the reader has just typed.
+fn next_step(error: &Explained, command: &str, service: &ServiceName) -> Option<Text> {
+    let next = error.next_besides(command);
+    let mut text = Text::notation(&next);
+    for span in &mut text.0 {
+        if let Span::Code(code) = span
+            && (NAMED.contains(&code.as_str()) || code == "inspect KEY")
+        {
+            *code = format!("/redis {code} {service}");
+        }
+    }
+    (!next.is_empty()).then_some(text)
 }
 
 fn seen<'a>(step: &'a Step, evidence: &'a Evidence) -> Vec<(String, &'a Observation)> {
@@ -51,7 +79,14 @@ fn seen<'a>(step: &'a Step, evidence: &'a Evidence) -> Vec<(String, &'a Observat
 }
 
 /// Some servers answered and some did not: those are named.
-fn silent(step: &Step, id: &str, seen: &Observation, found: &mut Vec<Finding>, aside: &mut Vec<String>) {
+fn silent<'a>(
+    step: &Step,
+    id: &str,
+    seen: &'a Observation,
+    found: &mut Vec<Finding>,
+    aside: &mut Vec<(String, &'a Explained)>,
+    next: &dyn Fn(&Explained) -> Option<Text>,
+) {
     let failed: Vec<(String, &Explained)> = seen
         .nodes
         .iter()
@@ -62,20 +97,14 @@ fn silent(step: &Step, id: &str, seen: &Observation, found: &mut Vec<Finding>, a
     let more = failed.len().saturating_sub(names.len());
     let names = if more > 0 { format!("{} and {more} more", names.join(", ")) } else { names.join(", ") };
     if step.optional {
-        push(aside, format!("{id} on {names} ({})", first.what));
+        aside.push((format!("{id} on {names}"), first));
         return;
     }
-    let what = format!("{} of {} servers did not answer: {names}", failed.len(), seen.nodes.len());
-    found.push(Finding {
-        level: Level::Unknown,
-        what: Text::plain(what),
-        evidence: Some(format!("{}: {}", first.what, first.cause)),
-        next: (!first.next.is_empty()).then(|| Text::notation(&first.next)),
-    });
-}
-
-fn push(aside: &mut Vec<String>, what: String) {
-    if aside.len() < 8 && !aside.contains(&what) {
-        aside.push(what);
-    }
+    let share = format!("{} of {} servers", failed.len(), seen.nodes.len());
+    // One silent server is told in the same words as when it is asked alone, so that both are one finding.
+    let (what, evidence) = match failed.len() {
+        1 => (first.what.clone(), format!("{share} · {}", first.cause)),
+        _ => (format!("{share} did not answer: {names}"), format!("{}: {}", first.what, first.cause)),
+    };
+    found.push(Finding { level: Level::Unknown, what: Text::plain(what), evidence: Some(evidence), next: next(first) });
 }

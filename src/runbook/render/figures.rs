@@ -7,6 +7,7 @@ use minijinja::{Value, value::ValueKind};
 
 use super::Rendering;
 use crate::{
+    diagnosis::Explained,
     model::{Direction, Field, Level, Threshold},
     runbook::{
         FigureSpec, Figures,
@@ -32,7 +33,7 @@ impl Rendering<'_> {
         let mut worked = Worked::default();
         let mut known: Vec<(String, Value)> = Vec::new();
         for spec in &self.diagnostic.card.figures {
-            if !self.holds(spec.when.as_deref()) {
+            if !self.holds(spec.when.as_deref()) || self.unseen(&spec.value) {
                 continue;
             }
             let outcome = self.diagnostic.compiled.value(&spec.value, &self.scope);
@@ -103,6 +104,25 @@ impl Rendering<'_> {
             None => None,
         };
         Some(Field { label, value: NOTHING.to_owned(), level: None, hint })
+    }
+
+    /// Whether everything the expression reads was to be seen by steps that failed, and a finding says so
+    /// already: then there is nothing to show, and `otherwise` or a default would tell an untruth.
+    pub(super) fn unseen(&self, expression: &str) -> bool {
+        let error = |id: &str| self.evidence.observations.get(id).and_then(|seen| seen.merged.as_ref().err());
+        // Reading the expression again is for the rare card on which something failed.
+        if !self.diagnostic.steps.iter().any(|step| !step.optional && error(&step.id).is_some()) {
+            return false;
+        }
+        let names = Program::parse(expression).map(|program| program.names()).unwrap_or_default();
+        let mut steps = names.iter().filter(|(root, _)| self.evidence.observations.contains_key(root)).peekable();
+        // What a server refuses to tell is worth saying; that it is away has been said.
+        let refused = |error: &Explained| matches!(error.code.as_str(), "NOPERM" | "UNKNOWN_COMMAND" | "NOT_ALLOWED");
+        let hidden = |root: &str| {
+            let required = self.diagnostic.steps.iter().any(|step| step.id == root && !step.optional);
+            error(root).is_some_and(|error| required || !refused(error))
+        };
+        steps.peek().is_some() && steps.all(|(root, _)| hidden(root))
     }
 
     fn failed_of(&self, expression: &str) -> Option<String> {

@@ -32,21 +32,34 @@ pub(super) fn of(card: &Card) -> impl Iterator<Item = &Finding> {
 
 /// What the commands this one ran found, each said with its command.
 pub(super) fn gathered(diagnostic: &Diagnostic, evidence: &Evidence) -> Vec<Finding> {
-    let mut found = Vec::new();
+    let mut found: Vec<Finding> = Vec::new();
+    let mut figures: Vec<(String, usize)> = Vec::new();
     for step in &diagnostic.steps {
         let (Look::Command { name }, Some(rendered)) = (&step.look, evidence.nested.get(&step.id)) else { continue };
         let service = &evidence.service.name;
-        let own = of(&rendered.card).cloned().chain(judged(rendered));
-        found.extend(own.map(|mut finding| {
-            let command = format!("/redis {name} {service}");
+        let leading = |mut finding: Finding| {
             if !mentions(finding.next.as_ref(), name) {
                 let mut next = finding.next.take().map(|text| text.0).unwrap_or_default();
-                next.push(Span::Plain(if next.is_empty() { "more: ".to_owned() } else { " · more: ".to_owned() }));
-                next.push(Span::Code(command));
+                next.push(Span::Plain(if next.is_empty() { "look closer: " } else { " · more: " }.to_owned()));
+                next.push(Span::Code(format!("/redis {name} {service}")));
                 finding.next = Some(Text(next));
             }
             finding
-        }));
+        };
+        found.extend(of(&rendered.card).cloned().map(leading));
+        for field in judged(rendered) {
+            let finding = leading(finding_of(field));
+            // The same figure on two cards, seen a moment apart, is one fact. The later command is
+            // about that figure alone, and its card goes further.
+            match figures.iter().find(|(label, _)| *label == field.label) {
+                Some(&(_, at)) if found[at].level <= finding.level => found[at] = finding,
+                Some(_) => {}
+                None => {
+                    figures.push((field.label.clone(), found.len()));
+                    found.push(finding);
+                }
+            }
+        }
     }
     found
 }
@@ -60,7 +73,7 @@ fn mentions(next: Option<&Text>, command: &str) -> bool {
 }
 
 /// Figures past their thresholds, where no finding of that command says it.
-fn judged(rendered: &Rendered) -> Vec<Finding> {
+fn judged(rendered: &Rendered) -> Vec<&Field> {
     let said = of(&rendered.card).map(|finding| finding.level).max().unwrap_or_default();
     if rendered.level <= Level::Note || said >= rendered.level {
         return Vec::new();
@@ -69,7 +82,7 @@ fn judged(rendered: &Rendered) -> Vec<Finding> {
         Block::Fields(fields) => fields.as_slice(),
         _ => &[],
     });
-    fields.filter(|field| field.level > Some(Level::Note)).map(finding_of).collect()
+    fields.filter(|field| field.level > Some(Level::Note)).collect()
 }
 
 fn finding_of(field: &Field) -> Finding {
@@ -87,7 +100,9 @@ pub(super) fn ranked(mut found: Vec<Finding>) -> Vec<Finding> {
     let mut said: Vec<String> = Vec::new();
     found.retain(|finding| {
         let what = finding.what.to_plain();
-        let new = !said.contains(&what);
+        // What could not be seen is also said when a worse finding names it as its reason.
+        let told = |said: &String| *said == what || (finding.level == Level::Unknown && said.ends_with(&what));
+        let new = !said.iter().any(told);
         if new {
             said.push(what);
         }

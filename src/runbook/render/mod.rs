@@ -61,7 +61,7 @@ impl<'a> Rendering<'a> {
 
     fn card(mut self) -> Rendered {
         let figures = self.figures();
-        let (unseen, aside) = failures::failures(self.diagnostic, self.evidence);
+        let (unseen, aside) = failures::failures(self.command, self.diagnostic, self.evidence);
         let mut found = self.findings();
         found.extend(unseen);
         if self.diagnostic.card.gather {

@@ -5,6 +5,7 @@ mod config_files;
 mod console_socket;
 mod console_try;
 mod deploy;
+mod deployments;
 mod diagnostics;
 mod exec_deployments;
 mod exec_outside;

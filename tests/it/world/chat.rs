@@ -23,7 +23,7 @@ use rediscue::{
     },
     config,
     exec::{Exec, ExecSettings},
-    model::{Block, Card, Level, Platform},
+    model::{Address, Block, Card, Deployment, Instance, Level, Platform, SecretRef},
     store::{Store, StoreSettings},
 };
 
@@ -102,6 +102,15 @@ impl ChatBuilder {
         self.file(&format!("services/{name}.toml"), &text)
     }
 
+    /// A service whose only instance is found as `instance` says, written as a profile says it.
+    pub(crate) fn service_at(self, name: &str, instance: &Instance, more: &str) -> Self {
+        let text = format!(
+            "title = \"{name}\"\nenvironment = \"staging\"\nowner = \"the tests\"\n\n[[instances]]\n{}\n{more}",
+            written(instance)
+        );
+        self.file(&format!("services/{name}.toml"), &text)
+    }
+
     /// Holds each person to a rate.
     pub(crate) fn limit_person(self, per_minute: u32, burst: u32) -> Self {
         let any = "person = { per_minute = 100000, burst = 100000,";
@@ -139,6 +148,34 @@ impl ChatBuilder {
         let bot = Bot::start(Parts { rules, reload, exec: exec.clone(), store: store.clone(), gateways });
         Chat { bot, console, exec, store, dir: self.dir, links: BTreeMap::new(), line: 0 }
     }
+}
+
+/// An instance, as a profile says it.
+fn written(instance: &Instance) -> String {
+    let mut lines = vec![format!("name = \"{}\"", instance.name), format!("database = {}", instance.database)];
+    let quoted =
+        |addresses: &[Address]| addresses.iter().map(|address| format!("\"{address}\"")).collect::<Vec<_>>().join(", ");
+    let secret = |key: &str, secret: &SecretRef| match secret {
+        SecretRef::File(path) => format!("{key} = {{ file = \"{}\" }}", path.display()),
+        SecretRef::Env(name) => format!("{key} = {{ env = \"{name}\" }}"),
+    };
+    match &instance.deployment {
+        Deployment::Standalone(address) => lines.push(format!("address = \"{address}\"")),
+        Deployment::Cluster { seeds } => lines.push(format!("cluster = [{}]", quoted(seeds))),
+        Deployment::Sentinel { sentinels, master, .. } => {
+            lines.push(format!("sentinels = [{}]\nmaster = \"{master}\"", quoted(sentinels)));
+        }
+    }
+    lines.extend(instance.look.user.iter().map(|user| format!("user = \"{user}\"")));
+    lines.extend(instance.look.password.iter().map(|password| secret("password", password)));
+    if let Some(tls) = &instance.tls {
+        lines.push("tls = true".into());
+        let files = [("tls_ca", &tls.ca), ("tls_cert", &tls.cert), ("tls_key", &tls.key)];
+        let files = files.into_iter().filter_map(|(key, file)| Some((key, file.as_ref()?)));
+        lines.extend(files.map(|(key, file)| format!("{key} = \"{}\"", file.display())));
+        lines.extend(tls.server_name.iter().map(|name| format!("tls_server_name = \"{name}\"")));
+    }
+    lines.join("\n") + "\n"
 }
 
 fn write(path: &Path, text: &str) {
