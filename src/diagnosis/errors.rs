@@ -45,6 +45,11 @@ pub enum NetworkFault {
     Dns(String),
     /// The handshake failed; the TLS library's words.
     Tls(String),
+    /// The TLS handshake was begun and not answered.
+    Handshake {
+        /// How long we waited.
+        after: Duration,
+    },
     /// No answer in time.
     Timeout {
         /// How long we waited.
@@ -401,7 +406,7 @@ pub fn explain_network(fault: &NetworkFault, cx: &ErrorContext) -> Explained {
             "RESET",
             format!("{server} cut the connection in the middle"),
             "it crashed or was restarted, a proxy or firewall cut it, or an output buffer limit was reached".to_owned(),
-            "`status` again; if `uptime` is small, it restarted",
+            "ask again; if the uptime on `status` has become small, it restarted",
         ),
         NetworkFault::Closed => (
             "CLOSED",
@@ -420,6 +425,13 @@ pub fn explain_network(fault: &NetworkFault, cx: &ErrorContext) -> Explained {
             format!("the TLS handshake with {server} failed"),
             tls_cause(words),
             "check `tls` in the profile (authority, server name, client certificate) against the server's certificate",
+        ),
+        NetworkFault::Handshake { after } => (
+            "TLS",
+            format!("the TLS handshake with {server} failed: it did not answer within {}", seconds(*after)),
+            "it does not speak TLS on this port (Redis then waits for the rest of a line), or it is blocked and answers nobody"
+                .to_owned(),
+            "compare `tls` and the port in the profile with the server's `tls-port`; if they are right, look at the process on the host",
         ),
         NetworkFault::Timeout { after, connected: true } => (
             "TIMEOUT",

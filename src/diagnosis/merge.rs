@@ -35,7 +35,7 @@ const FIELDS: &[(&str, Join)] = &[
     ("instantaneous_output_kbps", Sum), ("keyspace_hits", Sum), ("keyspace_misses", Sum), ("latest_fork_usec", Max),
     ("lazyfree_pending_objects", Sum), ("loading", Max), ("master_last_io_seconds_ago", Max), ("master_link_status", Worst),
     ("maxclients", Sum), ("maxmemory", Limit), ("mem_aof_buffer", Sum), ("mem_clients_normal", Sum), ("mem_clients_slaves", Sum),
-    ("mem_not_counted_for_evict", Sum), ("mem_replication_backlog", Sum), ("number_of_cached_scripts", Max), ("pubsub_channels", Sum),
+    ("mem_not_counted_for_evict", Sum), ("mem_replication_backlog", Sum), ("min_slaves_good_slaves", Min), ("number_of_cached_scripts", Max), ("pubsub_channels", Sum),
     ("pubsub_patterns", Sum), ("pubsubclients", Sum), ("rdb_bgsave_in_progress", Max), ("rdb_changes_since_last_save", Sum), ("rdb_last_bgsave_status", Worst),
     ("rdb_last_bgsave_time_sec", Max), ("rdb_last_save_time", Min), ("rejected_connections", Sum), ("repl_backlog_size", Sum), ("sync_full", Sum),
     ("sync_partial_err", Sum), ("sync_partial_ok", Sum), ("total_commands_processed", Sum), ("total_connections_received", Sum),

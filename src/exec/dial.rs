@@ -121,7 +121,7 @@ pub(crate) async fn secure(
     let name = tls::server_name(settings, host)?;
     let start = Instant::now();
     match timeout_at(until, tokio_rustls::TlsConnector::from(config).connect(name, stream)).await {
-        Err(_) => Err(Fault::Network(NetworkFault::Timeout { after: start.elapsed(), connected: true })),
+        Err(_) => Err(Fault::Network(NetworkFault::Handshake { after: start.elapsed() })),
         Ok(Err(error)) => Err(match of_io(&error) {
             // A server that hangs up inside the handshake usually speaks no TLS there.
             Fault::Network(NetworkFault::Closed | NetworkFault::Reset) => Fault::Network(NetworkFault::Tls(

@@ -31,7 +31,7 @@ impl Fault {
 
     /// Silence rather than an answer, so that asking again at once would only cost another wait.
     pub(crate) fn is_silence(&self) -> bool {
-        matches!(self, Fault::Network(NetworkFault::Timeout { .. }))
+        matches!(self, Fault::Network(NetworkFault::Timeout { .. } | NetworkFault::Handshake { .. }))
     }
 
     /// A connection that was good and is gone: worth one new one.

@@ -77,6 +77,16 @@ pub fn classify(argv: &[String]) -> LookVerdict {
     }
 }
 
+/// Whether the command is about a key, which stands right after its name (and subcommand).
+pub fn names_key(argv: &[String]) -> bool {
+    let Some(name) = argv.first().map(|word| word.to_ascii_lowercase()) else { return false };
+    let full = match argv.get(1) {
+        Some(sub) if table::CONTAINERS.contains(&name.as_str()) => format!("{name} {}", sub.to_ascii_lowercase()),
+        _ => name,
+    };
+    table::KEYED.binary_search(&full.as_str()).is_ok()
+}
+
 /// Every command (and subcommand, after a space) the table judges, in order.
 pub fn listed() -> impl Iterator<Item = &'static str> {
     table::ROWS.iter().map(|(name, _)| *name)
@@ -97,6 +107,10 @@ mod tests {
     fn the_table_is_sorted_and_names_nothing_twice() {
         for pair in table::ROWS.windows(2) {
             assert!(pair[0].0 < pair[1].0, "{} stands before {}", pair[0].0, pair[1].0);
+        }
+        assert!(table::KEYED.is_sorted());
+        for keyed in table::KEYED {
+            assert!(table::ROWS.binary_search_by(|(name, _)| name.cmp(keyed)).is_ok(), "{keyed} is judged nowhere");
         }
     }
 

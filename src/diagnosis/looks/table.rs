@@ -26,6 +26,19 @@ pub(super) const CONTAINERS: &[&str] = &[
     "xinfo",
 ];
 
+/// Looks about a key that stands right after the name (and subcommand). In order of name.
+#[rustfmt::skip]
+pub(super) const KEYED: &[&str] = &[
+    "bitcount", "bitfield_ro", "digest", "exists", "expiretime", "geodist", "geohash", "geopos", "get", "getbit",
+    "getrange", "hexists", "hexpiretime", "hget", "hlen", "hmget", "hpexpiretime", "hpttl", "hrandfield", "hscan",
+    "hstrlen", "httl", "lindex", "llen", "lrange", "memory usage", "mget", "object encoding", "object freq",
+    "object idletime", "object refcount", "pexpiretime", "pttl", "scard", "sismember", "smismember", "srandmember",
+    "sscan", "strlen", "substr", "ttl", "type", "xinfo consumers", "xinfo groups", "xinfo stream", "xlen",
+    "xpending", "xrange", "xrevrange", "zcard", "zcount", "zlexcount", "zmscore", "zrandmember", "zrange",
+    "zrangebylex", "zrangebyscore", "zrank", "zrevrange", "zrevrangebylex", "zrevrangebyscore", "zrevrank", "zscan",
+    "zscore",
+];
+
 /// Name (and subcommand), and what it is.
 #[rustfmt::skip]
 pub(super) const ROWS: &[(&str, Row)] = &[

@@ -227,6 +227,8 @@ fn redis(checker: &mut Checker, argv: &At<Vec<Str>>, nodes: Option<NodesWord>, n
         }
     }
     let nodes = match nodes {
+        // In a cluster, a key's question has one server that can answer it.
+        None if looks::names_key(&words) => Nodes::Key,
         None | Some(NodesWord::Primaries) => Nodes::Primaries,
         Some(NodesWord::All) => Nodes::All,
         Some(NodesWord::Any) => Nodes::Any,

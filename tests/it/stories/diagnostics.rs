@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rediscue::{
-    diagnosis::{LookVerdict, classify},
+    diagnosis::{LookVerdict, classify, looks::names_key},
     model::{Block, Card},
     runbook::{Catalogue, parse_file},
 };
@@ -139,10 +139,17 @@ fn every_command_of_a_real_server_was_judged_and_no_write_is_a_look() {
             continue;
         }
         let write = command.get(2).map(words).unwrap_or_default().iter().any(|flag| word(flag) == "write");
+        let first_key = match command.get(3) {
+            Some(redis::Value::Int(at)) => *at,
+            _ => 0,
+        };
         let argv: Vec<String> = name.split('|').map(str::to_owned).collect();
         match classify(&argv) {
             LookVerdict::Look { .. } if write => trouble.push(format!("{name} writes and is a look")),
             // Modules bring commands of their own, which are not sent.
+            LookVerdict::Look { .. } if names_key(&argv) != (first_key == i64::try_from(argv.len()).unwrap()) => {
+                trouble.push(format!("{name} has its first key at {first_key}"));
+            }
             LookVerdict::NotListed if !name.contains('.') => trouble.push(format!("{name} is not in the table")),
             _ => {}
         }

@@ -90,7 +90,7 @@ async fn tls_with_an_own_authority_a_client_certificate_and_another_name() {
     // TLS spoken to a port that does not speak it: Redis waits for the rest of a line, and so do we.
     let mut plain = server.instance();
     plain.tls = Some(whole);
-    assert_eq!(Looker::at(plain).refusal("PING").await.code, "TIMEOUT");
+    assert_eq!(Looker::at(plain).refusal("PING").await.code, "TLS");
 }
 
 #[tokio::test]

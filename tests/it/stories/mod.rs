@@ -7,6 +7,7 @@ mod console_try;
 mod deploy;
 mod deployments;
 mod diagnostics;
+mod errors;
 mod exec_deployments;
 mod exec_outside;
 mod exec_trouble;
