@@ -5,7 +5,12 @@
 //! soon is replaced by the next. At the end it holds the answer. An answer that
 //! a platform does not take now is a row in the store until it does.
 
-use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use serde_json::Value;
 use tokio::{
@@ -43,12 +48,12 @@ pub(super) struct Answer {
     /// The message of the person who asked, to react to.
     asked_in: Option<MessageRef>,
     /// Our own message, once it has been said.
-    said: Mutex<Option<(MessageRef, Audience)>>,
+    said: Arc<Mutex<Option<(MessageRef, Audience)>>>,
 }
 
 impl Answer {
     pub(super) fn new(gateway: Arc<dyn Gateway>, place: &Place, run: &RunId, asked_in: Option<MessageRef>) -> Self {
-        Self { gateway, place: place.clone(), key: format!("run-{run}"), asked_in, said: Mutex::default() }
+        Self { gateway, place: place.clone(), key: format!("run-{run}"), asked_in, said: Arc::default() }
     }
 
     /// Shows that the question was seen, on the message it stands in.
@@ -119,28 +124,46 @@ impl Answer {
     }
 
     /// Says or edits, once, without insisting: the next one replaces it.
+    ///
+    /// In a task of its own: when the answer is there, nobody waits for progress
+    /// any more, but a message on its way must be known before the answer is
+    /// said, or it would stand there for ever. `finish` waits for the lock.
     async fn put(&self, card: Card, audience: &Audience) {
-        let mut said = self.said.lock().await;
-        let outcome = match &*said {
-            Some((message, _)) => self.gateway.progress(message, &card).await,
-            None => match self.gateway.say(&self.place, &card, audience, &self.key).await {
-                Ok(message) => {
-                    *said = Some((message, audience.clone()));
-                    Ok(())
-                }
-                Err(error) => Err(error),
-            },
-        };
-        if let Err(error) = outcome {
-            tracing::debug!(%error, "progress was not delivered");
+        let mut said = self.said.clone().lock_owned().await;
+        let (gateway, place) = (self.gateway.clone(), self.place.clone());
+        let (key, audience) = (self.key.clone(), audience.clone());
+        let putting = tokio::spawn(async move {
+            let outcome = match &*said {
+                Some((message, _)) => gateway.progress(message, &card).await,
+                None => gateway.say(&place, &card, &audience, &key).await.map(|message| {
+                    *said = Some((message, audience));
+                }),
+            };
+            if let Err(error) = outcome {
+                tracing::debug!(%error, "progress was not delivered");
+            }
+        });
+        if putting.await.is_err() {
+            tracing::error!("showing progress panicked");
         }
     }
 
     /// Delivers the answer: now, or as soon as the platform takes it.
     pub(super) async fn finish(&self, hall: &Hall, card: Card, audience: Audience, good: bool) {
         if let Some(message) = &self.asked_in {
-            self.mark(message, if good { DONE } else { FAILED }, true).await;
-            self.mark(message, WORKING, false).await;
+            let marks = [(if good { DONE } else { FAILED }, true), (WORKING, false)];
+            for (emoji, add) in marks {
+                if let Err(error @ (Undelivered::RetryAfter(_) | Undelivered::Unreachable(_))) =
+                    self.gateway.react(message, emoji, add).await
+                {
+                    let key = format!("{}-{}", self.key, if add { "marked" } else { "unmarked" });
+                    let what = OwedWhat::React { message: message.clone(), emoji: emoji.to_owned(), add };
+                    let owed = Owed { key, what, due: after(wait_of(&error, 0)) };
+                    if let Err(error) = hall.store.owed_add(owed).await {
+                        tracing::debug!(%error, "a reaction could not be put down");
+                    }
+                }
+            }
         }
         // What was shown to all cannot become private by an edit: it is said anew.
         let edited = self.said.lock().await.clone().filter(|(_, shown)| *shown == audience).map(|(message, _)| message);
@@ -188,7 +211,10 @@ async fn attempt(
 /// Tries a few times, then puts the answer down in the store.
 async fn deliver(hall: &Hall, gateway: &dyn Gateway, key: &str, what: OwedWhat) {
     let mut due = jiff::Timestamp::now();
-    for tried in 1..=TRIES {
+    let lane = what.lane();
+    // Where answers wait, this one stands behind them.
+    let tries = if matches!(what, OwedWhat::Say { .. }) && late(hall).contains(&lane) { 0 } else { TRIES };
+    for tried in 1..=tries {
         match attempt(gateway, key, &what, false).await {
             Ok(_) => return,
             Err(Undelivered::Gone(why)) => {
@@ -207,15 +233,20 @@ async fn deliver(hall: &Hall, gateway: &dyn Gateway, key: &str, what: OwedWhat) 
         }
     }
     hall.meters.owed();
+    late(hall).insert(lane);
     if let Err(error) = hall.store.owed_add(Owed { key: key.to_owned(), what, due }).await {
         tracing::error!(%error, key, "an answer could neither be delivered nor put down");
     }
 }
 
+fn late(hall: &Hall) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+    hall.late.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn wait_of(error: &Undelivered, attempts: u32) -> Duration {
     match error {
         Undelivered::RetryAfter(wait) => *wait,
-        _ => Duration::from_secs(1 << attempts.min(6)),
+        _ => Duration::from_secs(1 << attempts.min(4)),
     }
 }
 
@@ -239,17 +270,22 @@ pub(super) async fn send_owed(hall: Arc<Hall>) {
             lanes.entry(row.what.lane()).or_default().push(row);
         }
         // A channel that has to wait does not hold up the others.
-        futures_util::future::join_all(lanes.into_values().map(|lane| send_lane(&hall, lane))).await;
+        futures_util::future::join_all(lanes.into_iter().map(|(lane, rows)| send_lane(&hall, lane, rows))).await;
+        // What is due before the next look is not kept waiting for it.
+        let next = hall.store.owed_next().await.ok().flatten();
+        let until_next = next.and_then(|next| Duration::try_from(next.duration_since(jiff::Timestamp::now())).ok());
+        let pause = until_next.unwrap_or(OWED_PACE).clamp(Duration::from_millis(100), OWED_PACE);
         tokio::select! {
             () = hall.stopping.cancelled() => return,
-            () = tokio::time::sleep(OWED_PACE) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
 
 /// One channel's deliveries, in order: the first that is not taken holds back those behind it.
-async fn send_lane(hall: &Hall, lane: Vec<Due>) {
-    for row in lane {
+async fn send_lane(hall: &Hall, lane: String, rows: Vec<Due>) {
+    late(hall).insert(lane.clone());
+    for row in rows {
         if hall.stopping.is_cancelled() {
             return;
         }
@@ -262,6 +298,7 @@ async fn send_lane(hall: &Hall, lane: Vec<Due>) {
             }
         }
     }
+    late(hall).remove(&lane);
 }
 
 /// `true`: it is off the list.

@@ -16,9 +16,10 @@ mod meters;
 mod runs;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
     panic::AssertUnwindSafe,
-    sync::{Arc, RwLock},
+    sync::{Arc, Mutex, RwLock},
     time::Duration,
 };
 
@@ -111,6 +112,8 @@ struct Hall {
     limiter: Limiter,
     runs: Runs,
     meters: Meters,
+    /// Channels with answers that wait to be delivered: later ones stand behind them.
+    late: Mutex<BTreeSet<String>>,
     /// Cancelled when the bot was asked to stop: new commands are refused, aloud.
     stopping: CancellationToken,
 }
@@ -173,6 +176,7 @@ impl Bot {
             gateways,
             runs: Runs::default(),
             meters: Meters::default(),
+            late: Mutex::default(),
             stopping: CancellationToken::new(),
         });
         let tasks = TaskTracker::new();
@@ -240,7 +244,16 @@ pub struct Window {
 impl Window {
     /// What the bot counts of itself, in the Prometheus text format.
     pub fn metrics(&self) -> String {
-        self.hall.meters.to_text(self.hall.runs.in_flight(), !self.hall.store.health().is_ok())
+        let mut text = self.hall.meters.to_text(self.hall.runs.in_flight(), !self.hall.store.health().is_ok());
+        let name = "rediscue_platform_ailing";
+        // Writing to a String cannot fail.
+        let _ =
+            writeln!(text, "# HELP {name} 1 when a chat platform cannot be heard or spoken to.\n# TYPE {name} gauge");
+        for (platform, gateway) in &self.hall.gateways {
+            let ailing = u8::from(gateway.ailment().is_some());
+            let _ = writeln!(text, "{name}{{platform=\"{platform}\"}} {ailing}");
+        }
+        text
     }
 
     /// What is wrong with the bot itself; empty when nothing is.

@@ -54,12 +54,14 @@ pub enum OwedWhat {
 
 impl OwedWhat {
     /// Deliveries of one channel are made in order; one that waits holds those behind it.
+    /// Reactions have a lane of their own: no answer waits for a courtesy.
     pub fn lane(&self) -> String {
-        let place = match self {
-            Self::Say { place, .. } => place,
-            Self::Edit { message, .. } | Self::React { message, .. } => &message.place,
+        let (place, apart) = match self {
+            Self::Say { place, .. } => (place, ""),
+            Self::Edit { message, .. } => (&message.place, ""),
+            Self::React { message, .. } => (&message.place, "#reactions"),
         };
-        format!("{}:{}/{}", place.platform, place.team, place.channel)
+        format!("{}:{}/{}{apart}", place.platform, place.team, place.channel)
     }
 
     fn kind(&self) -> &'static str {

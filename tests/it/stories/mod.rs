@@ -19,5 +19,8 @@ mod rdb_damage;
 mod rdb_formats;
 mod rdb_real;
 mod rdb_replication;
+mod slack_doors;
+mod slack_many;
 mod slack_talk;
+mod slack_trouble;
 mod store;

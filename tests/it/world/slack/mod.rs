@@ -106,6 +106,11 @@ impl FakeSlack {
         *self.hook.lock().unwrap() = Some(Hook { base: base.to_owned() });
     }
 
+    /// Where signed requests go.
+    pub(crate) fn hook(&self) -> String {
+        self.hook.lock().unwrap().clone().expect("it was pointed somewhere").base
+    }
+
     /// Everything it knows.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()

@@ -135,8 +135,8 @@ pub(super) async fn post_all(state: Arc<Mutex<State>>, hook: Arc<Mutex<Option<Ho
                     (state.sent[id].kind, state.sent[id].payload.clone())
                 };
                 for attempt in 0..4 {
-                    // Slack stamps by the second; a retry is signed anew.
-                    let timestamp = jiff::Timestamp::now().as_second() - attempt;
+                    // Slack stamps by the second, and what is sent again is signed anew, a while later.
+                    let timestamp = jiff::Timestamp::now().as_second() - attempt - id as i64 % 100;
                     let (path, body, content) = request(kind, &payload);
                     let request = client
                         .post(format!("{base}{path}"))
