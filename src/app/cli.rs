@@ -71,6 +71,9 @@ enum Call {
         /// How problems are printed; `json` is one line each.
         #[arg(long, value_enum, default_value_t)]
         output: OutputArg,
+        /// Ask Slack as well: tokens, scopes, socket, channels. Nothing is said in any of them.
+        #[arg(long)]
+        online: bool,
     },
     /// The journal of who ran what.
     Audit {
@@ -161,7 +164,7 @@ async fn carry_out(call: Call) -> anyhow::Result<ExitCode> {
         Call::Try { chat, redis_server } => trial::run(chat.options(), redis_server.as_deref()).await,
         Call::Serve { config } => serve::serve(&config.config).await,
         Call::Console { chat, socket } => talk(chat.options(), socket).await,
-        Call::Check { config, output } => check(&config.config, output),
+        Call::Check { config, output, online } => check(&config.config, output, online).await,
         Call::Audit { call: AuditCall::Verify { config, anchor } } => verify(&config.config, &anchor).await,
         Call::Rdb { call } => rdb::run(call).await,
         Call::Reference { json_schema } => reference(json_schema),
@@ -190,17 +193,20 @@ async fn talk(options: Options, socket: Option<PathBuf>) -> anyhow::Result<ExitC
 }
 
 /// `rediscue check`.
-fn check(dir: &Path, output: OutputArg) -> anyhow::Result<ExitCode> {
-    let mut out = io::stdout().lock();
+async fn check(dir: &Path, output: OutputArg, online: bool) -> anyhow::Result<ExitCode> {
     let (problems, summary) = match config::load(dir) {
         Ok(config) => {
             let mut problems = config.warnings.clone();
             problems.extend(config::check_world(&config));
+            if online {
+                problems.extend(super::slack::prove(&config, &dir.join("bot.toml")).await);
+            }
             let summary = format!("{} services, {} commands", config.services.len(), config.catalogue.all().count());
             (problems, Some(summary))
         }
         Err(problems) => (problems, None),
     };
+    let mut out = io::stdout().lock();
     for problem in &problems {
         match output {
             OutputArg::Text => writeln!(out, "{problem}")?,

@@ -1,7 +1,8 @@
 //! Slack, from what the configuration says to a gateway that listens.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -10,9 +11,9 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     chat::slack::{Settings, Slack, Transport},
-    config::{SlackSettings, SlackTransport},
+    config::{Config, SlackSettings, SlackTransport},
     exec,
-    model::{PersonId, Platform, SecretRef},
+    model::{PersonId, Platform, Problem, SecretRef},
     policy::Policy,
 };
 
@@ -52,6 +53,8 @@ pub struct Opened {
 /// # Errors
 /// A missing or empty secret, by the setting's name and where it should be.
 pub fn open(settings: &SlackSettings, directory: Arc<Directory>) -> anyhow::Result<Opened> {
+    // A second one, or one that is there already, is no matter.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let bot_token = secret("slack.bot_token", &settings.bot_token)?;
     let transport = match &settings.transport {
         SlackTransport::Socket { app_token } => Transport::Socket { app_token: secret("slack.app_token", app_token)? },
@@ -66,6 +69,41 @@ pub fn open(settings: &SlackSettings, directory: Arc<Directory>) -> anyhow::Resu
     };
     let slack = Slack::new(&settings).context("the Slack gateway cannot be made")?;
     Ok(Opened { slack, transport })
+}
+
+/// Asks Slack whether it takes what the configuration holds; one problem for each thing it does not.
+pub async fn prove(config: &Config, file: &Path) -> Vec<Problem> {
+    let Some(settings) = &config.bot.slack else { return Vec::new() };
+    let problem = |reason: String, hint: Option<String>| Problem {
+        file: file.to_owned(),
+        line: None,
+        reason,
+        hint,
+        warning: false,
+    };
+    let opened = match open(settings, Arc::default()) {
+        Ok(opened) => opened,
+        // A secret that is not there is among what `check` says anyway.
+        Err(error) => return vec![problem(format!("{error:#}"), None)],
+    };
+    let app_token = match &opened.transport {
+        Transport::Socket { app_token } => Some(app_token),
+        Transport::Http { .. } => None,
+    };
+    let channels = config.policy.rules().channels.values().filter(|channel| channel.platform == Platform::Slack);
+    let mut channels: BTreeSet<String> = channels.map(|channel| channel.channel.clone()).collect();
+    channels.extend(
+        config
+            .bot
+            .audit
+            .channel
+            .iter()
+            .filter(|place| place.platform == Platform::Slack)
+            .map(|place| place.channel.clone()),
+    );
+    let channels: Vec<String> = channels.into_iter().collect();
+    let faults = opened.slack.prove(app_token, &channels).await;
+    faults.into_iter().map(|fault| problem(fault.what, Some(fault.next))).collect()
 }
 
 fn secret(setting: &str, from: &SecretRef) -> anyhow::Result<SecretString> {

@@ -15,6 +15,7 @@ mod doubt;
 mod http;
 mod inbound;
 mod people;
+mod proof;
 mod routes;
 mod socket;
 mod table;
@@ -39,6 +40,8 @@ use crate::{
     chat::{Audience, Gateway, Inbound, Undelivered},
     model::{Card, Identity, MessageRef, PersonId, Place, PlaceKind},
 };
+pub use proof::{Fault, SCOPES};
+
 use api::{Api, Trouble};
 use blocks::Message;
 use doubt::Doubts;
@@ -94,6 +97,7 @@ pub struct Slack {
     api: Api,
     /// Where the Web API is.
     address: String,
+    token: SecretString,
     people: People,
     routes: Routes,
     clicks: Clicks,
@@ -128,6 +132,7 @@ impl Slack {
         Ok(Arc::new(Self {
             api: Api::new(client, &settings.bot_token),
             address: settings.api.clone(),
+            token: settings.bot_token.clone(),
             people: People::default(),
             routes: Routes::default(),
             clicks: Clicks::default(),

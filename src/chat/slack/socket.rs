@@ -159,7 +159,19 @@ async fn connection(slack: &Arc<Slack>, app: &Api, inbound: &mpsc::Sender<Inboun
     }
 }
 
-async fn open(slack: &Arc<Slack>, app: &Api) -> Result<Socket, String> {
+/// Opens a socket, waits for Slack's greeting, and closes it.
+pub(super) async fn try_out(slack: &Slack, app_token: &SecretString) -> Result<(), String> {
+    let client = super::api::client(&slack.address).map_err(|error| error.to_string())?;
+    let mut socket = open(slack, &Api::new(client, app_token)).await?;
+    let greeting = timeout(TO_OPEN, socket.next()).await;
+    let _ = timeout(TO_OPEN, socket.close(None)).await;
+    match greeting {
+        Ok(Some(Ok(Message::Text(_)))) => Ok(()),
+        _ => Err("it was opened, and Slack did not greet".to_owned()),
+    }
+}
+
+async fn open(slack: &Slack, app: &Api) -> Result<Socket, String> {
     let answer = slack.noted("apps.connections.open", app.call("apps.connections.open", "", &json!({})).await);
     let answer = answer.map_err(|trouble| trouble.to_string())?;
     let url = answer.get("url").and_then(Value::as_str).unwrap_or_default();
