@@ -1,5 +1,7 @@
 //! The bot's own log, on standard error.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
 use crate::config::{Log, LogFormat};
@@ -17,7 +19,8 @@ pub fn start(settings: &Log) {
         .fold(filter, EnvFilter::add_directive)
         .add_directive("slack_morphism=off".parse().unwrap_or_default());
     let registry = tracing_subscriber::registry().with(filter);
-    let layer = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let colour = std::io::stderr().is_terminal();
+    let layer = fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(colour);
     // An error means that a logger is there already, as in tests: it stays.
     let _ = match settings.format {
         LogFormat::Text => registry.with(layer).try_init(),
