@@ -80,7 +80,7 @@ fn from_outside(dir: &Path) {
     }
 }
 
-/// Speaks the console's protocol until `ping` is answered.
+/// Speaks the console's protocol until `pong` is answered.
 fn first_answer(socket: &Path) {
     let stream = loop {
         match UnixStream::connect(socket) {
@@ -92,12 +92,12 @@ fn first_answer(socket: &Path) {
     writer
         .write_all(
             b"{\"message\":\"hello\",\"version\":1,\"script\":true}\n\
-              {\"message\":\"command\",\"line\":1,\"speaker\":null,\"text\":\"ping\"}\n",
+              {\"message\":\"command\",\"line\":1,\"speaker\":null,\"text\":\"pong\"}\n",
         )
         .expect("the bot takes a line");
     let said = BufReader::new(stream).lines().map_while(Result::ok).find(|line| line.contains("\"event\":\"say\""));
     let said = said.expect("the bot answers");
-    assert!(said.contains("\"title\":\"ping"), "an answer to ping: {said}");
+    assert!(said.contains("\"title\":\"pong"), "an answer to pong: {said}");
 }
 
 fn resident_mib(pid: u32) -> f64 {
@@ -118,7 +118,7 @@ impl Gateway for Counter {
         _: &'a Audience,
         key: &'a str,
     ) -> BoxFuture<'a, Result<MessageRef, Undelivered>> {
-        assert!(card.title.starts_with("ping"), "every answer is an answer to ping: {card:?}");
+        assert!(card.title.starts_with("pong"), "every answer is an answer to pong: {card:?}");
         let _ = self.0.send(());
         let message = MessageRef { place: place.clone(), id: key.to_owned() };
         async move { Ok(message) }.boxed()
@@ -163,7 +163,7 @@ fn asked(number: usize) -> Inbound {
         person: Some("ana".parse().expect("a valid name")),
         barred: None,
         place,
-        what: Event::Command { text: "ping".to_owned(), message: None },
+        what: Event::Command { text: "pong".to_owned(), message: None },
     }
 }
 
@@ -237,6 +237,14 @@ fn write_config(dir: &Path, port: u16) {
              [roles.all]\nabout = \"all\"\nmay = [{{ commands = [\"*\"], services = [\"*\"] }}]\n\
              [limits]\nperson = {any}\ninstance = {any}\ncheap = {any}\nmoderate = {any}\nheavy = {any}\n"
         ),
+    );
+    // What the peers' plugins do: one PING, one line. The built-in `ping` also measures.
+    std::fs::create_dir_all(config.join("commands")).expect("a directory");
+    write(
+        "commands/pong.toml",
+        "name = \"pong\"\nsummary = \"one PING\"\ncost = \"cheap\"\n\
+         [[steps]]\nid = \"pong\"\nredis = [\"PING\"]\n[card]\nhealthy = \"PONG\"\n"
+            .to_owned(),
     );
     let root = dir.display();
     write(
