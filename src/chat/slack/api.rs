@@ -111,6 +111,15 @@ pub(super) fn client(api: &str) -> std::io::Result<Client> {
     Ok(SlackClient::new(connector))
 }
 
+/// A client for what the crate has no call for. It follows no redirect: addresses and tokens here
+/// are secrets meant for one host.
+///
+/// # Errors
+/// When the machine has no trust store.
+pub(super) fn plain_client() -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()
+}
+
 /// A token as the crate takes it.
 pub(super) fn token(secret: &SecretString) -> SlackApiToken {
     SlackApiToken::new(SlackApiTokenValue::new(secret.expose_secret().to_owned()))

@@ -363,3 +363,97 @@ pub(super) fn cut_width(text: &str, width: usize) -> String {
 pub(super) fn pad(text: &str, width: usize) -> String {
     format!("{text}{}", " ".repeat(width.saturating_sub(text.width())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Align, Cell, Column, Table};
+
+    fn nobody(_: &PersonId) -> Option<String> {
+        None
+    }
+
+    #[test]
+    fn a_card_of_every_part_is_drawn_in_block_kit() {
+        let hostile = "<!channel> *x* `y` :boom: & <https://evil.example|click>";
+        let cell = |text: &str| Cell { text: text.to_owned(), level: None };
+        let column = |title: &str, align| Column { title: title.to_owned(), align };
+        let card = Card {
+            title: "status · godel".to_owned(),
+            level: Some(Level::Warn),
+            verdict: Some(Text(vec![
+                Span::Plain("Nearly full: ".to_owned()),
+                Span::Strong("93 %".to_owned()),
+                Span::Code(hostile.to_owned()),
+                Span::Mention("ana".parse().unwrap()),
+            ])),
+            context: vec!["prod · Godel".to_owned(), "main · master 10.0.0.1:6379".to_owned()],
+            blocks: vec![
+                Block::Heading("Keys".to_owned()),
+                Block::Text(Text::plain(hostile)),
+                Block::Fields(vec![Field {
+                    label: "Memory".to_owned(),
+                    value: "930 MiB of 1.00 GiB".to_owned(),
+                    level: Some(Level::Warn),
+                    hint: Some("warns from 80 %".to_owned()),
+                }]),
+                Block::Table(Table {
+                    title: Some("Largest".to_owned()),
+                    columns: vec![column("key", Align::Left), column("bytes", Align::Right)],
+                    rows: vec![vec![cell(hostile), cell("12")], vec![cell("session:…"), cell("1,024")]],
+                    empty: None,
+                    total: Some(9),
+                }),
+                Block::Findings(vec![Finding {
+                    level: Level::Warn,
+                    what: Text::plain("Memory is short."),
+                    evidence: Some("930 MiB of 1.00 GiB".to_owned()),
+                    next: Some(Text::notation("run `/redis memory godel`")),
+                }]),
+                Block::Code("used_memory:1".to_owned()),
+                Block::Bars {
+                    title: "Bytes".to_owned(),
+                    bars: vec![
+                        Bar { label: "a:".to_owned(), value: 3.0, shown: "3 B".to_owned() },
+                        Bar { label: "b:".to_owned(), value: 1.0, shown: "1 B".to_owned() },
+                    ],
+                },
+                Block::Progress(Progress {
+                    doing: "reading".to_owned(),
+                    done: 5,
+                    total: Some(10),
+                    unit: "keys".to_owned(),
+                    rate: Some(2.0),
+                    left_s: Some(3.0),
+                }),
+                Block::Checklist(vec![(Tick::Done, Text::plain("looked")), (Tick::Open, Text::plain("not yet"))]),
+            ],
+            actions: vec![Action {
+                label: "Memory".to_owned(),
+                command: "memory godel".to_owned(),
+                style: ActionStyle::Primary,
+            }],
+            footer: Some("run 7K2QAAAA".to_owned()),
+        };
+        let message = render(&card, &nobody);
+        let drawn = serde_json::to_string_pretty(&json!({ "text": message.text, "blocks": message.blocks })).unwrap();
+        insta::assert_snapshot!(drawn);
+    }
+
+    #[test]
+    fn what_does_not_fit_a_message_is_counted_and_the_buttons_stay() {
+        let card = Card {
+            title: "x".repeat(500),
+            blocks: (0..80).map(|at| Block::Text(Text::plain(format!("{at}{}", "y".repeat(9_000))))).collect(),
+            actions: vec![Action { label: "z".repeat(200), command: "status".to_owned(), style: ActionStyle::Plain }],
+            footer: Some("end".to_owned()),
+            ..Card::default()
+        };
+        let message = render(&card, &nobody);
+        assert_eq!(message.blocks.len(), BLOCKS);
+        assert_eq!(message.rest, 81 - 47);
+        assert_eq!(message.blocks[48]["type"], "actions");
+        assert!(message.blocks[47].to_string().contains("34 more parts"));
+        assert!(message.blocks.iter().all(|block| block.to_string().chars().count() < 3_500));
+    }
+}

@@ -68,10 +68,10 @@ pub(super) fn routes(
 
 impl Door {
     /// The body, if Slack sent it, now, and for the first time.
-    fn believed<'b>(&self, headers: &HeaderMap, body: &'b Bytes) -> Result<&'b str, Response> {
+    fn believed<'b>(&self, headers: &HeaderMap, body: &'b Bytes) -> Result<&'b str, (StatusCode, &'static str)> {
         let refused = |why: &'static str| {
             tracing::warn!(why, "a request that claims to be Slack's was refused");
-            (StatusCode::UNAUTHORIZED, why).into_response()
+            (StatusCode::UNAUTHORIZED, why)
         };
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let signature = header(SlackEventSignatureVerifier::SLACK_SIGNED_HASH_HEADER);
@@ -97,7 +97,7 @@ impl Door {
 async fn command(State(door): State<Door>, headers: HeaderMap, body: Bytes) -> Response {
     let text = match door.believed(&headers, &body) {
         Ok(text) => text,
-        Err(refused) => return refused,
+        Err(refused) => return refused.into_response(),
     };
     let event: SlackCommandEvent = match serde_urlencoded::from_str(text) {
         Ok(event) => event,
@@ -111,7 +111,7 @@ async fn command(State(door): State<Door>, headers: HeaderMap, body: Bytes) -> R
 async fn interaction(State(door): State<Door>, headers: HeaderMap, body: Bytes) -> Response {
     let text = match door.believed(&headers, &body) {
         Ok(text) => text,
-        Err(refused) => return refused,
+        Err(refused) => return refused.into_response(),
     };
     let form: HashMap<String, String> = serde_urlencoded::from_str(text).unwrap_or_default();
     let event = form.get("payload").and_then(|payload| read(serde_json::from_str(payload).ok()?));
@@ -127,7 +127,7 @@ async fn interaction(State(door): State<Door>, headers: HeaderMap, body: Bytes) 
 async fn push(State(door): State<Door>, headers: HeaderMap, body: Bytes) -> Response {
     let text = match door.believed(&headers, &body) {
         Ok(text) => text,
-        Err(refused) => return refused,
+        Err(refused) => return refused.into_response(),
     };
     match serde_json::from_str::<SlackPushEvent>(text) {
         Ok(SlackPushEvent::UrlVerification(challenge)) => {

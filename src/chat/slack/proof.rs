@@ -84,7 +84,8 @@ impl Slack {
 
     /// The token's scopes, which stand in a header the crate does not show.
     async fn granted(&self) -> Result<Vec<String>, String> {
-        let asked = reqwest::Client::new()
+        let client = super::api::plain_client().map_err(|_| "no client can be made for it".to_owned())?;
+        let asked = client
             .post(format!("{}/auth.test", self.address))
             .bearer_auth(self.token.expose_secret())
             .timeout(PATIENCE)

@@ -83,7 +83,14 @@ impl Routes {
         let mut body = json!({ "text": message.text, "blocks": message.blocks });
         body["response_type"] = json!(if private { "ephemeral" } else { "in_channel" });
         body["replace_original"] = json!(replace);
-        let http = self.http.get_or_init(reqwest::Client::new);
+        let http = match self.http.get() {
+            Some(http) => http,
+            None => {
+                let made = super::api::plain_client()
+                    .map_err(|_| Undelivered::Unreachable("no client can be made for response URLs".to_owned()))?;
+                self.http.get_or_init(|| made)
+            }
+        };
         match http.post(url).timeout(PATIENCE).json(&body).send().await {
             Ok(answer) if answer.status().is_success() => Ok(()),
             Ok(answer) if answer.status() == reqwest::StatusCode::TOO_MANY_REQUESTS => {

@@ -19,6 +19,7 @@ mod rdb_damage;
 mod rdb_formats;
 mod rdb_real;
 mod rdb_replication;
+mod slack_cards;
 mod slack_doors;
 mod slack_many;
 mod slack_talk;

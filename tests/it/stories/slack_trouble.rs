@@ -38,6 +38,7 @@ over_both!(
     with_every_second_call_refused_everything_is_answered_once,
     answers_decided_while_slack_is_dead_arrive_after_once_and_in_order,
     an_answer_that_arrived_unheard_is_not_said_again,
+    an_error_of_slacks_own_costs_no_answer,
     a_stopped_redis_delays_no_acknowledgement,
     a_missing_scope_and_a_revoked_token_are_named_in_health,
 );
@@ -97,14 +98,12 @@ async fn a_rate_limit_is_waited_out_and_slows_no_other_channel(by: By) {
     bot.fake.answers("C2", 1).await;
     assert!(begun.elapsed() < Duration::from_secs(3), "C2 had to wait for C1: {:?}", begun.elapsed());
     bot.fake.answers("C1", 2).await;
-    let state = bot.fake.state();
-    let calls: Vec<_> =
-        state.calls.iter().filter(|call| call.method == "chat.postMessage" && call.channel == "C1").collect();
+    let calls = bot.fake.state().calls.clone();
+    let calls: Vec<_> = calls.iter().filter(|call| call.method == "chat.postMessage" && call.channel == "C1").collect();
     assert_eq!(calls[0].error.as_deref(), Some("ratelimited"));
     let waited = calls[1].at - calls[0].at;
     assert!(waited >= Duration::from_millis(2_950), "called again after {waited:?}");
-    assert_eq!(state.by_bot("C1").len(), 2);
-    drop(state);
+    assert_eq!(bot.fake.state().by_bot("C1").len(), 2);
     bot.finish().await;
 }
 
@@ -203,6 +202,26 @@ async fn an_answer_that_arrived_unheard_is_not_said_again(by: By) {
             .await;
         assert_eq!(bot.fake.answers(channel, 1).await.len(), 1);
     }
+    bot.finish().await;
+}
+
+async fn an_error_of_slacks_own_costs_no_answer(by: By) {
+    let server = RedisServer::start();
+    let bot = bot(by, &server).await;
+    let mut broken = false;
+    bot.fake.prank(move |method, _| {
+        let first = method == "chat.postMessage" && !std::mem::replace(&mut broken, true);
+        first.then_some(Prank::Break)
+    });
+    bot.fake.slash("U1", "C1", "status godel");
+    let card = bot.fake.answers("C1", 1).await.remove(0);
+    // Reactions on it are heard, and nothing asks for them yet.
+    bot.fake.react("U2", "C1", &card.ts, "+1::skin-tone-3", true);
+    bot.fake.react("UBOT", "C1", &card.ts, "x", true);
+    bot.fake.react("U2", "C1", &card.ts, "+1::skin-tone-3", false);
+    settled(&bot).await;
+    bot.fake.wait("all is acknowledged", |state| state.sent.iter().all(|sent| sent.acknowledged.is_some())).await;
+    assert_eq!(bot.fake.state().by_bot("C1").len(), 1);
     bot.finish().await;
 }
 
