@@ -203,7 +203,7 @@ fn key_holder<'a>(argv: &[String], topology: &'a Topology) -> Result<Vec<&'a Mem
         code: "CLUSTERDOWN".into(),
         what: format!("no node holds hash slot {slot}, to which this key belongs"),
         cause: "the cluster does not cover all slots: a shard is down or a migration was interrupted".into(),
-        next: "look at `CLUSTER INFO` and bring the missing shard back".into(),
+        next: "`replication` shows which primary is missing; bring it or its replica back".into(),
     })
 }
 

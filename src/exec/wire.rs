@@ -159,7 +159,8 @@ impl Wire {
                 _ => {}
             }
         }
-        if !self.client_denied && !setup.sentinel && knows_no_touch(&self.identity) {
+        // Never in a cluster: there Redis 8.0.6 crashed on it, as soon as a key of a slot on the move was asked for.
+        if !self.client_denied && !setup.sentinel && !setup.cluster && knows_no_touch(&self.identity) {
             // So that looking at a key does not make it look used. Whatever it answers, we go on.
             let mut untouched = redis::cmd("CLIENT");
             untouched.arg("NO-TOUCH").arg("ON");

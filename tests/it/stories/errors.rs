@@ -65,11 +65,9 @@ fn application(server: &RedisServer, words: &[&str]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn loading() {
-    let mut server = RedisServer::builder()
-        .option("key-load-delay", "500")
-        .option("loading-process-events-interval-bytes", "1024")
-        .start();
-    server.fill("k", 12_000, 10);
+    let mut server = RedisServer::builder().option("key-load-delay", "500").option("rdbcompression", "no").start();
+    // Between two megabytes of data the server hears what is asked.
+    server.fill("k", 12_000, 4_000);
     server.run::<()>(&["SAVE"]);
     let mut chat = bot_at(&server).await;
     server.restart();
@@ -206,7 +204,7 @@ async fn moved_ask_tryagain_and_crossslot() {
     assert_eq!(answer.level(), Some(Level::Ok), "{}", answer.text());
     says(&answer, &["string"]);
     let answer = chat.ask("ana", "both {t}a {t}b whole").await;
-    says(&answer, &["are being moved between", "ask again in a moment"]);
+    says(&answer, &["being moved", "ask again"]);
     says(&chat.ask("ana", "replication whole").await, &["Slots are being moved between nodes"]);
     chat.stop().await;
 }
