@@ -25,3 +25,4 @@ mod slack_many;
 mod slack_talk;
 mod slack_trouble;
 mod store;
+mod waiting;
