@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Hall,
+    Hall, change,
     command::{Asked, Ended, field, plain_card, target},
     runs::Why,
 };
@@ -41,6 +41,12 @@ pub(super) async fn answer(hall: &Arc<Hall>, asked: &Asked<'_>, known: &Known<'_
         "reload" => answered(reload(hall)),
         "services" => answered(services(asked)),
         "version" => answered(version(hall)),
+        "pending" => answered(change::pending(hall).await),
+        "approve" | "decline" => {
+            let yes = intent.command.name == "approve";
+            let (card, outcome) = change::by_id(hall, asked, text("run").unwrap_or_default(), yes).await;
+            Ended::of(intent, outcome, card)
+        }
         other => answered(plain_card(
             "not built in",
             format!("`{other}` is declared as built in, and this bot does not know it."),

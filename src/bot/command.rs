@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Hall, Rules, built_in, deliver::Answer, gather, limits::Busy, runs::Why};
+use super::{Hall, Rules, built_in, change, deliver::Answer, gather, limits::Busy, runs::Why};
 use crate::{
     chat::{Audience, Event, Inbound},
     diagnosis,
@@ -46,6 +46,8 @@ pub(super) struct Ended {
     pub(super) target: Option<(Arc<Service>, Instance)>,
     pub(super) level: Option<Level>,
     pub(super) revealed: bool,
+    /// The card is its message already, which may have been edited since.
+    pub(super) shown: bool,
 }
 
 impl Ended {
@@ -61,6 +63,7 @@ impl Ended {
             target: None,
             level: None,
             revealed: false,
+            shown: false,
         }
     }
 
@@ -86,7 +89,7 @@ impl Ended {
         self
     }
 
-    fn on(mut self, service: &Arc<Service>, instance: &Instance) -> Self {
+    pub(super) fn on(mut self, service: &Arc<Service>, instance: &Instance) -> Self {
         self.target = Some((service.clone(), instance.clone()));
         self
     }
@@ -121,7 +124,7 @@ pub(super) async fn carry_out(hall: &Arc<Hall>, inbound: Inbound) {
     };
     let took = since.elapsed();
     let journalled = hall.store.record(entry(&asked, &ended, took)).await;
-    let Ended { mut card, outcome, private, .. } = ended;
+    let Ended { mut card, outcome, private, shown, .. } = ended;
     if let Err(error) = journalled {
         // A look is answered all the same: being blind at 3 a.m. is worse than a gap that says it is one.
         tracing::warn!(%error, run = %run, "the journal could not be written");
@@ -130,6 +133,10 @@ pub(super) async fn carry_out(hall: &Arc<Hall>, inbound: Inbound) {
         card.footer = Some(card.footer.map_or_else(|| mark.to_owned(), |footer| format!("{footer} · {mark}")));
     }
     hall.meters.command(outcome, took);
+    if shown {
+        answer.seen(true).await;
+        return;
+    }
     let audience = if private { Audience::Only(actor.identity.clone()) } else { Audience::All };
     answer.finish(hall, card, audience, outcome == Outcome::Answered).await;
 }
@@ -174,6 +181,7 @@ async fn walk(hall: &Arc<Hall>, asked: &Asked<'_>, text: &str, answer: &Answer) 
     };
     match &intent.command.kind {
         Kind::BuiltIn => built_in::answer(hall, asked, &known, &intent).await,
+        Kind::Remediation(_) => change::propose(hall, asked, &intent, answer).await,
         Kind::Diagnostic(diagnostic) => diagnose(hall, asked, &intent, diagnostic, answer).await,
     }
 }
@@ -362,7 +370,7 @@ fn which_service_card(intent: &Intent, names: Vec<String>) -> Card {
     card
 }
 
-fn busy_card(busy: &Busy) -> Card {
+pub(super) fn busy_card(busy: &Busy) -> Card {
     let whose = if busy.whose == "you" && busy.retry.is_some() {
         "You have asked as much as one person may in a minute.".to_owned()
     } else if busy.whose == "you" {

@@ -148,8 +148,14 @@ impl Answer {
         }
     }
 
-    /// Delivers the answer: now, or as soon as the platform takes it.
-    pub(super) async fn finish(&self, hall: &Hall, card: Card, audience: Audience, good: bool) {
+    /// Says a card to everybody, once; its message, or `None` when it was not taken.
+    pub(super) async fn show(&self, card: Card) -> Option<MessageRef> {
+        self.put(card, &Audience::All).await;
+        self.said.lock().await.clone().map(|(message, _)| message)
+    }
+
+    /// Marks the question as answered, on the message it stands in.
+    pub(super) async fn seen(&self, good: bool) {
         if let Some(message) = &self.asked_in {
             let marks = [(if good { DONE } else { FAILED }, true), (WORKING, false)];
             for (emoji, add) in marks {
@@ -165,6 +171,11 @@ impl Answer {
                 }
             }
         }
+    }
+
+    /// Delivers the answer: now, or as soon as the platform takes it.
+    pub(super) async fn finish(&self, hall: &Hall, card: Card, audience: Audience, good: bool) {
+        self.seen(good).await;
         // What was shown to all cannot become private by an edit: it is said anew.
         let edited = self.said.lock().await.clone().filter(|(_, shown)| *shown == audience).map(|(message, _)| message);
         let what = match edited {
@@ -209,7 +220,7 @@ async fn attempt(
 }
 
 /// Tries a few times, then puts the answer down in the store.
-async fn deliver(hall: &Hall, gateway: &dyn Gateway, key: &str, what: OwedWhat) {
+pub(super) async fn deliver(hall: &Hall, gateway: &dyn Gateway, key: &str, what: OwedWhat) {
     let mut due = jiff::Timestamp::now();
     let lane = what.lane();
     // Where answers wait, this one stands behind them.

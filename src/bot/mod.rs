@@ -7,6 +7,7 @@
 //! [`deliver`].
 
 mod built_in;
+mod change;
 mod command;
 mod deliver;
 mod gather;
@@ -114,6 +115,7 @@ struct Hall {
     meters: Meters,
     /// Channels with answers that wait to be delivered: later ones stand behind them.
     late: Mutex<BTreeSet<String>>,
+    touching: change::Touching,
     /// Cancelled when the bot was asked to stop: new commands are refused, aloud.
     stopping: CancellationToken,
 }
@@ -177,11 +179,13 @@ impl Bot {
             runs: Runs::default(),
             meters: Meters::default(),
             late: Mutex::default(),
+            touching: change::Touching::default(),
             stopping: CancellationToken::new(),
         });
         let tasks = TaskTracker::new();
         tasks.spawn(deliver::send_owed(hall.clone()));
         tasks.spawn(housekeep::keep(hall.clone()));
+        tasks.spawn(change::recover(hall.clone()));
         let dispatcher = tokio::spawn(dispatch(hall.clone(), inbox, tasks.clone(), settings.at_once));
         Self { hall, inbound, tasks, dispatcher }
     }
@@ -314,7 +318,6 @@ async fn handle(hall: &Arc<Hall>, inbound: Inbound) {
     }
     match inbound.what {
         Event::Command { .. } | Event::Pressed { .. } => command::carry_out(hall, inbound).await,
-        // Nothing asks for consent yet, so a reaction answers no question.
-        Event::Reacted { .. } => {}
+        Event::Reacted { .. } => change::reacted(hall, inbound).await,
     }
 }

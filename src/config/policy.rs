@@ -133,8 +133,11 @@ fn roles(sheet: &mut Sheet, file: &PolicyFile, names: &Names) -> BTreeMap<String
         .iter()
         .map(|(name, written)| {
             check::word(sheet, name, written.at, "roles");
-            let grants = written.value.may.iter().map(|grant| read_grant(sheet, grant, names, &channels)).collect();
-            (name.clone(), Role { about: written.value.about.clone().unwrap_or_default(), grants })
+            let mut read = |grants: &[At<GrantWire>]| {
+                grants.iter().map(|grant| read_grant(sheet, grant, names, &channels)).collect()
+            };
+            let (grants, approves) = (read(&written.value.may), read(&written.value.approves));
+            (name.clone(), Role { about: written.value.about.clone().unwrap_or_default(), grants, approves })
         })
         .collect()
 }

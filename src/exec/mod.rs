@@ -4,7 +4,7 @@
 //! gave a [`Permit`]. It always returns an [`Observation`] before the deadline
 //! it is given, whatever the servers do; what could not be seen is explained
 //! in it, per server. People who ask the same at the same moment share one
-//! look. Nothing here changes anything outside.
+//! look. Only [`Exec::touch`] changes anything outside, with a permit of its own.
 //!
 //! # What each look's merged value holds
 //!
@@ -50,6 +50,7 @@ mod site;
 mod tcp;
 mod tls;
 mod topology;
+mod touch;
 mod value;
 mod wire;
 
@@ -71,6 +72,7 @@ use crate::{
 };
 
 pub use keyspace::survey;
+pub use touch::{Touched, touching};
 pub use wire::Flavour;
 
 use flight::Question;

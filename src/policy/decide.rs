@@ -11,8 +11,9 @@ use crate::{
 };
 
 /// Commands of the bot itself that tell nobody anything about a Redis, or
-/// stop what somebody started: whoever the policy knows may use them.
-pub(super) const FOR_EVERYBODY: [&str; 6] = ["help", "whoami", "can-i", "cancel", "services", "version"];
+/// stop what somebody started, or have their own question of who may: whoever the policy knows may use them.
+pub(super) const FOR_EVERYBODY: [&str; 9] =
+    ["help", "whoami", "can-i", "cancel", "services", "version", "pending", "approve", "decline"];
 
 /// The rules of `policy.toml`, ready to decide.
 #[derive(Debug, Clone)]
@@ -73,6 +74,12 @@ pub struct Permit {
 }
 
 impl Permit {
+    /// To look again at what a consented change is about.
+    pub(super) fn to_look(person: PersonId, run: RunId, command: String, service: ServiceName, now: Timestamp) -> Self {
+        let rule = "consent".to_owned();
+        Self { person, run, command, service: Some(service), reveal: false, rule, decided_at: now }
+    }
+
     /// Who was allowed.
     pub fn person(&self) -> &PersonId {
         &self.person
@@ -293,9 +300,9 @@ impl Policy {
         if is_for_everybody(command) {
             return Ok("everybody in policy.toml".to_owned());
         }
-        // Commands that change something will be held back here by `Mode::Observe`; these only look.
         match &command.kind {
-            Kind::Diagnostic(_) | Kind::BuiltIn => {}
+            Kind::Remediation(_) if self.rules.mode == Mode::Observe => return Err(No::Observing),
+            Kind::Diagnostic(_) | Kind::BuiltIn | Kind::Remediation(_) => {}
         }
         let channel = self.channel_of(place);
         if let Some((_, channel)) = channel {
@@ -346,6 +353,11 @@ impl Policy {
                 rule: "people".to_owned(),
                 why: format!("{person} is nobody in policy.toml."),
                 next: format!("Ask {} to add them.", self.keepers()),
+            },
+            No::Observing => Refusal {
+                rule: "mode".to_owned(),
+                why: format!("{what} would change something, and this bot only observes."),
+                next: format!("Ask {} to set `mode = \"normal\"` in policy.toml.", self.keepers()),
             },
             No::NotACommandHere => of_the_channel(format!("This channel is not for `{}`.", command.name)),
             No::NotAServiceHere => {
@@ -430,6 +442,7 @@ impl Policy {
 /// Why not, before anybody needs the words for it.
 enum No {
     Nobody,
+    Observing,
     NotACommandHere,
     NotAServiceHere,
     NotGranted,

@@ -12,10 +12,12 @@
 //! anybody do more.
 
 mod cards;
+mod consent;
 mod decide;
 mod rules;
 #[cfg(test)]
 mod tests;
 
+pub use consent::{Consent, Ticket, TouchPermit, Vote};
 pub use decide::{Ask, Permit, Policy, Refusal, Verdict};
 pub use rules::{Channel, CommandSet, Grant, Limit, Limits, Mode, Only, Person, PlaceSet, Role, Rules};

@@ -65,6 +65,8 @@ pub struct Role {
     pub about: String,
     /// What it allows; each stands alone.
     pub grants: Vec<Grant>,
+    /// Whose changes it may consent to, up to high risk; it does not let them run these.
+    pub approves: Vec<Grant>,
 }
 
 /// These commands, on these services, from these places.

@@ -161,7 +161,7 @@ fn any_rules() -> impl Strategy<Value = Rules> {
         roles: ROLES
             .iter()
             .zip(roles)
-            .map(|(name, grants)| ((*name).to_owned(), Role { about: String::new(), grants }))
+            .map(|(name, grants)| ((*name).to_owned(), Role { grants, ..Role::default() }))
             .collect(),
         people: PEOPLE
             .iter()
@@ -303,7 +303,7 @@ fn small_team() -> Policy {
         ..grant(vec![CommandSet::Named("inspect".to_owned())], Only::Any)
     };
     let support = grant(vec![CommandSet::Named("status".to_owned())], Only::These(BTreeSet::from([shop.clone()])));
-    let role = |grants: Vec<Grant>| Role { about: String::new(), grants };
+    let role = |grants: Vec<Grant>| Role { grants, ..Role::default() };
     Policy::new(Rules {
         keepers: vec![person("ada")],
         people: [

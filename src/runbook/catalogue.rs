@@ -28,7 +28,10 @@ impl Catalogue {
         let mut catalogue = Self::default();
         let mut problems = Vec::new();
         for command in commands {
-            let reserved = catalogue.commands.get(&command.name).is_some_and(|old| matches!(old.kind, Kind::BuiltIn));
+            let reserved = catalogue
+                .commands
+                .get(&command.name)
+                .is_some_and(|old| matches!(old.kind, Kind::BuiltIn | Kind::Remediation(_)));
             if reserved {
                 problems.push(clash(
                     &command,
@@ -83,9 +86,9 @@ impl Catalogue {
                         ));
                     }
                 }
-                Some(Kind::BuiltIn) => problems.push(clash(
+                Some(Kind::BuiltIn | Kind::Remediation(_)) => problems.push(clash(
                     command,
-                    format!("step `{}` runs `{name}`, which the bot answers itself", step.id),
+                    format!("step `{}` runs `{name}`, which is no diagnostic", step.id),
                     "only diagnostics can be run as a step".to_owned(),
                 )),
                 None => problems.push(clash(

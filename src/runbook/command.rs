@@ -44,6 +44,8 @@ pub struct Command {
 pub enum Kind {
     /// Looks, and a card.
     Diagnostic(Diagnostic),
+    /// Touches: planned, consented to, carried out.
+    Remediation(super::Remediation),
     /// Answered by the bot itself: `help`, `whoami`, `can-i`, `cancel`, `reload`.
     BuiltIn,
 }
@@ -95,6 +97,13 @@ pub enum Each {
     Queues,
     /// Key patterns.
     Patterns,
+}
+
+impl Command {
+    /// Is it about a service? The bot's own answers are about none.
+    pub fn has_service(&self) -> bool {
+        !matches!(self.kind, Kind::BuiltIn)
+    }
 }
 
 impl Each {

@@ -141,7 +141,7 @@ pub(super) fn usage(command: &Command) -> String {
         let word = argument_word(spec);
         usage.push_str(&if spec.required { format!(" {word}") } else { format!(" [{word}]") });
     }
-    if matches!(command.kind, Kind::Diagnostic(_)) {
+    if command.has_service() {
         usage.push_str(" [SERVICE]");
     }
     usage

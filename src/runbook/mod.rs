@@ -8,6 +8,7 @@
 mod bind;
 mod built_in;
 mod catalogue;
+mod change;
 mod command;
 mod evidence;
 mod file;
@@ -15,6 +16,7 @@ mod help;
 mod language;
 mod look;
 mod misunderstood;
+mod parameters;
 mod parse;
 #[cfg(test)]
 mod properties;
@@ -27,6 +29,7 @@ mod words;
 pub use bind::bind;
 pub use built_in::built_in;
 pub use catalogue::{Catalogue, Known};
+pub use change::{Change, PLAN_VERSION, Plan, Remediation, Risk, Touch};
 pub use command::{
     ArgumentKind, ArgumentSpec, ArgumentValue, Arguments, Command, Cost, Diagnostic, Each, Intent, Kind, Step,
 };
@@ -36,6 +39,7 @@ pub use help::{help_card, reference_markdown};
 pub use language::Compiled;
 pub use look::{Look, Nodes, Survey};
 pub use misunderstood::Misunderstood;
+pub use parameters::{PARAMETERS, Parameter};
 pub use parse::parse;
 pub use render::render;
 pub use spec::{

@@ -155,7 +155,7 @@ impl<'a> Reading<'a> {
                 None => self.positions.push((word, !word.quoted && !literal)),
             }
         }
-        if matches!(self.command.kind, Kind::Diagnostic(_)) && self.service.is_none() {
+        if self.command.has_service() && self.service.is_none() {
             self.take_service();
         }
         self.take_positions()?;
@@ -190,7 +190,7 @@ impl<'a> Reading<'a> {
     fn flag(&mut self, flag: &str, rest: &mut std::slice::Iter<'a, Word>) -> Result<(), Misunderstood> {
         let (name, given) = flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value.to_owned())));
         let name = name.to_lowercase().replace('-', "_");
-        let diagnostic = matches!(self.command.kind, Kind::Diagnostic(_));
+        let diagnostic = self.command.has_service();
         let command = self.command;
         let spec = command.arguments.iter().find(|spec| spec.name == name);
         let Some(spec) = spec else {
@@ -334,7 +334,7 @@ impl<'a> Reading<'a> {
     }
 
     fn unknown_flag(&self, name: &str) -> Misunderstood {
-        let own = ["service", "instance"].into_iter().filter(|_| matches!(self.command.kind, Kind::Diagnostic(_)));
+        let own = ["service", "instance"].into_iter().filter(|_| self.command.has_service());
         let known: Vec<&str> = self.command.arguments.iter().map(|spec| spec.name.as_str()).chain(own).collect();
         let what = format!("`{}` has no `--{}`", self.command.name, cut(&shown(name)));
         match nearest(name, known.iter().copied()) {
@@ -383,7 +383,7 @@ impl<'a> Reading<'a> {
         if let Some(flag) = flag {
             return self.wrong(format!("{what}; did you mean `--{}`?", shown(&flag.name)), None);
         }
-        if matches!(command.kind, Kind::Diagnostic(_)) && self.service.is_none() {
+        if command.has_service() && self.service.is_none() {
             let mut misunderstood = match nearest(name, services()) {
                 Some(near) => {
                     let line = format!("{}{near}{}", &self.line[..extra.at.start], &self.line[extra.at.end..]);

@@ -13,6 +13,7 @@ mod error;
 mod figures;
 mod open;
 mod owed;
+mod plans;
 mod verify;
 mod writer;
 
@@ -28,6 +29,7 @@ pub use error::{StoreError, StoreHealth};
 pub use figures::FiguresRow;
 pub use open::StorePaths;
 pub use owed::{Due, Owed, OwedWhat};
+pub use plans::{PlanRow, PlanState};
 pub use verify::{VerifyReport, verify};
 
 use writer::{Ask, Before, Trouble, Work, Writer};

@@ -25,6 +25,7 @@ use super::{
     figures::{self, FiguresRow},
     open,
     owed::{self, Owed},
+    plans::{self, PlanWork},
 };
 use crate::model::MessageRef;
 
@@ -46,6 +47,7 @@ pub(super) enum Work {
     OwedDone { key: String, revision: i64, message: Option<MessageRef>, now: Timestamp },
     OwedGone { key: String, why: String, now: Timestamp },
     OwedFailed { key: String, retry_at: Timestamp, trouble: String },
+    Plan(PlanWork),
     Anchored { anchor: Anchor, now: Timestamp },
     Prune(Before),
     Close,
@@ -56,7 +58,12 @@ impl Work {
     fn synced(&self) -> bool {
         matches!(
             self,
-            Work::Record { synced: true, .. } | Work::Owe(..) | Work::OwedDone { .. } | Work::Prune(_) | Work::Close
+            Work::Record { synced: true, .. }
+                | Work::Plan(_)
+                | Work::Owe(..)
+                | Work::OwedDone { .. }
+                | Work::Prune(_)
+                | Work::Close
         )
     }
 }
@@ -313,6 +320,7 @@ impl Writer {
                 Work::OwedFailed { key, retry_at, trouble } => {
                     owed::failed(connection, key, *retry_at, trouble).await?
                 }
+                Work::Plan(work) => plans::write(connection, work).await?,
                 Work::Anchored { anchor, now } => {
                     sqlx::query("UPDATE journal_head SET anchored_seq = $1, anchored_ms = $2 WHERE id = 1")
                         .bind(anchor.seq as i64)

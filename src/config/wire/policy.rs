@@ -73,6 +73,8 @@ pub(in crate::config) struct RoleWire {
     pub(in crate::config) about: Option<String>,
     /// What it allows; each entry stands alone.
     pub(in crate::config) may: Vec<At<GrantWire>>,
+    /// Changes it may consent to when others ask for them; written like `may`.
+    pub(in crate::config) approves: Vec<At<GrantWire>>,
 }
 
 /// These commands, on these services, from these places.

@@ -29,7 +29,7 @@ const LABEL: usize = 75;
 pub fn render(command: &Command, evidence: &Evidence) -> Rendered {
     match &command.kind {
         Kind::Diagnostic(diagnostic) => Rendering::new(command, diagnostic, evidence).card(),
-        Kind::BuiltIn => {
+        Kind::BuiltIn | Kind::Remediation(_) => {
             let card = Card { title: title(command, evidence), ..Card::default() };
             Rendered { card, level: Level::Ok, figures: BTreeMap::new() }
         }

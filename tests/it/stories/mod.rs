@@ -22,6 +22,7 @@ mod rdb_replication;
 mod slack_cards;
 mod slack_doors;
 mod slack_many;
+mod remediation;
 mod slack_talk;
 mod slack_trouble;
 mod store;

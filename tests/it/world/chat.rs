@@ -128,6 +128,11 @@ impl ChatBuilder {
         self.dir.path().join("store")
     }
 
+    /// A configuration, and a store, that another bot has left.
+    pub(crate) fn left_in(dir: tempfile::TempDir) -> Self {
+        Self { dir }
+    }
+
     /// Starts the bot.
     pub(crate) async fn start(self) -> Chat {
         let config_dir = self.config_dir();
@@ -213,6 +218,11 @@ pub(crate) struct Message {
 }
 
 impl Answer {
+    /// The id of the last message.
+    pub(crate) fn id(&self) -> String {
+        self.messages.last().expect("every line is answered").id.clone()
+    }
+
     /// The last message's card.
     pub(crate) fn card(&self) -> &Card {
         &self.messages.last().expect("every line is answered").card
@@ -285,6 +295,12 @@ impl Chat {
         self.console.attach(Peer { who: Who::People(people), script: true }, self.bot.inbound())
     }
 
+    /// Several people sit down at one terminal.
+    pub(crate) fn seat_all(&self, people: &[&str]) -> Link {
+        let people = people.iter().map(|person| person.parse().expect("people of tests have valid names")).collect();
+        self.console.attach(Peer { who: Who::People(people), script: true }, self.bot.inbound())
+    }
+
     /// Types a line as somebody and waits until the bot is through with it.
     pub(crate) async fn ask(&mut self, person: &str, text: &str) -> Answer {
         self.line += 1;
@@ -299,10 +315,32 @@ impl Chat {
 
     /// Stops the bot as SIGTERM does, and closes everything.
     pub(crate) async fn stop(self) {
+        self.leave().await;
+    }
+
+    /// The same, and leaves configuration and store to the next bot.
+    pub(crate) async fn leave(self) -> ChatBuilder {
         self.bot.stop().await;
         self.exec.close().await;
         self.store.close().await;
+        ChatBuilder::left_in(self.dir)
     }
+}
+
+/// Reacts to a message as somebody of a link that speaks for several, and collects what is said to it.
+pub(crate) async fn react(link: &mut Link, line: u64, speaker: &str, id: &str, emoji: &str, added: bool) -> Answer {
+    let speaker = Some(speaker.to_owned());
+    let said = ToBot::React { line, speaker, id: id.to_owned(), emoji: emoji.to_owned(), added };
+    link.to_bot.send(said).await.expect("the bot is there");
+    collect(link, line).await
+}
+
+/// Presses a button as somebody of a link that speaks for several, and collects what is said to it.
+pub(crate) async fn press(link: &mut Link, line: u64, speaker: &str, id: &str, command: &str) -> Answer {
+    let speaker = Some(speaker.to_owned());
+    let said = ToBot::Press { line, speaker, id: id.to_owned(), command: command.to_owned() };
+    link.to_bot.send(said).await.expect("the bot is there");
+    collect(link, line).await
 }
 
 /// Types a line into a link and collects what is said until the bot is through with it.

@@ -56,7 +56,7 @@ pub(crate) fn permit(service: &Service, reveal: bool) -> Permit {
                 roles: BTreeSet::from(["all".into()]),
             },
         )]),
-        roles: BTreeMap::from([("all".into(), Role { about: String::new(), grants: vec![grant] })]),
+        roles: BTreeMap::from([("all".into(), Role { grants: vec![grant], ..Role::default() })]),
         ..Rules::default()
     });
     let place = Place {

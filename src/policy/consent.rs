@@ -1,0 +1,338 @@
+//! Whose word a change needs, and the permit that only enough of it makes.
+
+use jiff::Timestamp;
+
+use super::{
+    Permit, Policy, Refusal,
+    decide::{Reach, asked},
+    rules::Mode,
+};
+use crate::{
+    model::{Actor, PersonId, Place, Service},
+    runbook::{Command, Plan, Risk},
+};
+
+/// One person's yes to one plan. People count once, whichever account they spoke from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vote {
+    /// Who.
+    pub person: PersonId,
+    /// The digest of the plan they saw.
+    pub digest: String,
+}
+
+/// A plan that waits for somebody's word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ticket {
+    /// Whose word would do, for a sentence.
+    pub who: String,
+}
+
+/// What the votes amount to.
+#[derive(Debug)]
+pub enum Consent {
+    /// Go.
+    Granted(TouchPermit),
+    /// Not enough yet.
+    Need(Ticket),
+    /// It can no longer be granted, and why.
+    Void(Refusal),
+}
+
+/// Proof that one plan, exactly as it was shown, may be carried out.
+///
+/// Like a [`Permit`](super::Permit) it is made here alone and not copied:
+///
+/// ```compile_fail
+/// use rediscue::policy::TouchPermit;
+/// let forged = TouchPermit { digest: String::new() };
+/// ```
+#[derive(Debug)]
+pub struct TouchPermit {
+    digest: String,
+    consented: Vec<PersonId>,
+    look: Permit,
+}
+
+impl TouchPermit {
+    /// Is it for this very plan?
+    pub fn covers(&self, plan: &Plan) -> bool {
+        self.digest == plan.digest()
+    }
+
+    /// What is about to be changed may be looked at once more.
+    pub fn look(&self) -> &Permit {
+        &self.look
+    }
+
+    /// Who consented; nobody had to when the risk is low.
+    pub fn consented(&self) -> &[PersonId] {
+        &self.consented
+    }
+}
+
+impl Policy {
+    /// May the speaker's word count for this plan? The person it counts as.
+    ///
+    /// # Errors
+    /// A stranger's, the asker's own, and that of people without the right do not.
+    pub fn may_consent<'a>(
+        &'a self,
+        actor: &'a Actor,
+        plan: &Plan,
+        command: &Command,
+        service: &Service,
+        place: &Place,
+    ) -> Result<&'a PersonId, Refusal> {
+        let person = self.standing(actor)?;
+        if *person == plan.requester {
+            return Err(Refusal {
+                rule: "consent".to_owned(),
+                why: "You asked for this change, so your own word does not count, from whichever account.".to_owned(),
+                next: format!("Ask one of these: {}.", self.who_consents(plan, command, service, place)),
+            });
+        }
+        if self.counts(person, plan, command, service, place) {
+            return Ok(person);
+        }
+        let reach = asked(command, Reach::Service(service));
+        Err(Refusal {
+            rule: "consent".to_owned(),
+            why: format!("Your word does not count for {reach}, whose risk is {}.", plan.risk.word()),
+            next: format!("Ask one of these: {}.", self.who_consents(plan, command, service, place)),
+        })
+    }
+
+    /// What these votes amount to under the rules as they are now. Pure.
+    ///
+    /// Everything is judged anew: whoever lost a right since voting counts no
+    /// longer, and an asker who lost theirs asks for nothing.
+    pub fn consent(
+        &self,
+        plan: &Plan,
+        command: &Command,
+        service: &Service,
+        place: &Place,
+        votes: &[Vote],
+        now: Timestamp,
+    ) -> Consent {
+        let void = |why: String| {
+            Consent::Void(Refusal { rule: "consent".to_owned(), why, next: "Ask for the change again.".to_owned() })
+        };
+        if plan.expired(now) {
+            return void("The plan has expired.".to_owned());
+        }
+        if let Err(refusal) = self.judge(&plan.requester, command, Reach::Service(service), place, false) {
+            return Consent::Void(refusal);
+        }
+        if plan.command != command.name || plan.service != service.name {
+            return void("The plan is for another command or service.".to_owned());
+        }
+        let digest = plan.digest();
+        let consented: Vec<PersonId> = votes
+            .iter()
+            .filter(|vote| vote.digest == digest && vote.person != plan.requester)
+            .filter(|vote| self.counts(&vote.person, plan, command, service, place))
+            .map(|vote| vote.person.clone())
+            .collect();
+        if plan.risk == Risk::Low || !consented.is_empty() {
+            let look = Permit::to_look(
+                plan.requester.clone(),
+                plan.run.clone(),
+                command.name.clone(),
+                service.name.clone(),
+                now,
+            );
+            return Consent::Granted(TouchPermit { digest, consented, look });
+        }
+        Consent::Need(Ticket { who: self.who_consents(plan, command, service, place) })
+    }
+
+    /// The people whose word would count, for a sentence.
+    pub fn who_consents(&self, plan: &Plan, command: &Command, service: &Service, place: &Place) -> String {
+        let able: Vec<&PersonId> = self
+            .rules
+            .people
+            .keys()
+            .filter(|person| **person != plan.requester && self.counts(person, plan, command, service, place))
+            .collect();
+        self.names(&able)
+    }
+
+    fn counts(&self, person: &PersonId, plan: &Plan, command: &Command, service: &Service, place: &Place) -> bool {
+        if self.mode() == Mode::Observe {
+            return false;
+        }
+        let channel = self.channel_of(place).map(|(name, _)| name);
+        let Some(known) = self.rules.people.get(person) else { return false };
+        let approves = known.roles.iter().filter_map(|role| self.rules.roles.get(role)).any(|role| {
+            role.approves.iter().any(|grant| {
+                super::decide::covers(grant, command, Reach::Service(service)) && grant.places.covers(place, channel)
+            })
+        });
+        let runs = || self.judge(person, command, Reach::Service(service), place, false).is_ok();
+        approves || (plan.risk < Risk::High && runs())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        model::{Address, Credential, Deployment, Environment, Identity, Instance, PlaceKind, Platform, RunId},
+        policy::{CommandSet, Grant, Only, Person, Role, Rules},
+        runbook::{self, Change, PLAN_VERSION},
+    };
+
+    fn account(user: &str) -> Identity {
+        Identity { platform: Platform::Slack, team: "T1".into(), user: user.into() }
+    }
+
+    fn grant() -> Grant {
+        Grant {
+            commands: BTreeSet::from([CommandSet::Every]),
+            services: Only::Any,
+            environments: Only::Any,
+            places: Only::Any,
+            reveal: false,
+        }
+    }
+
+    /// ana and ora run changes, bo approves them, cy does neither. Everybody has two accounts.
+    fn policy(mode: Mode) -> Policy {
+        let person = |name: &str, roles: &[&str]| {
+            let identities = BTreeSet::from([account(name), account(&format!("{name}-2"))]);
+            let roles = roles.iter().map(|&role| role.to_owned()).collect();
+            (name.parse().unwrap(), Person { name: name.to_owned(), identities, roles })
+        };
+        let people =
+            [person("ana", &["runs"]), person("bo", &["approves"]), person("cy", &[]), person("ora", &["runs"])];
+        let roles = BTreeMap::from([
+            ("runs".to_owned(), Role { grants: vec![grant()], ..Role::default() }),
+            ("approves".to_owned(), Role { approves: vec![grant()], ..Role::default() }),
+        ]);
+        Policy::new(Rules { mode, people: people.into(), roles, ..Rules::default() })
+    }
+
+    fn command() -> Command {
+        runbook::built_in().into_iter().find(|command| command.name == "set-config").unwrap()
+    }
+
+    fn service() -> Service {
+        Service {
+            name: "shop".parse().unwrap(),
+            title: String::new(),
+            environment: Environment::Prod,
+            owner: String::new(),
+            instances: vec![Instance {
+                name: "main".parse().unwrap(),
+                deployment: Deployment::Standalone(Address::Tcp { host: "h".into(), port: 1 }),
+                database: 0,
+                tls: None,
+                look: Credential::default(),
+                touch: None,
+                scan_replica: false,
+            }],
+            patterns: Vec::new(),
+            queues: Vec::new(),
+            thresholds: Default::default(),
+            declared: Default::default(),
+            endpoints: Vec::new(),
+            metrics: Vec::new(),
+            logs: Vec::new(),
+            links: Vec::new(),
+            contacts: Vec::new(),
+            impact: Vec::new(),
+        }
+    }
+
+    fn place() -> Place {
+        Place {
+            platform: Platform::Slack,
+            team: "T1".into(),
+            channel: "C1".into(),
+            thread: None,
+            kind: PlaceKind::Channel,
+            via: None,
+        }
+    }
+
+    fn plan(risk: Risk) -> Plan {
+        Plan {
+            version: PLAN_VERSION,
+            run: RunId::from_bits(1),
+            command: "set-config".into(),
+            service: "shop".parse().unwrap(),
+            instance: "main".parse().unwrap(),
+            address: "h:1".into(),
+            run_id: "r".into(),
+            change: Change::SetConfig { parameter: "timeout".into(), old: "0".into(), new: "1".into() },
+            risk,
+            requester: "ana".parse().unwrap(),
+            asker: account("ana"),
+            made_ms: 0,
+            expires_ms: 1_000,
+        }
+    }
+
+    fn speaker(user: &str) -> Actor {
+        Actor { identity: account(user), person: None, display: String::new() }
+    }
+
+    fn granted(policy: &Policy, plan: &Plan, votes: &[Vote], now_ms: i64) -> bool {
+        let now = Timestamp::from_millisecond(now_ms).unwrap();
+        matches!(policy.consent(plan, &command(), &service(), &place(), votes, now), Consent::Granted(_))
+    }
+
+    fn vote(person: &str, plan: &Plan) -> Vote {
+        Vote { person: person.parse().unwrap(), digest: plan.digest() }
+    }
+
+    #[test]
+    fn the_askers_word_does_not_count_from_any_account_nor_a_strangers() {
+        let policy = policy(Mode::Normal);
+        let may = |user: &str, risk| {
+            let (plan, command, service, place) = (plan(risk), command(), service(), place());
+            policy.may_consent(&speaker(user), &plan, &command, &service, &place).map(ToString::to_string).ok()
+        };
+        for user in ["ana", "ana-2", "cy", "nobody"] {
+            assert_eq!(may(user, Risk::Medium), None, "{user}");
+        }
+        assert_eq!(may("bo-2", Risk::High).as_deref(), Some("bo"));
+        assert_eq!(may("ora", Risk::Medium).as_deref(), Some("ora"));
+        assert_eq!(may("ora", Risk::High), None, "running is not approving");
+    }
+
+    #[test]
+    fn consent_is_judged_anew_when_the_run_begins() {
+        let (normal, plan) = (policy(Mode::Normal), plan(Risk::High));
+        let bo = [vote("bo", &plan)];
+        assert!(granted(&normal, &plan, &bo, 999));
+        assert!(!granted(&normal, &plan, &bo, 1_000), "expired");
+        assert!(!granted(&normal, &plan, &[], 0), "taken back");
+        assert!(!granted(&policy(Mode::Observe), &plan, &bo, 0), "observing");
+        let other = Plan { address: "h:2".into(), ..plan.clone() };
+        assert!(!granted(&normal, &other, &bo, 0), "another plan than the one that was seen");
+        for gone in ["bo", "ana"] {
+            let mut rules = normal.rules().clone();
+            rules.people.get_mut(&gone.parse().unwrap()).unwrap().roles.clear();
+            assert!(!granted(&Policy::new(rules), &plan, &bo, 0), "{gone} has lost the right meanwhile");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_votes_of_people_without_the_right_are_ever_enough(
+            voters in proptest::collection::vec(proptest::sample::select(vec!["ana", "cy", "zed", "ora"]), 0..8),
+            now in -10_i64..2_000,
+        ) {
+            let plan = plan(Risk::High);
+            let votes: Vec<Vote> = voters.iter().map(|person| vote(person, &plan)).collect();
+            prop_assert!(!granted(&policy(Mode::Normal), &plan, &votes, now));
+        }
+    }
+}
