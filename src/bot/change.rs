@@ -5,7 +5,8 @@
 //! is found claimed or running after a restart is never carried out again.
 
 use std::{
-    sync::Arc,
+    collections::HashMap,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -22,8 +23,8 @@ use crate::{
     diagnosis::{Explained, Role},
     exec::{Touched, touching},
     model::{
-        Action, ActionStyle, Actor, Address, Align, Block, Card, Cell, Column, Instance, Level, MessageRef, Place,
-        RunId, Service, Table, Text, Tick,
+        Action, ActionStyle, Actor, Address, Align, Block, Card, Cell, Column, Instance, InstanceName, Level,
+        MessageRef, Place, RunId, Service, ServiceName, Table, Text, Tick,
     },
     policy::{Ask, Consent, Permit, Refusal, TouchPermit, Verdict, Vote},
     runbook::{ArgumentValue, Change, Command, Intent, Look, Nodes, PLAN_VERSION, Parameter, Plan, Risk},
@@ -727,11 +728,14 @@ fn word(row: &PlanRow, actor: &Actor, act: &str, outcome: Outcome, why: Option<S
 
 /// Who changes what now: one change at a time on an instance.
 #[derive(Default)]
-pub(super) struct Touching(std::sync::Mutex<std::collections::HashMap<(String, String), Arc<tokio::sync::Mutex<()>>>>);
+pub(super) struct Touching(Mutex<HashMap<(ServiceName, InstanceName), Alone>>);
+
+/// Held by the one change that goes on.
+type Alone = Arc<tokio::sync::Mutex<()>>;
 
 impl Touching {
-    fn of(&self, plan: &Plan) -> Arc<tokio::sync::Mutex<()>> {
-        let key = (plan.service.to_string(), plan.instance.to_string());
+    fn of(&self, plan: &Plan) -> Alone {
+        let key = (plan.service.clone(), plan.instance.clone());
         self.0.lock().expect("nobody panics while looking up a lock").entry(key).or_default().clone()
     }
 }
