@@ -134,7 +134,7 @@ pub(super) async fn carry_out(hall: &Arc<Hall>, inbound: Inbound) {
     }
     hall.meters.command(outcome, took);
     if shown {
-        answer.seen(true).await;
+        answer.seen(hall, true).await;
         return;
     }
     let audience = if private { Audience::Only(actor.identity.clone()) } else { Audience::All };

@@ -155,7 +155,7 @@ impl Answer {
     }
 
     /// Marks the question as answered, on the message it stands in.
-    pub(super) async fn seen(&self, good: bool) {
+    pub(super) async fn seen(&self, hall: &Hall, good: bool) {
         if let Some(message) = &self.asked_in {
             let marks = [(if good { DONE } else { FAILED }, true), (WORKING, false)];
             for (emoji, add) in marks {
@@ -175,7 +175,7 @@ impl Answer {
 
     /// Delivers the answer: now, or as soon as the platform takes it.
     pub(super) async fn finish(&self, hall: &Hall, card: Card, audience: Audience, good: bool) {
-        self.seen(good).await;
+        self.seen(hall, good).await;
         // What was shown to all cannot become private by an edit: it is said anew.
         let edited = self.said.lock().await.clone().filter(|(_, shown)| *shown == audience).map(|(message, _)| message);
         let what = match edited {
