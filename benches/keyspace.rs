@@ -480,7 +480,7 @@ fn permit(service: &Service) -> Permit {
     };
     let policy = Policy::new(Rules {
         people: BTreeMap::from([(person.clone(), ann)]),
-        roles: BTreeMap::from([("all".into(), Role { about: String::new(), grants: vec![grant] })]),
+        roles: BTreeMap::from([("all".into(), Role { grants: vec![grant], ..Role::default() })]),
         ..Rules::default()
     });
     let place = Place {
