@@ -24,7 +24,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { in_flight_us: 120.0, busy: 0.75, leave_alone: 0.85, most_keys: 200 }
+        Self { in_flight_us: 80.0, busy: 0.6, leave_alone: 0.85, most_keys: 200 }
     }
 }
 
