@@ -15,9 +15,10 @@ const PACE: Duration = Duration::from_secs(600);
 /// Keeps house until the bot stops.
 pub(super) async fn keep(hall: Arc<Hall>) {
     loop {
+        once(&hall, jiff::Timestamp::now()).await;
         tokio::select! {
             () = hall.stopping.cancelled() => return,
-            () = tokio::time::sleep(PACE) => once(&hall, jiff::Timestamp::now()).await,
+            () = tokio::time::sleep(PACE) => {}
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `exec` asks, this room understands: which commands only look
 //! ([`looks`]), what an error means and what to do next ([`errors`]), what an
-//! answer says ([`read`](reading::read)), how the answers of several shards
+//! answer says ([`reading`]), how the answers of several shards
 //! become one ([`merge`](merge::merge)), and what of it people may see
 //! ([`redact`]). No network, clock or async here.
 //!

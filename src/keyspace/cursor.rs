@@ -2,7 +2,7 @@
 //!
 //! A server masks a cursor to the size of its hash table, visits that bucket,
 //! and adds one *at the top bit, carrying downwards*. Read backwards
-//! ([`position`]), cursors therefore rise from 0 to the end whatever the
+//! ([`Layout::position`]), cursors therefore rise from 0 to the end whatever the
 //! table's size is, and a bucket that splits in two when the table grows stays
 //! one contiguous stretch. That gives three things nothing else in the
 //! protocol does: a random cursor is a random bucket, a stretch of positions

@@ -41,7 +41,7 @@ pub enum Consent {
 
 /// Proof that one plan, exactly as it was shown, may be carried out.
 ///
-/// Like a [`Permit`](super::Permit) it is made here alone and not copied:
+/// Like a [`Permit`] it is made here alone and not copied:
 ///
 /// ```compile_fail
 /// use rediscue::policy::TouchPermit;

@@ -10,7 +10,7 @@ use crate::{
     model::{Card, InstanceName, Level, RunId, Service},
 };
 
-/// Everything a card is made of. `exec` and `store` gather it; [`render`](super::render) only reads it.
+/// Everything a card is made of. `exec` and `store` gather it; [`render`](super::render()) only reads it.
 #[derive(Debug, Clone)]
 pub struct Evidence {
     /// The service that was asked about.

@@ -1,7 +1,7 @@
 //! What must survive a restart, over SQLite.
 //!
 //! The journal of who ran what with which result, chained so that edits,
-//! removals, reordering and a cut tail show ([`verify`]); the events already
+//! removals, reordering and a cut tail show ([`verify()`]); the events already
 //! taken; what diagnostics measured; deliveries that are owed. One task writes,
 //! in groups; a few connections read. A disk that is full or away makes every
 //! write an error at once, is said by [`Store::health`], and is forgotten by

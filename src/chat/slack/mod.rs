@@ -1,7 +1,7 @@
 //! Slack, through slack-morphism. Only this room knows Block Kit.
 //!
 //! What Slack sends, by Socket Mode ([`socket`]) or by signed HTTP ([`http`]),
-//! becomes the same [`Inbound`](crate::chat::Inbound) in [`inbound`]; what the
+//! becomes the same [`Inbound`] in [`inbound`]; what the
 //! bot says is rendered in [`blocks`] and sent here.
 //!
 //! Where the bot is not in a channel it answers through the slash command's

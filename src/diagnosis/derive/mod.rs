@@ -39,7 +39,7 @@ use serde_json::{Map, Value};
 use super::Explained;
 use crate::model::Service;
 
-/// What [`derive`] can work out, in order of name.
+/// What [`derive()`] can work out, in order of name.
 pub const DERIVATIONS: &[&str] = &[
     "acl_groups",
     "capacity",

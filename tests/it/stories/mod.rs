@@ -20,6 +20,7 @@ mod rdb_formats;
 mod rdb_real;
 mod rdb_replication;
 mod remediation;
+mod slack_audit;
 mod slack_cards;
 mod slack_doors;
 mod slack_many;

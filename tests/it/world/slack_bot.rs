@@ -156,6 +156,11 @@ async fn run(dir: PathBuf, fake: &FakeSlack) -> Running {
 }
 
 impl SlackBot {
+    /// Where its store is.
+    pub(crate) fn store_dir(&self) -> PathBuf {
+        self.dir.path().join("store")
+    }
+
     async fn hears(&self) {
         let by = self.fake.by();
         let opened = self.fake.state().sockets_opened;
