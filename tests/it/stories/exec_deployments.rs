@@ -27,7 +27,7 @@ async fn a_standalone_server_is_looked_at_and_named() {
     assert!(seen.took < Duration::from_secs(1));
     let target = looker.target().await.unwrap();
     assert_eq!(target.nodes[0].run_id.as_deref(), Some(server.info("run_id").as_str()));
-    assert_eq!(target.nodes[0].version.as_deref(), Some(server.info("redis_version").as_str()));
+    assert_eq!(target.nodes[0].version.as_deref(), Some(server.version().as_str()));
     assert!(target.context[0].starts_with("test/main · dev · standalone"), "{:?}", target.context);
     assert!(target.context[1].starts_with(&format!("primary {}", server.address())), "{:?}", target.context);
 }

@@ -260,6 +260,12 @@ impl RedisServer {
         info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap_or_default().trim().to_owned()
     }
 
+    /// Its own version: Valkey says Redis's, too, for those who ask for that.
+    pub(crate) fn version(&self) -> String {
+        let valkey = self.info("valkey_version");
+        if valkey.is_empty() { self.info("redis_version") } else { valkey }
+    }
+
     /// Keys `prefix:0` … with values of `bytes` each.
     pub(crate) fn fill(&self, prefix: &str, keys: usize, bytes: usize) {
         let mut admin = self.admin();
