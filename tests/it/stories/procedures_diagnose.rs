@@ -532,7 +532,7 @@ async fn p4_health_checks_say_status_memory_replication_and_persistence() {
     let server = RedisServer::builder().option("maxmemory", "256mb").option("appendonly", "yes").start();
     server.fill("session:", 100, 200);
     let mut chat = bot("prospectflow", &server, "").await;
-    says(&chat.ask("bo", "status prospectflow").await.text(), &["Server: ", "primary", "append-only file ok"]);
+    says(&chat.ask("bo", "status prospectflow").await.text(), &["Server: Redis", "primary", "append-only file ok"]);
     says(&chat.ask("bo", "memory prospectflow").await.text(), &["Peak", "of 256 MiB", "Policy: noeviction"]);
     says(&chat.ask("bo", "replication prospectflow").await.text(), &["Role: primary"]);
     let answer = chat.ask("bo", "persistence prospectflow").await;
@@ -585,7 +585,7 @@ async fn p16_a_managed_server_that_blocks_commands_still_gets_a_full_status() {
         &answer.text(),
         &[
             "Healthy",
-            "Server: ",
+            "Server: Redis",
             "Memory",
             "Clients",
             "Commands",
