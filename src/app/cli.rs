@@ -80,7 +80,7 @@ enum Call {
         #[command(subcommand)]
         call: AuditCall,
     },
-    /// What a snapshot file holds, and whether it is whole; no server is needed.
+    /// What a snapshot holds, and whether it is whole; a full copy of a server into one.
     Rdb {
         #[command(subcommand)]
         call: rdb::RdbCall,

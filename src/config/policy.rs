@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     model::{Identity, PersonId, Platform, ServiceName},
-    policy::{Channel, CommandSet, Grant, Limit, Limits, Mode, Only, Person, PlaceSet, Role, Rules},
+    policy::{AT_THE_MACHINE, Channel, CommandSet, Grant, Limit, Limits, Mode, Only, Person, PlaceSet, Role, Rules},
 };
 
 /// The names that rules may speak of.
@@ -250,7 +250,7 @@ fn command_set(sheet: &mut Sheet, written: &At<String>, names: &Names) -> Option
         let known = check::known(sheet, &group, "group of commands", names.groups.iter().map(String::as_str));
         return known.then_some(CommandSet::Group(group.value));
     }
-    if names.commands.contains(&written.value) {
+    if names.commands.contains(&written.value) || AT_THE_MACHINE.contains(&written.value.as_str()) {
         return Some(CommandSet::Named(written.value.clone()));
     }
     let hint = match names.aliases.get(&written.value) {

@@ -7,7 +7,10 @@
 //! bytes go through the reader of snapshots either way, so that what is
 //! written to a file is known to be whole before the file gets its name.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use secrecy::ExposeSecret;
 use tokio::{
@@ -26,7 +29,7 @@ use super::{
 use crate::{
     diagnosis::{Explained, errors::NetworkFault},
     keyspace::rdb::{Facts, Key, RdbError, Reader, Reading},
-    model::{Address, Credential, Tls},
+    model::{Address, Credential, Instance, Tls},
     policy::Permit,
 };
 
@@ -39,6 +42,15 @@ pub struct Source {
     pub tls: Option<Tls>,
     /// A user that may PSYNC (`+psync +replconf`; ACL category `@dangerous`).
     pub credential: Credential,
+}
+
+impl Source {
+    /// One server of an instance, spoken to as the profile's user for changes, where it has one: a
+    /// full copy is more than a look, and the user for looks should not be able to take one.
+    pub fn of(instance: &Instance, address: Address) -> Self {
+        let credential = instance.touch.as_ref().unwrap_or(&instance.look).clone();
+        Self { address, tls: instance.tls.clone(), credential }
+    }
 }
 
 /// For how long, and who may stop it.
@@ -103,27 +115,58 @@ pub async fn receive(
             received = copy(source, limits, reading, None, each) => received.map_err(told),
         };
     };
-    if fs::try_exists(path).await.unwrap_or(true) {
-        return Err(told(Trouble::File(format!("{} is already there", path.display()))));
-    }
-    let part = path.with_extension("part");
-    let mut kept = OpenOptions::new();
-    let mut kept =
-        kept.write(true).create_new(true).mode(0o600).open(&part).await.map_err(|error| told(of_file(&error)))?;
-    let copied = tokio::select! {
+    let mut part = Part::create(path).await.map_err(told)?;
+    let received = tokio::select! {
         () = limits.stop.cancelled() => Err(stopped()),
-        received = copy(source, limits, reading, Some(&mut kept), each) => received,
+        received = copy(source, limits, reading, Some(&mut part.file), each) => received,
     };
-    let kept = match copied {
-        Ok(received) => match kept.sync_all().await.and(fs::rename(&part, path).await) {
-            Ok(()) => return Ok(received),
-            Err(error) => of_file(&error),
-        },
-        Err(trouble) => trouble,
-    };
-    // Half a copy is worth nothing and takes as much room.
-    let _ = fs::remove_file(&part).await;
-    Err(told(kept))
+    let received = received.map_err(told)?;
+    part.keep().await.map_err(told)?;
+    Ok(received)
+}
+
+/// A file that is not whole yet. Dropped, it is removed: half a copy is worth nothing and takes as much room.
+struct Part {
+    file: File,
+    path: PathBuf,
+    /// The name it gets when it is whole.
+    whole: PathBuf,
+    kept: bool,
+}
+
+impl Part {
+    /// Makes it, readable by its owner alone, beside where the whole one will be.
+    async fn create(whole: &Path) -> Result<Self, Trouble> {
+        if fs::try_exists(whole).await.unwrap_or(true) {
+            return Err(Trouble::File(format!("{} is already there", whole.display())));
+        }
+        let mut name = whole.file_name().unwrap_or_default().to_owned();
+        name.push(".part");
+        let path = whole.with_file_name(name);
+        let mut options = OpenOptions::new();
+        let opened = options.write(true).create_new(true).mode(0o600).open(&path).await;
+        let file = opened.map_err(|error| Trouble::File(format!("{}: {}", path.display(), plain(&error))))?;
+        Ok(Self { file, path, whole: whole.to_owned(), kept: false })
+    }
+
+    /// Puts it on the disk and gives it its name; both survive a power cut.
+    async fn keep(mut self) -> Result<(), Trouble> {
+        self.file.sync_all().await.map_err(|error| of_file(&error))?;
+        fs::rename(&self.path, &self.whole).await.map_err(|error| of_file(&error))?;
+        self.kept = true;
+        let folder = self.whole.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = File::open(folder).await.map_err(|error| of_file(&error))?;
+        folder.sync_all().await.map_err(|error| of_file(&error))
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if !self.kept {
+            // Nobody can be told more than that the copy failed, which they are.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
 }
 
 /// Why no copy arrived.
@@ -236,8 +279,12 @@ impl Link<'_> {
         }
         // Not knowing one of these is no reason to stop: they spare the server
         // work (7.0: no stream kept for us; 4.0: no file on its disk).
-        self.ask(&["REPLCONF", "capa", "eof", "capa", "psync2"]).await?;
-        self.ask(&["REPLCONF", "rdb-only", "1"]).await?;
+        for words in [&["REPLCONF", "capa", "eof", "capa", "psync2"][..], &["REPLCONF", "rdb-only", "1"]] {
+            let line = self.ask(words).await?;
+            if ["-NOPERM", "-NOAUTH"].iter().any(|word| line.starts_with(word)) {
+                return Err(Trouble::Refused { command: "REPLCONF", line });
+            }
+        }
         let line = self.ask(&["PSYNC", "?", "-1"]).await?;
         if let Some(position) = line.strip_prefix("+FULLRESYNC ") {
             let (id, offset) = position.split_once(' ').ok_or(Trouble::Strange)?;
@@ -354,11 +401,19 @@ fn explain(trouble: Trouble, source: &Source) -> Explained {
         Trouble::Fault(fault) => fault.explain(Some(address), &source.credential, Some("PSYNC")),
         Trouble::Refused { command, line } => {
             let mut explained = Fault::Server(line.clone()).explain(Some(address), &source.credential, Some(command));
-            if command != "AUTH" && (line.contains("unknown command") || line.starts_with("-NOPERM")) {
-                explained.what = format!("{address} does not give this user a full copy: {command} is denied");
-                explained.cause = "managed platforms block replication to the outside; elsewhere the ACL user lacks \
-                                   `+psync +sync +replconf`"
-                    .into();
+            let user = source.credential.user.as_deref().unwrap_or("default");
+            if line.starts_with("-NOPERM") {
+                let rule = command.to_ascii_lowercase();
+                explained.what = format!("{address} does not give the user {user} a full copy: {command} is denied");
+                explained.cause =
+                    format!("the ACL of {user} lacks `+{rule}`; a full copy needs `+psync +replconf`, and no key");
+                explained.next = format!(
+                    "whoever keeps the server can run `ACL SETUSER {user} +psync +replconf` (it then reads every value), or {instead}"
+                );
+            } else if command != "AUTH" && line.contains("unknown command") {
+                explained.what = format!("{address} does not give the user {user} a full copy: there is no {command}");
+                explained.cause =
+                    "managed platforms block replication to the outside, or the command was renamed".into();
                 explained.next = instead.into();
             }
             explained

@@ -503,7 +503,8 @@ impl Report {
         report.seen = tally.total.keys;
         report.dbsize = tally.total.keys;
         report.lengths = true;
-        report.set_tally(tally, showing, &Ask::new(Aim::Bigkeys));
+        let ask = Ask { wanted: tally.wanted().clone(), ..Ask::new(Aim::Bigkeys) };
+        report.set_tally(tally, showing, &ask);
         report
     }
 

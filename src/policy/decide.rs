@@ -15,6 +15,9 @@ use crate::{
 pub(super) const FOR_EVERYBODY: [&str; 9] =
     ["help", "whoami", "can-i", "cancel", "services", "version", "pending", "approve", "decline"];
 
+/// Commands of the program itself, run at the machine it is on and not from chat. They can be granted by name.
+pub const AT_THE_MACHINE: [&str; 1] = ["rdb-fetch"];
+
 /// The rules of `policy.toml`, ready to decide.
 #[derive(Debug, Clone)]
 pub struct Policy {

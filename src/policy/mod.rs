@@ -19,5 +19,5 @@ mod rules;
 mod tests;
 
 pub use consent::{Consent, Ticket, TouchPermit, Vote};
-pub use decide::{Ask, Permit, Policy, Refusal, Verdict};
+pub use decide::{AT_THE_MACHINE, Ask, Permit, Policy, Refusal, Verdict};
 pub use rules::{Channel, CommandSet, Grant, Limit, Limits, Mode, Only, Person, PlaceSet, Role, Rules};

@@ -15,6 +15,7 @@ mod hall;
 mod keyspace_procedures;
 mod keyspace_survey;
 mod procedures_diagnose;
+mod rdb_command;
 mod rdb_damage;
 mod rdb_formats;
 mod rdb_real;

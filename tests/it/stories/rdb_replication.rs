@@ -83,15 +83,19 @@ async fn passwords_and_denials_are_told_apart() {
     assert!(received.is_ok(), "{received:?}");
     assert_eq!(keys, 1);
     let denied = copy(&with("looker"), None).await.0.unwrap_err();
-    assert!(denied.what.contains("does not give this user a full copy"), "{denied:?}");
-    assert!(denied.next.contains("BGSAVE"), "{denied:?}");
+    assert!(denied.what.contains("does not give the user looker a full copy"), "{denied:?}");
+    assert!(denied.cause.contains("lacks `+replconf`"), "{denied:?}");
+    assert!(
+        denied.next.contains("ACL SETUSER looker +psync +replconf") && denied.next.contains("BGSAVE"),
+        "{denied:?}"
+    );
     let wrong = copy(&with("nobody"), None).await.0.unwrap_err();
     assert_eq!(wrong.code, "WRONGPASS");
     assert!(!format!("{denied:?}{wrong:?}").contains("secret-word"));
 
     let managed = Server::start(&["--rename-command", "PSYNC", "", "--rename-command", "SYNC", ""]);
     let blocked = copy(&source(managed.port), None).await.0.unwrap_err();
-    assert!(blocked.what.contains("does not give this user a full copy"), "{blocked:?}");
+    assert!(blocked.what.contains("does not give the user default a full copy"), "{blocked:?}");
 }
 
 /// Answers three questions and PSYNC, then sends `bytes` and hangs up or keeps silent.
