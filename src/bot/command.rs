@@ -181,7 +181,7 @@ async fn walk(hall: &Arc<Hall>, asked: &Asked<'_>, text: &str, answer: &Answer) 
     };
     match &intent.command.kind {
         Kind::BuiltIn => built_in::answer(hall, asked, &known, &intent).await,
-        Kind::Remediation(_) => change::propose(hall, asked, &intent, answer).await,
+        Kind::Remediation(remediation) => change::propose(hall, asked, &intent, remediation, answer).await,
         Kind::Diagnostic(diagnostic) => diagnose(hall, asked, &intent, diagnostic, answer).await,
     }
 }

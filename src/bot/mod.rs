@@ -116,6 +116,8 @@ struct Hall {
     /// Channels with answers that wait to be delivered: later ones stand behind them.
     late: Mutex<BTreeSet<String>>,
     touching: change::Touching,
+    /// Told when a change was made that takes itself back.
+    new_end: tokio::sync::Notify,
     /// Cancelled when the bot was asked to stop: new commands are refused, aloud.
     stopping: CancellationToken,
 }
@@ -180,12 +182,14 @@ impl Bot {
             meters: Meters::default(),
             late: Mutex::default(),
             touching: change::Touching::default(),
+            new_end: tokio::sync::Notify::new(),
             stopping: CancellationToken::new(),
         });
         let tasks = TaskTracker::new();
         tasks.spawn(deliver::send_owed(hall.clone()));
         tasks.spawn(housekeep::keep(hall.clone()));
         tasks.spawn(change::recover(hall.clone()));
+        tasks.spawn(change::keep_ends(hall.clone()));
         let dispatcher = tokio::spawn(dispatch(hall.clone(), inbox, tasks.clone(), settings.at_once));
         Self { hall, inbound, tasks, dispatcher }
     }

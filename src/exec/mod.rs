@@ -72,7 +72,7 @@ use crate::{
 };
 
 pub use keyspace::survey;
-pub use touch::{Touched, touching};
+pub use touch::{Hands, Touched, touching};
 pub use wire::Flavour;
 
 use flight::Question;

@@ -26,6 +26,8 @@ pub struct Vote {
 pub struct Ticket {
     /// Whose word would do, for a sentence.
     pub who: String,
+    /// How many more it takes.
+    pub missing: usize,
 }
 
 /// What the votes amount to.
@@ -52,11 +54,17 @@ pub struct TouchPermit {
     digest: String,
     consented: Vec<PersonId>,
     look: Permit,
+    back_only: bool,
 }
 
 impl TouchPermit {
-    /// Is it for this very plan?
+    /// Is it for carrying out this very plan?
     pub fn covers(&self, plan: &Plan) -> bool {
+        !self.back_only && self.covers_way_back(plan)
+    }
+
+    /// Is it for taking back what this very plan changed?
+    pub fn covers_way_back(&self, plan: &Plan) -> bool {
         self.digest == plan.digest()
     }
 
@@ -129,13 +137,16 @@ impl Policy {
             return void("The plan is for another command or service.".to_owned());
         }
         let digest = plan.digest();
-        let consented: Vec<PersonId> = votes
+        let mut consented: Vec<PersonId> = votes
             .iter()
             .filter(|vote| vote.digest == digest && vote.person != plan.requester)
             .filter(|vote| self.counts(&vote.person, plan, command, service, place))
             .map(|vote| vote.person.clone())
             .collect();
-        if plan.risk == Risk::Low || !consented.is_empty() {
+        // However often somebody speaks, they are one.
+        consented.sort();
+        consented.dedup();
+        if consented.len() >= plan.risk.consents() {
             let look = Permit::to_look(
                 plan.requester.clone(),
                 plan.run.clone(),
@@ -143,9 +154,25 @@ impl Policy {
                 service.name.clone(),
                 now,
             );
-            return Consent::Granted(TouchPermit { digest, consented, look });
+            return Consent::Granted(TouchPermit { digest, consented, look, back_only: false });
         }
-        Consent::Need(Ticket { who: self.who_consents(plan, command, service, place) })
+        let missing = plan.risk.consents() - consented.len();
+        Consent::Need(Ticket { who: self.who_consents(plan, command, service, place), missing })
+    }
+
+    /// The permit by which a change that was asked for a while takes itself
+    /// back: whoever consented to it consented to that as well. It looks and
+    /// goes the way back, and nothing else.
+    pub fn own_end(&self, plan: &Plan, now: Timestamp) -> Option<TouchPermit> {
+        plan.lasts_ms?;
+        let look =
+            Permit::to_look(plan.requester.clone(), plan.run.clone(), plan.command.clone(), plan.service.clone(), now);
+        Some(TouchPermit { digest: plan.digest(), consented: Vec::new(), look, back_only: true })
+    }
+
+    /// After the bot was cut short in a run of its own: a look at what that left.
+    pub fn aftermath(&self, plan: &Plan, command: &Command, now: Timestamp) -> Permit {
+        Permit::to_look(plan.requester.clone(), plan.run.clone(), command.name.clone(), plan.service.clone(), now)
     }
 
     /// The people whose word would count, for a sentence.
@@ -183,9 +210,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{Address, Credential, Deployment, Environment, Identity, Instance, PlaceKind, Platform, RunId},
+        model::{Address, Credential, Deployment, Environment, Identity, Instance, PlaceKind, Platform},
         policy::{CommandSet, Grant, Only, Person, Role, Rules},
-        runbook::{self, Change, PLAN_VERSION},
+        runbook,
     };
 
     fn account(user: &str) -> Identity {
@@ -262,21 +289,7 @@ mod tests {
     }
 
     fn plan(risk: Risk) -> Plan {
-        Plan {
-            version: PLAN_VERSION,
-            run: RunId::from_bits(1),
-            command: "set-config".into(),
-            service: "shop".parse().unwrap(),
-            instance: "main".parse().unwrap(),
-            address: "h:1".into(),
-            run_id: "r".into(),
-            change: Change::SetConfig { parameter: "timeout".into(), old: "0".into(), new: "1".into() },
-            risk,
-            requester: "ana".parse().unwrap(),
-            asker: account("ana"),
-            made_ms: 0,
-            expires_ms: 1_000,
-        }
+        Plan { risk, asker: account("ana"), ..runbook::sample_plan() }
     }
 
     fn speaker(user: &str) -> Actor {
@@ -315,13 +328,31 @@ mod tests {
         assert!(!granted(&normal, &plan, &bo, 1_000), "expired");
         assert!(!granted(&normal, &plan, &[], 0), "taken back");
         assert!(!granted(&policy(Mode::Observe), &plan, &bo, 0), "observing");
-        let other = Plan { address: "h:2".into(), ..plan.clone() };
+        let other = Plan { targets: Vec::new(), ..plan.clone() };
         assert!(!granted(&normal, &other, &bo, 0), "another plan than the one that was seen");
         for gone in ["bo", "ana"] {
             let mut rules = normal.rules().clone();
             rules.people.get_mut(&gone.parse().unwrap()).unwrap().roles.clear();
             assert!(!granted(&Policy::new(rules), &plan, &bo, 0), "{gone} has lost the right meanwhile");
         }
+    }
+
+    #[test]
+    fn a_critical_plan_takes_two_people_and_one_who_says_it_twice_is_one() {
+        let (mut rules, plan) = (policy(Mode::Normal).rules().clone(), plan(Risk::Critical));
+        assert!(!granted(&Policy::new(rules.clone()), &plan, &[vote("bo", &plan), vote("bo", &plan)], 0));
+        rules.people.get_mut(&"cy".parse().unwrap()).unwrap().roles.insert("approves".to_owned());
+        assert!(granted(&Policy::new(rules), &plan, &[vote("bo", &plan), vote("cy", &plan)], 0));
+    }
+
+    #[test]
+    fn the_permit_of_a_changes_own_end_goes_the_way_back_only() {
+        let policy = policy(Mode::Normal);
+        let lasting = plan(Risk::High);
+        assert!(policy.own_end(&lasting, Timestamp::UNIX_EPOCH).is_none());
+        let passing = Plan { lasts_ms: Some(1), ..lasting };
+        let permit = policy.own_end(&passing, Timestamp::UNIX_EPOCH).unwrap();
+        assert!(permit.covers_way_back(&passing) && !permit.covers(&passing));
     }
 
     proptest! {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use minijinja::{Value, value::Serde};
 
-use super::{ArgumentKind, ArgumentValue, Compiled, Intent, Kind, Look, Step, language::Scope, view, words::nearest};
+use super::{
+    ArgumentKind, ArgumentValue, Compiled, Intent, Kind, Look, Step, Wanted, language::Scope, view, words::nearest,
+};
 use crate::{
     diagnosis::{Explained, looks},
     model::{Service, parse_duration},
@@ -20,12 +22,7 @@ use crate::{
 pub fn bind(intent: &Intent, service: &Service) -> Result<Vec<Step>, Explained> {
     let Kind::Diagnostic(diagnostic) = &intent.command.kind else { return Ok(Vec::new()) };
     check_names(intent, service)?;
-    let mut scope = Scope::default();
-    scope.set("args", Value::from(Serde(view::arguments(&intent.arguments))));
-    scope.set("service", Value::from(Serde(view::service(service))));
-    if let Some(instance) = service.instance(intent.instance.as_ref()) {
-        scope.set("instance", Value::from(Serde(view::instance(instance))));
-    }
+    let scope = scope_of(intent, service);
     let mut bound = Vec::new();
     let mut repeated: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for step in &diagnostic.steps {
@@ -57,6 +54,48 @@ pub fn bind(intent: &Intent, service: &Service) -> Result<Vec<Step>, Explained> 
     Ok(bound)
 }
 
+/// The touches of a remediation for one service, with every word filled in.
+///
+/// # Errors
+///
+/// As for [`bind`].
+pub fn bind_touches(intent: &Intent, service: &Service) -> Result<Vec<Wanted>, Explained> {
+    let Kind::Remediation(remediation) = &intent.command.kind else { return Ok(Vec::new()) };
+    check_names(intent, service)?;
+    let scope = scope_of(intent, service);
+    let compiled = &remediation.compiled;
+    let wanted = remediation.touches.iter().filter(|touch| compiled.holds(touch.when.as_deref(), &scope));
+    wanted
+        .map(|touch| {
+            let mut with = BTreeMap::new();
+            for (name, template) in &touch.with {
+                let text = filled(intent, compiled, touch.kind.word(), template, &scope)?;
+                if !text.is_empty() {
+                    with.insert(name.clone(), text);
+                }
+            }
+            Ok(Wanted { kind: touch.kind, with })
+        })
+        .collect()
+}
+
+fn scope_of(intent: &Intent, service: &Service) -> Scope {
+    let mut scope = Scope::default();
+    scope.set("args", Value::from(Serde(view::arguments(&intent.arguments))));
+    scope.set("service", Value::from(Serde(view::service(service))));
+    if let Some(instance) = service.instance(intent.instance.as_ref()) {
+        scope.set("instance", Value::from(Serde(view::instance(instance))));
+    }
+    scope
+}
+
+fn filled(intent: &Intent, compiled: &Compiled, id: &str, template: &str, scope: &Scope) -> Result<String, Explained> {
+    if !template.contains('{') {
+        return Ok(template.to_owned());
+    }
+    compiled.render(template, scope).map(|marked| marked.raw()).map_err(|why| broken(intent, id, &why))
+}
+
 /// Arguments that name something of a profile name something this profile has.
 fn check_names(intent: &Intent, service: &Service) -> Result<(), Explained> {
     for spec in &intent.command.arguments {
@@ -84,12 +123,7 @@ fn check_names(intent: &Intent, service: &Service) -> Result<(), Explained> {
 }
 
 fn one(intent: &Intent, compiled: &Compiled, step: &Step, id: String, scope: &Scope) -> Result<Step, Explained> {
-    let fill = |template: &str| -> Result<String, Explained> {
-        if !template.contains('{') {
-            return Ok(template.to_owned());
-        }
-        compiled.render(template, scope).map(|marked| marked.raw()).map_err(|why| broken(intent, &id, &why))
-    };
+    let fill = |template: &str| filled(intent, compiled, &id, template, scope);
     let all = |templates: &[String]| templates.iter().map(|template| fill(template)).collect::<Result<Vec<_>, _>>();
     let pairs = |pairs: &[(String, String)]| {
         pairs.iter().map(|(name, template)| Ok((name.clone(), fill(template)?))).collect::<Result<Vec<_>, Explained>>()

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::LazyLock, time::Duration};
 
-use super::{ArgumentKind, ArgumentSpec, Command, Cost, Kind, Remediation, Touch, parse_file};
+use super::{ArgumentKind, ArgumentSpec, Command, Cost, Kind, parse_file};
 
 /// `commands/*.toml` by file name, put here by `build.rs`.
 const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/commands.rs"));
@@ -104,47 +104,12 @@ fn own() -> Vec<Command> {
             &["decline 7K2Q9M4X"],
             vec![argument("run", "the run's id, under its plan", ArgumentKind::Text(16), true)],
         ),
-        set_config(),
         answered("version", &[], "which program answers", "Its version and since when it runs.", &["version"], vec![]),
     ]
 }
 
 fn argument(name: &str, about: &str, kind: ArgumentKind, required: bool) -> ArgumentSpec {
     ArgumentSpec { name: name.to_owned(), about: about.to_owned(), kind, flag: false, required, default: None }
-}
-
-fn set_config() -> Command {
-    let choices = super::PARAMETERS
-        .iter()
-        .flat_map(|known| std::iter::once(known.name).chain(known.older))
-        .map(str::to_owned)
-        .collect();
-    let names: Vec<&str> = super::PARAMETERS.iter().map(|parameter| parameter.name).collect();
-    let about = format!(
-        "Shows the plan first; a change of medium risk needs another person's consent, one of high risk an approver's. \
-         The value is read back after it was set, and lasts until the server restarts. These may be set: {}.",
-        names.join(", ")
-    );
-    let dry_run =
-        ArgumentSpec { flag: true, ..argument("dry_run", "show the plan and stop there", ArgumentKind::Switch, false) };
-    Command {
-        group: "change".to_owned(),
-        cost: Cost::Moderate,
-        deadline: Duration::from_secs(20),
-        kind: Kind::Remediation(Remediation { touches: vec![Touch::SetConfig] }),
-        ..answered(
-            "set-config",
-            &[],
-            "change a setting of the server, with consent and a way back",
-            &about,
-            &["set-config maxmemory 2gb", "set-config timeout 300 --dry-run"],
-            vec![
-                argument("parameter", "the setting", ArgumentKind::Choice(choices), true),
-                argument("value", "what it is to be", ArgumentKind::Text(64), true),
-                dry_run,
-            ],
-        )
-    }
 }
 
 fn answered(

@@ -1,215 +1,200 @@
-//! Commands that change something, and the plans they become.
+//! What can be changed: touches as command files name them, and changes with every value filled in.
 
-use jiff::Timestamp;
+use std::{collections::BTreeMap, time::Duration};
+
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
-use crate::model::{Identity, InstanceName, PersonId, RunId, ServiceName};
+use super::{Compiled, Parameter, Risk};
 
-/// The version of [`Plan`] as a document; raised when an old one would be misread.
-pub const PLAN_VERSION: u32 = 1;
-
-/// What a remediation does. A closed set: `exec` has a file per variant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Touch {
-    /// Sets a parameter of the server, from the arguments `parameter` and `value`.
+/// What a touch does. A closed set: `exec::touch` and `bot::change::plan` have a file per kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TouchKind {
+    /// Sets a parameter of the server.
     SetConfig,
+    /// Writes the settings that hold now into the server's configuration file.
+    RewriteConfig,
+    /// Empties the slow log.
+    ResetSlowlog,
+    /// Takes back what an earlier run did.
+    Undo,
 }
 
-/// Touches, planned, consented to, and carried out in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Remediation {
-    /// What is changed.
-    pub touches: Vec<Touch>,
+/// A word a touch takes, as command files fill it in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TouchWord {
+    /// Its name under `with`.
+    pub name: &'static str,
+    /// Without it there is no plan.
+    pub required: bool,
 }
 
-/// How much harm a change could do, and so who must consent to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Risk {
-    /// Nobody but the one who asks.
-    Low,
-    /// One other person who may run the command.
-    Medium,
-    /// One approver.
-    High,
+const fn needs(name: &'static str) -> TouchWord {
+    TouchWord { name, required: true }
 }
 
-impl Risk {
-    /// The word on cards.
+impl TouchKind {
+    /// Every kind there is.
+    pub const ALL: &[TouchKind] =
+        &[TouchKind::SetConfig, TouchKind::RewriteConfig, TouchKind::ResetSlowlog, TouchKind::Undo];
+
+    /// Its name in command files.
     pub fn word(self) -> &'static str {
         match self {
-            Risk::Low => "low",
-            Risk::Medium => "medium",
-            Risk::High => "high",
+            TouchKind::SetConfig => "set-config",
+            TouchKind::RewriteConfig => "rewrite-config",
+            TouchKind::ResetSlowlog => "reset-slowlog",
+            TouchKind::Undo => "undo",
         }
+    }
+
+    /// The words it takes.
+    pub fn words(self) -> &'static [TouchWord] {
+        match self {
+            TouchKind::SetConfig => const { &[needs("parameter"), needs("value")] },
+            TouchKind::RewriteConfig | TouchKind::ResetSlowlog => &[],
+            TouchKind::Undo => const { &[needs("run")] },
+        }
+    }
+
+    /// Can it be asked for a while only, and then take itself back (`--for 30m`)?
+    pub fn can_be_for_a_while(self) -> bool {
+        matches!(self, TouchKind::SetConfig)
     }
 }
 
-/// One bound touch.
+/// One touch of a command file: what kind, and templates for its words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Touch {
+    /// What it does.
+    pub kind: TouchKind,
+    /// Templates over `args`, `service` and `instance`, by word.
+    pub with: BTreeMap<String, String>,
+    /// CEL; the touch is left out when it is false.
+    pub when: Option<String>,
+}
+
+/// Touches, planned together, consented to once, and carried out in order.
+#[derive(Debug, Clone)]
+pub struct Remediation {
+    /// What is changed.
+    pub touches: Vec<Touch>,
+    /// It counts as at least so risky, whatever the touches themselves say.
+    pub at_least: Risk,
+    /// The expressions and templates of it, compiled.
+    pub compiled: Compiled,
+}
+
+/// A touch whose words are filled in: what somebody wants, before anybody looked at the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "touch", rename_all = "kebab-case")]
+pub struct Wanted {
+    /// What it does.
+    pub kind: TouchKind,
+    /// Its words; those that came out empty are absent.
+    pub with: BTreeMap<String, String>,
+}
+
+impl Wanted {
+    /// A word, if it was given.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.with.get(name).map(String::as_str)
+    }
+
+    /// A word the touch cannot do without; empty when a file left it empty.
+    pub fn need(&self, name: &str) -> &str {
+        self.get(name).unwrap_or_default()
+    }
+}
+
+/// One change of one server, with every value filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "kebab-case")]
 pub enum Change {
     /// A parameter, from one value to another.
     SetConfig {
         /// The name this server knows it by.
         parameter: String,
-        /// What it is now: also the undo.
+        /// What it is now: also the way back.
         old: String,
         /// What it is to be.
         new: String,
     },
+    /// The settings that hold are written into the configuration file.
+    RewriteConfig,
+    /// The slow log is emptied.
+    ResetSlowlog {
+        /// Entries in it when the plan was made.
+        entries: u64,
+    },
 }
 
-/// A command with every value filled in for one service: exactly what would happen, and to whom.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Plan {
-    /// [`PLAN_VERSION`].
-    pub version: u32,
-    /// The run it would be.
-    pub run: RunId,
-    /// The command.
-    pub command: String,
-    /// The service.
-    pub service: ServiceName,
-    /// The instance.
-    pub instance: InstanceName,
-    /// The primary's address when the plan was made.
-    pub address: String,
-    /// Redis's own run id then; it changes with every start.
-    pub run_id: String,
-    /// What is changed.
-    pub change: Change,
-    /// How much harm it could do.
-    pub risk: Risk,
-    /// Who asked, and never counts.
-    pub requester: PersonId,
-    /// The account they asked from, for the journal.
-    pub asker: Identity,
-    /// When it was made, in Unix milliseconds.
-    pub made_ms: i64,
-    /// Consent after this does not count, in Unix milliseconds.
-    pub expires_ms: i64,
-}
-
-impl Plan {
-    /// What consent is bound to: SHA-256, in hexadecimal, over everything the
-    /// consent is about. Another master, another value or another asker is another plan.
-    pub fn digest(&self) -> String {
-        let Change::SetConfig { parameter, old, new } = &self.change;
-        let parts = [
-            "rediscue-plan",
-            self.run.as_str(),
-            &self.command,
-            self.service.as_str(),
-            self.instance.as_str(),
-            &self.address,
-            &self.run_id,
-            "set-config",
-            parameter,
-            old,
-            new,
-            self.risk.word(),
-            self.requester.as_str(),
-        ];
-        let mut hash = Sha256::new();
-        for part in parts {
-            // The length first, so that no two lists of parts read the same.
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part.as_bytes());
+impl Change {
+    /// The kind of touch that makes it.
+    pub fn kind(&self) -> TouchKind {
+        match self {
+            Change::SetConfig { .. } => TouchKind::SetConfig,
+            Change::RewriteConfig => TouchKind::RewriteConfig,
+            Change::ResetSlowlog { .. } => TouchKind::ResetSlowlog,
         }
-        hash.update(self.expires_ms.to_be_bytes());
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Is it too late to consent?
-    pub fn expired(&self, now: Timestamp) -> bool {
-        now.as_millisecond() >= self.expires_ms
-    }
-
-    /// What no longer holds, in words, when the same plan is made again from
-    /// what is so now; `None` when all of it does.
-    pub fn drift(&self, now: &Plan) -> Option<String> {
-        let (Change::SetConfig { old: then, .. }, Change::SetConfig { old: present, .. }) = (&self.change, &now.change);
-        if self.address != now.address {
-            return Some(format!("the primary was {} and is now {}", self.address, now.address));
-        }
-        if self.run_id != now.run_id {
-            return Some(format!("the server at {} has been restarted", self.address));
-        }
-        if then != present {
-            return Some(format!("the value was {then} and is now {present}"));
-        }
-        if self.risk != now.risk {
-            return Some(format!("the risk was {} and is now {}", self.risk.word(), now.risk.word()));
-        }
-        (self.change != now.change).then(|| "the change itself would be another".to_owned())
-    }
-
-    /// The line that takes it back, to be planned and consented to like any other.
-    pub fn undo_line(&self) -> String {
-        let Change::SetConfig { parameter, old, .. } = &self.change;
-        format!("set-config {parameter} {old} {}/{}", self.service, self.instance)
-    }
-
-    /// What it does, in one line.
+    /// What it does, as a fragment: `set timeout from 0 to 60`.
     pub fn what(&self) -> String {
-        let Change::SetConfig { parameter, old, new } = &self.change;
-        format!("set {parameter} from {old} to {new} on {}/{}", self.service, self.instance)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn plan() -> Plan {
-        Plan {
-            version: PLAN_VERSION,
-            run: RunId::from_bits(7),
-            command: "set-config".to_owned(),
-            service: "shop".parse().unwrap(),
-            instance: "main".parse().unwrap(),
-            address: "10.0.0.1:6379".to_owned(),
-            run_id: "abc".to_owned(),
-            change: Change::SetConfig { parameter: "timeout".into(), old: "0".into(), new: "60".into() },
-            risk: Risk::Medium,
-            requester: "ana".parse().unwrap(),
-            asker: Identity { platform: crate::model::Platform::Console, team: "h".into(), user: "ana".into() },
-            made_ms: 0,
-            expires_ms: 1_000,
+        match self {
+            Change::SetConfig { parameter, old, new } => format!("set {parameter} from {old} to {new}"),
+            Change::RewriteConfig => "write the settings into the configuration file".to_owned(),
+            Change::ResetSlowlog { entries } => format!("empty the slow log of {entries} entries"),
         }
     }
 
-    #[test]
-    fn whatever_consent_is_about_changes_the_digest() {
-        let base = plan();
-        let set =
-            |old: &str, new: &str| Change::SetConfig { parameter: "timeout".into(), old: old.into(), new: new.into() };
-        let others = [
-            Plan { run: RunId::from_bits(8), ..base.clone() },
-            Plan { address: "10.0.0.2:6379".into(), ..base.clone() },
-            Plan { run_id: "abd".into(), ..base.clone() },
-            Plan { change: set("06", "0"), ..base.clone() },
-            Plan { change: set("0", "61"), ..base.clone() },
-            Plan { service: "blog".parse().unwrap(), ..base.clone() },
-            Plan { requester: "bo".parse().unwrap(), ..base.clone() },
-            Plan { risk: Risk::Low, ..base.clone() },
-            Plan { expires_ms: 2_000, ..base.clone() },
-        ];
-        for other in others {
-            assert_ne!(base.digest(), other.digest(), "{other:?}");
+    /// Exactly what is sent, and what is checked around it, in order.
+    pub fn steps(&self) -> Vec<String> {
+        match self {
+            Change::SetConfig { parameter, old, new } => vec![
+                format!("read {parameter} and stop unless it is still {old}"),
+                format!("CONFIG SET {parameter} {new}"),
+                format!("read {parameter} again: it must be {new}"),
+            ],
+            Change::RewriteConfig => vec!["CONFIG REWRITE".to_owned()],
+            Change::ResetSlowlog { .. } => {
+                vec!["SLOWLOG RESET".to_owned(), "SLOWLOG LEN again: only what came since may be there".to_owned()]
+            }
         }
-        assert_eq!(base.digest(), plan().digest());
     }
 
-    #[test]
-    fn drift_is_said_and_a_plan_that_still_holds_has_none() {
-        let base = plan();
-        assert_eq!(base.drift(&plan()), None);
-        let elsewhere = Plan { address: "10.0.0.2:6379".into(), ..base.clone() };
-        assert!(base.drift(&elsewhere).unwrap().contains("10.0.0.2"));
-        let restarted = Plan { run_id: "other".into(), ..base.clone() };
-        assert!(base.drift(&restarted).unwrap().contains("restarted"));
+    /// The change that puts things back as they were, where one call can.
+    pub fn back(&self) -> Option<Change> {
+        match self {
+            Change::SetConfig { parameter, old, new } => {
+                // What may not be set from here was not set from here, and is not set back either.
+                Parameter::find(parameter)?.read(old).ok()?;
+                Some(Change::SetConfig { parameter: parameter.clone(), old: new.clone(), new: old.clone() })
+            }
+            Change::RewriteConfig | Change::ResetSlowlog { .. } => None,
+        }
+    }
+
+    /// What no longer holds, in words, when the same change is planned again
+    /// from what is so now. Counts may grow within the tolerance they were shown with.
+    pub fn drift(&self, now: &Change) -> Option<String> {
+        match (self, now) {
+            (
+                Change::SetConfig { parameter, old, new },
+                Change::SetConfig { parameter: parameter_now, old: old_now, new: new_now },
+            ) if (parameter, new) == (parameter_now, new_now) => {
+                (old != old_now).then(|| format!("{parameter} was {old} and is now {old_now}"))
+            }
+            // A slow log grows by itself; what it holds is of no account to anybody but its reader.
+            (Change::ResetSlowlog { .. }, Change::ResetSlowlog { .. })
+            | (Change::RewriteConfig, Change::RewriteConfig) => None,
+            _ => Some("the change itself would be another".to_owned()),
+        }
+    }
+
+    /// It is given up after this long: settings in seconds, what walks over many keys in hours.
+    pub fn longest(&self) -> Duration {
+        match self {
+            Change::SetConfig { .. } | Change::RewriteConfig | Change::ResetSlowlog { .. } => Duration::from_secs(15),
+        }
     }
 }

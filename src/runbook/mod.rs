@@ -18,18 +18,20 @@ mod look;
 mod misunderstood;
 mod parameters;
 mod parse;
+mod plan;
 #[cfg(test)]
 mod properties;
 mod render;
+mod risk;
 mod spec;
 mod values;
 mod view;
 mod words;
 
-pub use bind::bind;
+pub use bind::{bind, bind_touches};
 pub use built_in::built_in;
 pub use catalogue::{Catalogue, Known};
-pub use change::{Change, PLAN_VERSION, Plan, Remediation, Risk, Touch};
+pub use change::{Change, Remediation, Touch, TouchKind, TouchWord, Wanted};
 pub use command::{
     ArgumentKind, ArgumentSpec, ArgumentValue, Arguments, Command, Cost, Diagnostic, Each, Intent, Kind, Step,
 };
@@ -41,7 +43,21 @@ pub use look::{Look, Nodes, Survey};
 pub use misunderstood::Misunderstood;
 pub use parameters::{PARAMETERS, Parameter};
 pub use parse::parse;
+#[cfg(test)]
+pub(crate) use plan::tests::sample as sample_plan;
+pub use plan::{PLAN_VERSION, Plan, PlanStep, PlanTarget, Reach, Undo};
 pub use render::render;
+pub use risk::Risk;
 pub use spec::{
     ActionSpec, BarsSpec, CardSpec, CodeSpec, ColumnSpec, FigureSpec, FindingSpec, SeriesSpec, TableSpec, TextSpec,
 };
+
+/// Bytes as cards show them: `812 MiB`.
+pub fn show_bytes(count: u64) -> String {
+    language::show::bytes(count as f64)
+}
+
+/// A count as cards show it: `12,400`.
+pub fn show_number(count: u64) -> String {
+    language::show::number(count as f64)
+}

@@ -14,6 +14,7 @@ mod figures;
 mod open;
 mod owed;
 mod plans;
+mod steps;
 mod verify;
 mod writer;
 
@@ -30,6 +31,7 @@ pub use figures::FiguresRow;
 pub use open::StorePaths;
 pub use owed::{Due, Owed, OwedWhat};
 pub use plans::{PlanRow, PlanState};
+pub use steps::{StepRow, StepState};
 pub use verify::{VerifyReport, verify};
 
 use writer::{Ask, Before, Trouble, Work, Writer};

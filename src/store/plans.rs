@@ -199,7 +199,7 @@ fn json<T: serde::Serialize>(value: &T) -> String {
 }
 
 /// A row this version cannot read is no plan it could carry out.
-fn read(row: &SqliteRow) -> Option<PlanRow> {
+pub(super) fn read(row: &SqliteRow) -> Option<PlanRow> {
     let word: String = row.get(3);
     Some(PlanRow {
         plan: serde_json::from_str(row.get(0)).ok()?,

@@ -26,6 +26,7 @@ use super::{
     open,
     owed::{self, Owed},
     plans::{self, PlanWork},
+    steps::{self, StepWork},
 };
 use crate::model::MessageRef;
 
@@ -48,6 +49,7 @@ pub(super) enum Work {
     OwedGone { key: String, why: String, now: Timestamp },
     OwedFailed { key: String, retry_at: Timestamp, trouble: String },
     Plan(PlanWork),
+    Step(StepWork),
     Anchored { anchor: Anchor, now: Timestamp },
     Prune(Before),
     Close,
@@ -60,6 +62,7 @@ impl Work {
             self,
             Work::Record { synced: true, .. }
                 | Work::Plan(_)
+                | Work::Step(_)
                 | Work::Owe(..)
                 | Work::OwedDone { .. }
                 | Work::Prune(_)
@@ -321,6 +324,7 @@ impl Writer {
                     owed::failed(connection, key, *retry_at, trouble).await?
                 }
                 Work::Plan(work) => plans::write(connection, work).await?,
+                Work::Step(work) => steps::write(connection, work).await?,
                 Work::Anchored { anchor, now } => {
                     sqlx::query("UPDATE journal_head SET anchored_seq = $1, anchored_ms = $2 WHERE id = 1")
                         .bind(anchor.seq as i64)

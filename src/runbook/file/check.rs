@@ -5,14 +5,14 @@ use std::{collections::BTreeSet, ops::Range, path::Path, time::Duration};
 use super::{
     card,
     read::{At, problem},
-    steps,
+    steps, touches,
     wire::{self, ArgumentType, CommandFile, CostWord, Group, Str, Thing},
 };
 use crate::{
     model::{Problem, parse_duration},
     runbook::{
-        ArgumentKind, ArgumentSpec, Command, Cost, Diagnostic, Each, Kind, language::compiled::Compiler, values,
-        words::nearest,
+        ArgumentKind, ArgumentSpec, Command, Cost, Diagnostic, Each, Kind, PARAMETERS, Remediation,
+        language::compiled::Compiler, values, words::nearest,
     },
 };
 
@@ -73,17 +73,38 @@ pub(super) fn command(file: &Path, text: &str, wire: CommandFile) -> (Option<Com
             "make `deadline` longer than `call_deadline`",
         );
     }
-    let arguments = checker.arguments(wire.arguments);
-    let steps = steps::steps(&mut checker, wire.steps);
-    let card = card::card(&mut checker, wire.card);
-    let Checker { problems, compiler, .. } = checker;
+    let mut arguments = checker.arguments(wire.arguments);
+    let changes = !wire.touches.is_empty();
+    let touches = touches::touches(&mut checker, wire.touches);
+    if changes {
+        if !wire.steps.is_empty() || wire.card.is_some() {
+            checker.say_of_file(
+                "a command that changes something has steps or a card",
+                "drop them: its plan is the card; what should be looked at first is a diagnostic of its own",
+            );
+        }
+        touches::flags(&touches, &mut arguments);
+    } else if wire.risk.is_some() {
+        checker.say_of_file("`risk` has no meaning without `[[touches]]`", "drop it, or say what is changed");
+    }
+    let kind = if changes {
+        let at_least = touches::risk(wire.risk);
+        let compiled = std::mem::take(&mut checker.compiler).finish();
+        Kind::Remediation(Remediation { touches, at_least, compiled })
+    } else {
+        let steps = steps::steps(&mut checker, wire.steps);
+        let card = card::card(&mut checker, wire.card);
+        let compiled = std::mem::take(&mut checker.compiler).finish();
+        Kind::Diagnostic(Diagnostic { steps, card, compiled })
+    };
+    let problems = checker.problems;
     let command = Command {
         examples: wire.examples.into_iter().map(|example| example.value).collect(),
         name,
         aliases: wire.aliases.into_iter().map(|alias| alias.value).collect(),
         summary,
         about: wire.about.map(|about| about.trim().to_owned()),
-        group: match wire.group.unwrap_or(Group::Look) {
+        group: match wire.group.unwrap_or(if changes { Group::Change } else { Group::Look }) {
             Group::Look => "look",
             Group::Keys => "keys",
             Group::Change => "change",
@@ -100,7 +121,7 @@ pub(super) fn command(file: &Path, text: &str, wire: CommandFile) -> (Option<Com
         call_deadline,
         private: wire.private,
         source: file.display().to_string(),
-        kind: Kind::Diagnostic(Diagnostic { steps, card, compiled: compiler.finish() }),
+        kind,
     };
     (Some(command), problems)
 }
@@ -362,6 +383,10 @@ impl Checker<'_> {
                 ArgumentKind::Text(self.count(argument.length.as_ref(), "length", 1, 2000, 200) as usize)
             }
             ArgumentType::Command => ArgumentKind::Command,
+            ArgumentType::Parameter => {
+                let names = PARAMETERS.iter().flat_map(|known| std::iter::once(known.name).chain(known.older));
+                ArgumentKind::Choice(names.map(str::to_owned).collect())
+            }
             ArgumentType::Of => match &argument.of {
                 Some(of) => ArgumentKind::Of(each(of.value).word().to_owned()),
                 None => {

@@ -4,6 +4,7 @@ mod card;
 mod check;
 mod read;
 mod steps;
+mod touches;
 mod wire;
 
 use std::path::Path;

@@ -40,6 +40,37 @@ pub(super) struct CommandFile {
     pub(super) steps: Vec<At<StepTable>>,
     /// What is said.
     pub(super) card: Option<Card>,
+    /// What is changed; a command that changes something has no steps and no card of its own.
+    pub(super) touches: Vec<At<TouchTable>>,
+    /// It counts as at least so risky, whatever its touches say themselves.
+    pub(super) risk: Option<RiskWord>,
+}
+
+/// One thing a command changes.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TouchTable {
+    /// What kind of change it is: `set-config`.
+    #[serde(rename = "do")]
+    pub(super) what: Option<Str>,
+    /// Its words, each a template: `value = "{{ args.value }}"`.
+    pub(super) with: std::collections::BTreeMap<String, Str>,
+    /// CEL; the change is left out when it is false.
+    pub(super) when: Option<Str>,
+}
+
+/// Levels of risk.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RiskWord {
+    /// Nobody but the asker.
+    Low,
+    /// One other person who may run the command.
+    Medium,
+    /// One approver.
+    High,
+    /// Two approvers.
+    Critical,
 }
 
 /// Headings of help.
@@ -125,6 +156,8 @@ pub(super) enum ArgumentType {
     Command,
     /// The name of something the profile lists, see `of`.
     Of,
+    /// A setting of the server that may be changed.
+    Parameter,
 }
 
 /// Things a profile lists.

@@ -1,96 +1,15 @@
 //! What people live through when they change something: a plan that all can
 //! see, one person's word that is not enough, another's that is, a way back.
 
-use rediscue::{chat::console::Link, model::Level, store::PlanState};
+use std::time::Duration;
+
+use rediscue::{model::Level, store::PlanState};
 
 use crate::world::{
-    chat::{Answer, Chat, ChatBuilder, collect, press, react, text_of},
-    redis::RedisServer,
+    chat::{Answer, text_of},
+    eventually_async,
+    room::{POLICY, Room, house, setting},
 };
-use rediscue::chat::console::wire::ToBot;
-
-const POLICY: &str = r#"
-mode = "MODE"
-keepers = ["ana"]
-
-[people.ana]
-name = "Ana"
-roles = ["operator", "approver", "keeper"]
-console = ["ana"]
-
-[people.bo]
-name = "Bo"
-roles = ["approver"]
-console = ["bo"]
-
-[people.cy]
-name = "Cy"
-roles = ["viewer"]
-console = ["cy"]
-
-[roles.operator]
-may = [{ commands = ["diagnostics", "group:change"], services = ["*"] }]
-
-[roles.approver]
-may = [{ commands = ["diagnostics"], services = ["*"] }]
-approves = [{ commands = ["group:change"], services = ["*"] }]
-
-[roles.viewer]
-may = [{ commands = ["diagnostics"], services = ["*"] }]
-
-[roles.keeper]
-may = [{ commands = ["reload"], services = ["*"] }]
-"#;
-
-/// A server with a user of its own for changes, and a bot that knows it.
-fn house(mode: &str) -> (RedisServer, ChatBuilder) {
-    let server = RedisServer::builder().user("toucher on >touch-secret ~* &* +@all").start();
-    let secret = server.dir().join("touch.secret");
-    std::fs::write(&secret, "touch-secret\n").unwrap();
-    let service = format!(
-        "title = \"shop\"\nenvironment = \"prod\"\nowner = \"the tests\"\n\n[[instances]]\naddress = \"{}\"\n\
-         touch = {{ user = \"toucher\", password = {{ file = \"{}\" }} }}\n",
-        server.address(),
-        secret.display()
-    );
-    let builder =
-        ChatBuilder::new().file("policy.toml", &POLICY.replace("MODE", mode)).file("services/shop.toml", &service);
-    (server, builder)
-}
-
-/// The people at one terminal.
-struct Room {
-    link: Link,
-    line: u64,
-}
-
-impl Room {
-    fn of(chat: &Chat) -> Self {
-        Self { link: chat.seat_all(&["ana", "bo", "cy", "mallory"]), line: 0 }
-    }
-
-    async fn types(&mut self, who: &str, text: &str) -> Answer {
-        self.line += 1;
-        let typed = ToBot::Command { line: self.line, speaker: Some(who.to_owned()), text: text.to_owned() };
-        self.link.to_bot.send(typed).await.unwrap();
-        collect(&mut self.link, self.line).await
-    }
-
-    async fn reacts(&mut self, who: &str, emoji: &str, id: &str) -> Answer {
-        self.line += 1;
-        react(&mut self.link, self.line, who, id, emoji, true).await
-    }
-
-    async fn presses(&mut self, who: &str, id: &str, command: &str) -> Answer {
-        self.line += 1;
-        press(&mut self.link, self.line, who, id, command).await
-    }
-}
-
-fn setting(server: &RedisServer, name: &str) -> String {
-    let pair: Vec<String> = server.run(&["CONFIG", "GET", name]);
-    pair[1].clone()
-}
 
 #[tokio::test]
 async fn nothing_is_changed_on_one_persons_word_and_a_second_ones_word_runs_it_and_it_can_be_undone() {
@@ -105,11 +24,10 @@ async fn nothing_is_changed_on_one_persons_word_and_a_second_ones_word_runs_it_a
         "noeviction → allkeys-lru",
         "Risk: high",
         "Who may consent: Bo",
-        "Undo: `/redis set-config",
+        "Undo: /redis undo",
         "Nothing has been changed yet",
     ] {
-        let said = said.replace('`', "");
-        assert!(text.contains(&said), "{said} is missing in {text}");
+        assert!(text.contains(said), "{said} is missing in {text}");
     }
 
     for (who, why) in
@@ -124,9 +42,11 @@ async fn nothing_is_changed_on_one_persons_word_and_a_second_ones_word_runs_it_a
     let done = room.reacts("bo", "✅", &id).await;
     assert_eq!(setting(&server, "maxmemory-policy"), "allkeys-lru");
     let plan_now = text_of(&done.edited.iter().rfind(|(edited, _)| *edited == id).expect("the plan says its end").1);
-    assert!(plan_now.contains("asked for by Ana, with the consent of Bo"), "{plan_now}");
+    assert!(plan_now.contains("Asked for by Ana, with the consent of Bo"), "{plan_now}");
     assert_eq!(done.level(), Some(Level::Ok));
 
+    room.unreacts("bo", "✅", &id).await;
+    assert_eq!(setting(&server, "maxmemory-policy"), "allkeys-lru", "what has run is not taken back by a word");
     let again = room.reacts("bo", "✅", &id).await;
     assert!(again.text().contains("it is done"), "an old plan is refused: {}", again.text());
 
@@ -177,7 +97,7 @@ async fn consent_to_what_is_no_longer_so_is_void_and_says_what_changed() {
     let plan = room.types("ana", "set-config timeout 300 shop").await;
     let _: String = server.run(&["CONFIG", "SET", "timeout", "77"]);
     let void = room.reacts("bo", "✅", &plan.id()).await;
-    assert!(void.text().contains("the value was 0 and is now 77"), "{}", void.text());
+    assert!(void.text().contains("timeout was 0 and is now 77"), "{}", void.text());
     assert_eq!(setting(&server, "timeout"), "77");
     let other = room.types("ana", "set-config timeout 300 shop").await;
     room.reacts("bo", "❌", &other.id()).await;
@@ -209,5 +129,85 @@ async fn a_pending_plan_survives_a_restart_and_a_run_that_was_cut_short_is_not_r
     assert_eq!(setting(&server, "maxclients"), before);
     room.types("bo", &format!("approve {first}")).await;
     assert_eq!(setting(&server, "timeout"), "300");
+    chat.stop().await;
+}
+
+#[tokio::test]
+async fn a_change_for_a_while_takes_itself_back_and_leaves_alone_what_others_changed_since() {
+    let (server, builder) = house("normal");
+    let chat = builder.start().await;
+    let mut room = Room::of(&chat);
+    let done = room.types("ana", "set-config slowlog-max-len 99 shop --for 1s").await;
+    assert!(done.text().contains("It takes itself back at"), "{}", done.text());
+    assert_eq!(setting(&server, "slowlog-max-len"), "99");
+    let told = room.hears("Its time is up").await;
+    assert!(told.contains("has been taken back"), "{told}");
+    assert_eq!(setting(&server, "slowlog-max-len"), "128");
+
+    room.types("ana", "set-config slowlog-max-len 99 shop --for 1s").await;
+    let _: String = server.run(&["CONFIG", "SET", "slowlog-max-len", "55"]);
+    let told = room.hears("could not be taken back").await;
+    assert!(told.contains("slowlog-max-len is 55 now, not 99"), "{told}");
+    assert_eq!(setting(&server, "slowlog-max-len"), "55");
+    chat.stop().await;
+}
+
+#[tokio::test]
+async fn a_change_for_a_while_takes_itself_back_after_a_restart_of_the_bot() {
+    let (server, builder) = house("normal");
+    let chat = builder.start().await;
+    let mut room = Room::of(&chat);
+    room.types("ana", "set-config slowlog-max-len 99 shop --for 2s").await;
+    let chat = chat.leave().await.start().await;
+    let mut room = Room::of(&chat);
+    assert_eq!(setting(&server, "slowlog-max-len"), "99", "the bot was back before its end");
+    eventually_async("it was taken back", Duration::from_secs(20), async || {
+        setting(&server, "slowlog-max-len") == "128"
+    })
+    .await;
+    chat.stop().await;
+}
+
+#[tokio::test]
+async fn an_undo_is_planned_from_what_is_so_now_and_says_what_others_changed() {
+    let (server, builder) = house("normal");
+    let chat = builder.start().await;
+    let mut room = Room::of(&chat);
+    let done = room.types("ana", "set-config slowlog-max-len 99 shop").await;
+    let undo = done.card().actions.iter().find(|action| action.label == "Undo").unwrap().command.clone();
+    let _: String = server.run(&["CONFIG", "SET", "slowlog-max-len", "55"]);
+    let taken = room.types("ana", &format!("{undo} --dry-run")).await.text();
+    assert!(taken.contains("that run set 99, and it is 55 now") && taken.contains("55 → 128"), "{taken}");
+    let taken = room.types("ana", &undo).await;
+    assert_eq!(setting(&server, "slowlog-max-len"), "128", "{}", taken.text());
+    let again = room.types("ana", &undo).await.text();
+    assert!(again.contains("nothing to take back"), "a second undo does nothing: {again}");
+    for (who, line, why) in [
+        ("cy", undo.as_str(), "may not"),
+        ("ana", "undo 7K2Q9M4X", "No change has that run id"),
+        ("ana", "undo nonsense", "No change has that run id"),
+    ] {
+        let refused = room.types(who, line).await.text();
+        assert!(refused.contains(why), "{who} {line}: {refused}");
+    }
+    chat.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_taken_back_says_so_before_and_is_not_offered() {
+    let (server, builder) = house("normal");
+    let chat = builder.start().await;
+    let mut room = Room::of(&chat);
+    let _: String = server.run(&["CONFIG", "SET", "slowlog-log-slower-than", "0"]);
+    let _: String = server.run(&["PING"]);
+    let plan = room.types("ana", "slowlog-reset shop --dry-run").await.text();
+    assert!(plan.contains("Undo: not possible: entries of a slow log cannot be put back"), "{plan}");
+    let _: String = server.run(&["CONFIG", "SET", "slowlog-log-slower-than", "-1"]);
+    let done = room.types("ana", "slowlog-reset shop").await;
+    assert!(done.card().actions.is_empty() && done.text().contains("0 entries in the slow log now"), "{}", done.text());
+    let rewrite = room.types("ana", "rewrite-config shop").await;
+    let done = room.reacts("bo", "✅", &rewrite.id()).await;
+    assert!(done.text().contains("the configuration file holds what is set now"), "{}", done.text());
+    assert!(done.card().actions.is_empty(), "there is no way back, so none is offered");
     chat.stop().await;
 }

@@ -11,6 +11,7 @@ pub(crate) mod looking;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod redis;
+pub(crate) mod room;
 pub(crate) mod slack;
 pub(crate) mod slack_bot;
 pub(crate) mod web;

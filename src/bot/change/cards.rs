@@ -1,0 +1,200 @@
+//! What people read of a change: its plan, how far it is, how it ended.
+
+use jiff::Timestamp;
+
+use super::{NO, YES};
+use crate::{
+    bot::{
+        Rules,
+        command::{field, plain_card},
+    },
+    model::{
+        Action, ActionStyle, Block, Card, Field, Finding, Level, Place, Progress, Service, Text, Tick, show_duration,
+    },
+    runbook::{Command, Plan, Reach, Risk, Undo, show_bytes, show_number},
+    store::StoreError,
+};
+
+/// The plan, before anything is changed.
+pub(super) fn plan(
+    rules: &Rules,
+    command: &Command,
+    plan: &Plan,
+    service: &Service,
+    place: &Place,
+    context: Vec<String>,
+) -> Card {
+    let mut fields: Vec<Field> = plan.facts.iter().map(|(label, value)| field(label, value.clone())).collect();
+    fields.push(field(if plan.targets.len() == 1 { "Server" } else { "Servers" }, servers(plan)));
+    fields.extend(reach(&plan.reach));
+    if let Some(ms) = plan.lasts_ms {
+        let length = show_duration(std::time::Duration::from_millis(ms.unsigned_abs()));
+        fields.push(field("Takes itself back", format!("{length} after it was done, also when the bot restarts")));
+    }
+    fields.push(field("Risk", plan.risk.word()));
+    let mut actions = Vec::new();
+    if plan.risk > Risk::Low {
+        let who = rules.policy.who_consents(plan, command, service, place);
+        let needs = match plan.risk.consents() {
+            1 => who,
+            several => format!("{several} of: {who}"),
+        };
+        fields.push(field("Who may consent", needs));
+        fields.push(field("Waits until", until(plan)));
+        actions.push(Action {
+            label: format!("{YES} Consent"),
+            command: format!("approve {}", plan.run),
+            style: ActionStyle::Danger,
+        });
+        actions.push(Action {
+            label: format!("{NO} Decline"),
+            command: format!("decline {}", plan.run),
+            style: ActionStyle::Plain,
+        });
+    }
+    let mut blocks = vec![Block::Fields(fields)];
+    if !plan.warnings.is_empty() {
+        let warn = |warning: &String| Finding {
+            level: Level::Warn,
+            what: Text::plain(warning.clone()),
+            evidence: None,
+            next: None,
+        };
+        blocks.push(Block::Findings(plan.warnings.iter().map(warn).collect()));
+    }
+    blocks.push(Block::Checklist(steps(plan)));
+    blocks.push(Block::Text(match &plan.undo {
+        Undo::By(how) => {
+            Text::notation(&format!("*Undo:* `/redis undo {}`, with a plan and consent of its own: {how}", plan.run))
+        }
+        Undo::Never(why) => Text::notation(&format!("*Undo:* not possible: {why}")),
+    }));
+    Card {
+        title: format!("plan · {} · {}", plan.command, plan.service),
+        level: Some(Level::Note),
+        verdict: Some(Text::plain(format!("Nothing has been changed yet. The plan: {}.", plan.what()))),
+        context,
+        blocks,
+        actions,
+        footer: Some(format!("run {} · plan {}", plan.run, &plan.digest()[..12])),
+    }
+}
+
+/// Every step as it will be sent; the same on several servers is said once.
+fn steps(plan: &Plan) -> Vec<(Tick, Text)> {
+    let mut lines: Vec<String> = Vec::new();
+    for step in &plan.steps {
+        for line in step.change.steps() {
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
+    }
+    lines.into_iter().map(|line| (Tick::Open, Text::plain(line))).collect()
+}
+
+fn servers(plan: &Plan) -> String {
+    let one = |target: &crate::runbook::PlanTarget| {
+        let id: String = target.run_id.chars().take(8).collect();
+        let followers = match (target.replicas, target.lag_bytes) {
+            (0, _) => String::new(),
+            (count, None) => format!(" · {count} replicas"),
+            (count, Some(lag)) => format!(" · {count} replicas, {} behind", show_bytes(lag)),
+        };
+        format!("{} · run {id}{followers}", target.address)
+    };
+    let shown: Vec<String> = plan.targets.iter().take(6).map(one).collect();
+    let more = plan.targets.len().saturating_sub(6);
+    if more > 0 { format!("{} and {more} more", shown.join("\n")) } else { shown.join("\n") }
+}
+
+fn reach(reach: &Reach) -> Vec<Field> {
+    let how = if reach.exact { "exact" } else { "estimated from a sample" };
+    let mut fields = vec![field("Reaches", format!("{} ({how})", reach.what))];
+    let mut counts = Vec::new();
+    if let Some(keys) = reach.keys {
+        counts.push(format!("{} keys", show_number(keys)));
+    }
+    if let Some(bytes) = reach.bytes {
+        counts.push(show_bytes(bytes));
+    }
+    if let Some(clients) = reach.clients {
+        counts.push(format!("{} clients", show_number(clients)));
+    }
+    if !counts.is_empty() {
+        fields.push(field("How much", counts.join(", ")));
+    }
+    if let (Some(_), Some(most)) = (reach.keys, reach.most_keys()) {
+        fields.push(field(
+            "Stops at",
+            format!("{} keys: what is shown and {} %", show_number(most), reach.tolerance_percent),
+        ));
+    }
+    if !reach.sample.is_empty() {
+        fields.push(field("For example", reach.sample.join("\n")));
+    }
+    fields
+}
+
+/// A moment of today, for people.
+pub(super) fn until(plan: &Plan) -> String {
+    clock(plan.expires_ms)
+}
+
+pub(super) fn clock(at_ms: i64) -> String {
+    Timestamp::from_millisecond(at_ms)
+        .map_or_else(|_| "unknown".to_owned(), |at| at.strftime("%H:%M:%S UTC").to_string())
+}
+
+/// While it goes on.
+pub(super) fn running(plan: &Plan, steps: Vec<(Tick, Text)>, progress: Option<Progress>, doing: &str) -> Card {
+    let mut blocks = vec![Block::Checklist(steps)];
+    blocks.extend(progress.map(Block::Progress));
+    Card {
+        title: format!("running · {} · {}", plan.command, plan.service),
+        level: Some(Level::Note),
+        verdict: Some(Text::plain(doing.to_owned())),
+        blocks,
+        actions: vec![Action {
+            label: "Stop".to_owned(),
+            command: format!("cancel {}", plan.run),
+            style: ActionStyle::Danger,
+        }],
+        footer: Some(format!("run {}", plan.run)),
+        ..Card::default()
+    }
+}
+
+/// How it ended.
+pub(super) fn end(plan: &Plan, level: Level, title: &str, what: &str, steps: Vec<(Tick, Text)>) -> Card {
+    let mut blocks = vec![Block::Fields(vec![
+        field("Plan", plan.what()),
+        field(if plan.targets.len() == 1 { "Server" } else { "Servers" }, servers(plan)),
+        field("Risk", plan.risk.word()),
+    ])];
+    if !steps.is_empty() {
+        blocks.push(Block::Checklist(steps));
+    }
+    Card {
+        title: format!("{title} · {} · {}", plan.command, plan.service),
+        level: Some(level),
+        verdict: Some(Text::plain(what.to_owned())),
+        blocks,
+        footer: Some(format!("run {}", plan.run)),
+        ..Card::default()
+    }
+}
+
+/// The button that takes a run back.
+pub(super) fn undo(plan: &Plan) -> Option<Action> {
+    let command = plan.undo_line()?;
+    Some(Action { label: "Undo".to_owned(), command, style: ActionStyle::Danger })
+}
+
+pub(super) fn unwritten(error: &StoreError) -> Card {
+    plain_card(
+        "nothing was changed",
+        format!("The bot's store cannot be written ({error}), and what cannot be written down is not done."),
+        Some("`/redis version` says what is wrong with the store".to_owned()),
+    )
+}

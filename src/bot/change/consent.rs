@@ -1,0 +1,161 @@
+//! What people say to plans: consent, refusal, and taking consent back.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{NO, YES, bound, cards, carry, close, word};
+use crate::{
+    bot::{
+        Hall, Rules,
+        command::{Asked, plain_card},
+        deliver,
+    },
+    chat::{Event, Inbound},
+    model::{Actor, Card, MessageRef, Place, RunId, Service},
+    policy::{Consent, Refusal, Vote},
+    runbook::Command,
+    store::{Outcome, OwedWhat, PlanRow, PlanState},
+};
+
+/// Somebody reacted to a message.
+pub(in crate::bot) async fn reacted(hall: &Arc<Hall>, inbound: Inbound) {
+    let Event::Reacted { message, emoji, added } = &inbound.what else { return };
+    if emoji != YES && emoji != NO {
+        return;
+    }
+    let row = match hall.store.plan_in(message).await {
+        Ok(Some(row)) => row,
+        // Most reactions are about something else.
+        Ok(None) => return,
+        Err(error) => {
+            tracing::warn!(%error, "a reaction could not be looked up");
+            return say(hall, &inbound, message, cards::unwritten(&error)).await;
+        }
+    };
+    let rules = hall.rules();
+    let person = inbound.person.clone().or_else(|| rules.policy.person_of(&inbound.from).cloned());
+    let actor = Actor { identity: inbound.from.clone(), person, display: inbound.display.clone() };
+    if let Some(why) = &inbound.barred {
+        let card = plain_card("refused", format!("This account's word does not count: {why}."), None);
+        return say(hall, &inbound, message, card).await;
+    }
+    if !added {
+        if emoji == YES
+            && let Some(person) = &actor.person
+            && hall.store.consent_revoke(&row.plan.run, person).await.unwrap_or(false)
+        {
+            let _ = hall.store.record_synced(word(&row, &actor, "revoke", Outcome::Answered, None)).await;
+            let card =
+                plain_card("taken back", format!("{} took their consent back.", rules.policy.name_of(person)), None);
+            say(hall, &inbound, message, card).await;
+        }
+        return;
+    }
+    let (card, _) = vote(hall, &rules, &actor, row, emoji == YES).await;
+    say(hall, &inbound, message, card).await;
+}
+
+async fn say(hall: &Hall, inbound: &Inbound, message: &MessageRef, card: Card) {
+    let place = Place { via: None, ..message.place.clone() };
+    let Some(gateway) = hall.gateway(place.platform) else { return };
+    let key = format!("word-{}", inbound.event);
+    deliver::deliver(hall, &**gateway, &key, OwedWhat::Say { place, card, only: None }).await;
+}
+
+/// Consent or refusal by its run's id.
+pub(in crate::bot) async fn by_id(hall: &Arc<Hall>, asked: &Asked<'_>, run: &str, yes: bool) -> (Card, Outcome) {
+    let found = match RunId::parse(run) {
+        Some(run) => hall.store.plan(&run).await,
+        None => Ok(None),
+    };
+    match found {
+        Ok(Some(row)) => vote(hall, asked.rules, asked.actor, row, yes).await,
+        Ok(None) => {
+            let next = Some("`/redis pending` lists what waits".to_owned());
+            (plain_card("which plan?", "No plan has that run id.", next), Outcome::Misunderstood)
+        }
+        Err(error) => (cards::unwritten(&error), Outcome::Failed),
+    }
+}
+
+/// One person's word on one plan, and the run when it is enough.
+async fn vote(hall: &Arc<Hall>, rules: &Rules, actor: &Actor, row: PlanRow, yes: bool) -> (Card, Outcome) {
+    let plan = &row.plan;
+    let act = if yes { "consent" } else { "decline" };
+    let refused = async |refusal: &Refusal| {
+        let entry = word(&row, actor, act, Outcome::Denied, Some(refusal.rule.clone()));
+        if let Err(error) = hall.store.record_synced(entry).await {
+            tracing::warn!(%error, "a refused consent could not be journalled");
+        }
+        (refusal.card(), Outcome::Denied)
+    };
+    if let Some(refusal) = rules.policy.stranger(actor) {
+        return refused(&refusal).await;
+    }
+    let closed = |why: String| Refusal {
+        rule: "consent".to_owned(),
+        why,
+        next: format!("Ask anew if it is still wanted: `/redis {}` was the command.", plan.command),
+    };
+    if row.state != PlanState::Pending {
+        return refused(&closed(format!("That plan waits for nobody: it is {}.", row.state.word()))).await;
+    }
+    if plan.expired(Timestamp::now()) {
+        close(hall, &row, PlanState::Void, "It expired without enough consent. Nothing was changed.").await;
+        return refused(&closed("That plan has expired. Nothing was changed.".to_owned())).await;
+    }
+    let Some((command, service, _)) = bound(rules, plan) else {
+        return refused(&closed("Its command, service or instance is no longer configured.".to_owned())).await;
+    };
+    let own = actor.person.as_ref() == Some(&plan.requester);
+    let person = match rules.policy.may_consent(actor, plan, command, service, &row.place) {
+        Ok(person) => person.clone(),
+        // Whoever asked may always think better of it.
+        Err(_) if own && !yes => plan.requester.clone(),
+        Err(refusal) => return refused(&refusal).await,
+    };
+    if let Err(error) = hall.store.record_synced(word(&row, actor, act, Outcome::Answered, None)).await {
+        return (cards::unwritten(&error), Outcome::Failed);
+    }
+    let name = rules.policy.name_of(&person).to_owned();
+    if !yes {
+        close(hall, &row, PlanState::Declined, &format!("{name} declined it. Nothing was changed.")).await;
+        return (
+            plain_card("declined", format!("{name} declined the plan. Nothing was changed."), None),
+            Outcome::Answered,
+        );
+    }
+    let vote = Vote { person, digest: plan.digest() };
+    match hall.store.consent_add(&plan.run, &vote, Timestamp::now()).await {
+        Ok(true) => {}
+        Ok(false) => return refused(&closed("Somebody was faster: the plan is no longer open.".to_owned())).await,
+        Err(error) => return (cards::unwritten(&error), Outcome::Failed),
+    }
+    if row.plan.risk.consents() > 1
+        && let Some(card) = not_enough_yet(hall, rules, &row, command, service).await
+    {
+        return (card, Outcome::Answered);
+    }
+    let (card, good) = carry::carry(hall, &row).await;
+    (card, if good { Outcome::Answered } else { Outcome::Failed })
+}
+
+/// One word of several that a plan needs: whose is missing.
+async fn not_enough_yet(
+    hall: &Hall,
+    rules: &Rules,
+    row: &PlanRow,
+    command: &Command,
+    service: &Service,
+) -> Option<Card> {
+    let votes = hall.store.consents(&row.plan.run).await.ok()?;
+    match rules.policy.consent(&row.plan, command, service, &row.place, &votes, Timestamp::now()) {
+        Consent::Need(ticket) => Some(plain_card(
+            "consent taken down",
+            format!("It takes {} more. These could give it: {}.", ticket.missing, ticket.who),
+            None,
+        )),
+        Consent::Granted(_) | Consent::Void(_) => None,
+    }
+}

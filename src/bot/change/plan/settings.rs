@@ -1,0 +1,166 @@
+//! Plans that change settings.
+
+use serde_json::Value;
+
+use super::{Draft, Maker, Unplanned, step, trouble};
+use crate::{
+    bot::command::plain_card,
+    diagnosis::Explained,
+    runbook::{Change, Parameter, Reach, Risk, Undo, Wanted},
+};
+
+fn whole_server() -> Reach {
+    Reach { what: "the whole server, every database and client".to_owned(), exact: true, ..Reach::default() }
+}
+
+/// The draft of a `set-config`.
+pub(super) async fn set(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, Unplanned> {
+    let Some(parameter) = Parameter::find(wanted.need("parameter")) else {
+        return Err(Unplanned::Misunderstood(Box::new(plain_card(
+            &maker.wish.command.name,
+            "That setting is not on the list of those that may be changed.",
+            Some("see `/redis help set-config`".into()),
+        ))));
+    };
+    let new = parameter.read(wanted.need("value")).map_err(|why| {
+        let what = format!("`{}` cannot be set to that: {why}.", parameter.name);
+        Unplanned::Misunderstood(Box::new(plain_card(&maker.wish.command.name, what, None)))
+    })?;
+    let all: Vec<usize> = (0..maker.primaries.len()).collect();
+    to(maker, parameter, &new, &all).await
+}
+
+/// The draft that gives a setting a value on some of the primaries.
+pub(super) async fn to(
+    maker: &Maker<'_>,
+    parameter: &'static Parameter,
+    new: &str,
+    on: &[usize],
+) -> Result<Draft, Unplanned> {
+    let held = held(maker, parameter, on).await?;
+    if parameter.name == "maxmemory" {
+        above_what_is_used(maker, new, on).await?;
+    }
+    let mut steps = Vec::new();
+    for (target, name, old) in &held {
+        if old != new {
+            let (parameter, old, new) = (name.clone(), old.clone(), new.to_owned());
+            steps.push(step(*target, Change::SetConfig { parameter, old, new }));
+        }
+    }
+    let Some(first) = steps.first() else {
+        return Err(Unplanned::Nothing(format!("`{}` is {new} already.", parameter.name)));
+    };
+    let undo = match (steps.iter().all(|step| step.change.back().is_some()), &first.change) {
+        (true, _) => Undo::By("each server gets the value it had".to_owned()),
+        (false, Change::SetConfig { old, .. }) => {
+            Undo::Never(format!("{old} is outside what may be set from here; it has to be set by hand"))
+        }
+        (false, _) => Undo::Never("it is no setting".to_owned()),
+    };
+    let mut facts = vec![("Setting".to_owned(), parameter.name.to_owned())];
+    let moves: Vec<String> = held.iter().filter(|(_, _, old)| old != new).map(|(_, _, old)| old.clone()).collect();
+    let same = moves.iter().all(|old| *old == moves[0]);
+    let olds = if same { moves[0].clone() } else { moves.join(", ") };
+    facts.push(("Old → new".to_owned(), format!("{olds} → {new}")));
+    facts.push(("What it does".to_owned(), parameter.meaning.to_owned()));
+    let lasts = match maker.wish.lasts_ms {
+        Some(_) => "until it takes itself back, or the server restarts",
+        None => {
+            "until the server restarts; its configuration file is not rewritten (`/redis rewrite-config` does that)"
+        }
+    };
+    facts.push(("Lasts".to_owned(), lasts.to_owned()));
+    let mut warnings = Vec::new();
+    if on.iter().any(|&target| maker.primaries[target].target.replicas > 0) {
+        warnings.push("Replicas keep their own value: after a failover, theirs holds.".to_owned());
+    }
+    Ok(Draft { steps, reach: whole_server(), facts, warnings, undo, risk: parameter.risk, undoes: None })
+}
+
+/// What each of those primaries holds: its place, the name it knows the setting by, the value.
+async fn held(
+    maker: &Maker<'_>,
+    parameter: &'static Parameter,
+    on: &[usize],
+) -> Result<Vec<(usize, String, String)>, Explained> {
+    let mut held: Vec<(usize, String, String)> = Vec::new();
+    let mut refusal = None;
+    for name in std::iter::once(parameter.name).chain(parameter.older) {
+        let answers = maker.read(&["CONFIG", "GET", name]).await;
+        for (target, answer) in answers.into_iter().enumerate().filter(|(target, _)| on.contains(target)) {
+            match answer {
+                Ok(answer) => {
+                    if let Some(value) = answer.get(name).and_then(plain)
+                        && held.iter().all(|(known, ..)| *known != target)
+                    {
+                        held.push((target, name.to_owned(), value));
+                    }
+                }
+                Err(error) => refusal = Some(error),
+            }
+        }
+        if held.len() == on.len() {
+            held.sort_by_key(|(target, ..)| *target);
+            return Ok(held);
+        }
+    }
+    Err(refusal.unwrap_or_else(|| {
+        trouble(
+            format!("this server does not know {}", parameter.name),
+            "its version is too old for it, or the bot's user may not read it",
+            "see `/redis config`",
+        )
+    }))
+}
+
+/// A limit below what is in use would evict or refuse at once.
+async fn above_what_is_used(maker: &Maker<'_>, new: &str, on: &[usize]) -> Result<(), Explained> {
+    let limit = match new.parse::<u64>() {
+        Ok(limit) if limit > 0 => limit,
+        _ => return Ok(()),
+    };
+    for (target, memory) in maker.read(&["INFO", "memory"]).await.into_iter().enumerate() {
+        if !on.contains(&target) {
+            continue;
+        }
+        let used = memory?.get("used_memory").and_then(Value::as_u64).ok_or_else(|| {
+            trouble("the memory in use cannot be read", "INFO memory did not tell it", "see `/redis memory`")
+        })?;
+        if limit < used {
+            return Err(trouble(
+                format!("maxmemory {limit} is below the {used} bytes in use"),
+                "the server would evict keys or refuse writes at once, and evicted keys cannot be brought back",
+                "free memory first (`/redis memory` says what holds it), or choose a higher limit",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The draft of a `rewrite-config`.
+pub(super) fn rewrite(maker: &Maker<'_>) -> Result<Draft, Unplanned> {
+    Ok(Draft {
+        steps: (0..maker.primaries.len()).map(|target| step(target, Change::RewriteConfig)).collect(),
+        reach: Reach { what: "the configuration file of each primary".to_owned(), exact: true, ..Reach::default() },
+        facts: Vec::new(),
+        warnings: vec![
+            "Everything that was changed live goes into the file, whoever changed it: `/redis drift` shows it."
+                .to_owned(),
+        ],
+        undo: Undo::Never(
+            "the file as it was is not kept; a setting can be set back and the file written again".to_owned(),
+        ),
+        risk: Risk::Medium,
+        undoes: None,
+    })
+}
+
+/// A figure as the server wrote it.
+fn plain(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}

@@ -1,0 +1,109 @@
+//! Plans that take an earlier run back.
+
+use super::{Draft, Maker, Unplanned, settings, together, trouble};
+use crate::{
+    bot::{Hall, command::plain_card},
+    diagnosis::Explained,
+    model::RunId,
+    runbook::{Change, Parameter, PlanStep, Undo, Wanted},
+    store::{PlanRow, PlanState, StepState},
+};
+
+/// The run somebody wants taken back.
+///
+/// # Errors
+/// That there is none, or that there is nothing to take back, as a card's sentence.
+pub(in crate::bot::change) async fn of(hall: &Hall, word: &str) -> Result<PlanRow, String> {
+    let row = match RunId::parse(word) {
+        Some(run) => hall.store.plan(&run).await.map_err(|error| format!("The store cannot be read: {error}."))?,
+        None => None,
+    };
+    let Some(row) = row else {
+        return Err("No change has that run id; it stands at the foot of the run's card.".to_owned());
+    };
+    match (row.state, &row.plan.undo) {
+        (_, Undo::Never(why)) => Err(format!("It cannot be taken back: {why}.")),
+        (PlanState::Done | PlanState::Failed | PlanState::Uncertain, Undo::By(_)) => Ok(row),
+        (state, _) => Err(format!("There is nothing to take back: that plan is {}.", state.word())),
+    }
+}
+
+/// The draft that takes the run named by `wanted` back, from what is so now.
+pub(super) async fn draft(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, Unplanned> {
+    let nothing = |why: String| Unplanned::Misunderstood(Box::new(plain_card("undo", why, None)));
+    let row = of(maker.hall, wanted.need("run")).await.map_err(nothing)?;
+    let plan = &row.plan;
+    if (&plan.service, &plan.instance) != (&maker.wish.service.name, &maker.wish.instance.name) {
+        return Err(nothing(format!("That run was on {}/{}.", plan.service, plan.instance)));
+    }
+    let done = maker.hall.store.steps(&plan.run).await.map_err(|error| {
+        trouble(
+            format!("the store cannot be read: {error}"),
+            "the run's steps are written there",
+            "see `/redis version`",
+        )
+    })?;
+    let mut drafts = Vec::new();
+    let mut already = Vec::new();
+    // Backwards: what was changed last is taken back first.
+    for row in done.iter().rev().filter(|row| {
+        matches!(row.state, StepState::Done | StepState::Failed | StepState::Uncertain | StepState::Begun)
+    }) {
+        let Some(step) = plan.steps.get(row.seq) else { continue };
+        match back(maker, plan, step).await {
+            Ok(draft) => drafts.push(draft),
+            Err(Unplanned::Nothing(why)) => already.push(why),
+            Err(other) => return Err(other),
+        }
+    }
+    let Some(mut draft) = together(drafts) else {
+        let why = if already.is_empty() { "None of its steps was done.".to_owned() } else { already.join(" ") };
+        return Err(Unplanned::Nothing(format!("There is nothing to take back. {why}")));
+    };
+    draft.facts.insert(0, ("Takes back".to_owned(), format!("run {}: {}", plan.run, plan.what())));
+    draft.undoes = Some(plan.run.clone());
+    Ok(draft)
+}
+
+/// The way back of one step.
+async fn back(maker: &Maker<'_>, plan: &crate::runbook::Plan, step: &PlanStep) -> Result<Draft, Unplanned> {
+    let on = on(maker, plan, step)?;
+    match &step.change {
+        Change::SetConfig { parameter, old, new } => {
+            let Some(known) = Parameter::find(parameter) else {
+                return Err(Unplanned::Failed(never(&format!("{parameter} is no longer among what may be set"))));
+            };
+            let mut draft = settings::to(maker, known, old, &[on]).await?;
+            for step in &draft.steps {
+                if let Change::SetConfig { old: present, .. } = &step.change
+                    && present != new
+                {
+                    draft.warnings.push(format!(
+                        "Somebody changed {parameter} since: that run set {new}, and it is {present} now."
+                    ));
+                }
+            }
+            Ok(draft)
+        }
+        Change::RewriteConfig | Change::ResetSlowlog { .. } => {
+            Err(Unplanned::Failed(never("this kind of change has no way back")))
+        }
+    }
+}
+
+/// Which of the primaries of now a step was done on.
+fn on(maker: &Maker<'_>, plan: &crate::runbook::Plan, step: &PlanStep) -> Result<usize, Explained> {
+    let then = plan.target_of(step).map(|target| target.address.as_str()).unwrap_or_default();
+    let same = |primary: &super::Primary| primary.target.address == then;
+    maker.primaries.iter().position(same).ok_or_else(|| {
+        trouble(
+            format!("{then}, where it was done, is no primary now"),
+            "the instance failed over or was changed since",
+            "set what is wanted on the present primary, by the command itself",
+        )
+    })
+}
+
+fn never(cause: &str) -> Explained {
+    trouble("it cannot be taken back from here", cause, "see the run's card for what it did")
+}

@@ -1,0 +1,144 @@
+//! After a start: what the end of the bot cut short is said, and not done again.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{CALL, PLAN_WITHIN, bound, close};
+use crate::{
+    bot::Hall,
+    diagnosis::Observation,
+    exec::touching,
+    runbook::{Change, Look, Nodes, Plan, PlanStep},
+    store::{PlanRow, PlanState, StepState},
+};
+
+/// Settles every plan that was under way when the bot ended.
+pub(in crate::bot) async fn recover(hall: Arc<Hall>) {
+    match hall.store.plans(PlanState::Claimed).await {
+        Ok(rows) => {
+            for row in rows {
+                let why = "The bot was restarted before anything was changed. Ask again.";
+                close(&hall, &row, PlanState::Void, why).await;
+            }
+        }
+        Err(error) => tracing::warn!(%error, "plans under way at the last end could not be read"),
+    }
+    match hall.store.plans(PlanState::Running).await {
+        Ok(rows) => {
+            for row in rows {
+                let (state, why) = settle(&hall, &row).await;
+                close(&hall, &row, state, &why).await;
+            }
+        }
+        Err(error) => tracing::warn!(%error, "runs under way at the last end could not be read"),
+    }
+}
+
+/// What became of a run: which steps were done, which one is uncertain, and how that was checked.
+async fn settle(hall: &Arc<Hall>, row: &PlanRow) -> (PlanState, String) {
+    let plan = &row.plan;
+    let steps = match hall.store.steps(&plan.run).await {
+        Ok(steps) => steps,
+        Err(error) => {
+            return (
+                PlanState::Uncertain,
+                format!("The bot was restarted while this ran, and its steps cannot be read ({error})."),
+            );
+        }
+    };
+    let mut told = vec!["The bot was restarted while this ran; nothing is done twice.".to_owned()];
+    let mut uncertain = false;
+    let mut done = 0;
+    for known in &steps {
+        let Some(step) = plan.steps.get(known.seq) else { continue };
+        let name = format!("Step {} ({})", known.seq + 1, step.change.what());
+        match known.state {
+            StepState::Done => {
+                done += 1;
+                told.push(format!("{name} was done."));
+            }
+            StepState::Begun => {
+                let (state, found) = seen(hall, plan, step).await;
+                match state {
+                    Some(true) => done += 1,
+                    Some(false) => {}
+                    None => uncertain = true,
+                }
+                let state = match state {
+                    Some(true) => StepState::Done,
+                    Some(false) => StepState::Failed,
+                    None => StepState::Uncertain,
+                };
+                if let Err(error) = hall.store.step(&plan.run, known.seq, state, Some(&found)).await {
+                    tracing::warn!(%error, run = %plan.run, "what became of a step could not be written");
+                }
+                told.push(format!("{name} had begun: {found}."));
+            }
+            state => told.push(format!("{name}: {}.", state.word())),
+        }
+    }
+    let left = plan.steps.len() - steps.len().min(plan.steps.len());
+    if left > 0 {
+        told.push(format!("{left} of {} steps were not begun.", plan.steps.len()));
+    }
+    if done > 0
+        && let Some(line) = plan.undo_line()
+    {
+        told.push(format!("What was done can be taken back: /redis {line}"));
+    }
+    let state = match (uncertain, done == plan.steps.len()) {
+        (true, _) => PlanState::Uncertain,
+        (false, true) => PlanState::Done,
+        (false, false) => PlanState::Failed,
+    };
+    (state, told.join(" "))
+}
+
+/// Whether a step that had begun was done, as far as a look can tell, and how that was checked.
+async fn seen(hall: &Arc<Hall>, plan: &Plan, step: &PlanStep) -> (Option<bool>, String) {
+    let rules = hall.rules();
+    let Some((command, service, instance)) = bound(&rules, plan) else {
+        return (None, "its service is no longer configured, so it could not be checked".to_owned());
+    };
+    let permit = rules.policy.aftermath(plan, command, jiff::Timestamp::now());
+    match &step.change {
+        Change::SetConfig { parameter, old, new } => {
+            let argv = ["CONFIG", "GET", parameter].map(str::to_owned).into();
+            let look = Look::Redis { argv, nodes: Nodes::Primaries };
+            let cx = touching(Instant::now() + PLAN_WITHIN, CALL);
+            let seen = hall.exec.look(&permit, service, instance, &look, &cx).await;
+            let found = held(&seen, plan, step, parameter);
+            match found {
+                Some(found) if found == *new => {
+                    (Some(true), format!("read again, {parameter} is {new}, so it was done"))
+                }
+                Some(found) if found == *old => {
+                    (Some(false), format!("read again, {parameter} is still {old}, so it was not done"))
+                }
+                Some(found) => (
+                    None,
+                    format!("read again, {parameter} is {found}, which is neither what it was nor what was wanted"),
+                ),
+                None => (
+                    None,
+                    format!(
+                        "{parameter} could not be read again, so it is uncertain whether it was done; `/redis config` tells"
+                    ),
+                ),
+            }
+        }
+        Change::RewriteConfig => (None, "whether the file was written cannot be seen from here".to_owned()),
+        Change::ResetSlowlog { .. } => {
+            (None, "whether the slow log was emptied cannot be told from one that filled again".to_owned())
+        }
+    }
+}
+
+fn held(seen: &Observation, plan: &Plan, step: &PlanStep, parameter: &str) -> Option<String> {
+    let address = &plan.target_of(step)?.address;
+    let outcome = seen.nodes.iter().find(|outcome| outcome.node.address.to_string() == *address)?;
+    match outcome.result.as_ref().ok()?.get(parameter)? {
+        serde_json::Value::String(text) => Some(text.clone()),
+        serde_json::Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}

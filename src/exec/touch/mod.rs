@@ -1,0 +1,173 @@
+//! Changing something: the touch lane, opened for one step of one plan and closed after it.
+//!
+//! One file per kind of change. Each captures what is so, changes it, and
+//! looks whether it holds; none sends anything twice.
+
+mod settings;
+mod slowlog;
+
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::{
+    Exec, Looking, budget,
+    fault::Fault,
+    server::{Budget, one},
+    wire::{Setup, Wire},
+};
+use crate::{
+    diagnosis::Explained,
+    model::{Address, Deployment, Instance},
+    policy::TouchPermit,
+    runbook::{Change, Plan, PlanTarget},
+    store::Store,
+};
+
+/// How a touch ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Touched {
+    /// Done, and the server says so when asked again. What it says, in words.
+    Verified(String),
+    /// Nothing was changed, for this reason.
+    Untouched(Explained),
+    /// The server took it and holds something else now.
+    Otherwise {
+        /// What it holds.
+        found: String,
+    },
+    /// It was stopped or failed on the way.
+    Partly {
+        /// Why it went no further.
+        why: Explained,
+        /// What was done and what is left, in words.
+        left: String,
+    },
+    /// It was sent and no answer came, not even when the server was asked again.
+    Uncertain(Explained),
+}
+
+/// What a touch works with.
+pub struct Hands<'a> {
+    /// The instance the plan is for.
+    pub instance: &'a Instance,
+    /// The address of the step's server, as it is now.
+    pub address: &'a Address,
+    /// What is set aside is kept here before it goes.
+    pub store: &'a Store,
+    /// Until when, and whom to tell how far it is.
+    pub cx: &'a Looking,
+}
+
+impl Exec {
+    /// Carries out one step of a plan, once. Never repeats what may have been done.
+    ///
+    /// Nothing is sent unless the permit is for this very plan, the server is
+    /// the one the plan names, and it holds what was shown.
+    pub async fn touch(&self, permit: &TouchPermit, plan: &Plan, seq: usize, hands: &Hands<'_>) -> Touched {
+        let Some(step) = plan.steps.get(seq).filter(|_| permit.covers(plan)) else { return elsewhere() };
+        self.make(plan, step.target, &step.change, hands).await
+    }
+
+    /// Takes one step of a plan back, where one call can. The same conditions hold:
+    /// what somebody changed since is left as it is.
+    pub async fn touch_back(&self, permit: &TouchPermit, plan: &Plan, seq: usize, hands: &Hands<'_>) -> Touched {
+        let Some(step) = plan.steps.get(seq).filter(|_| permit.covers_way_back(plan)) else { return elsewhere() };
+        match step.change.back() {
+            Some(back) => self.make(plan, step.target, &back, hands).await,
+            None => Touched::Untouched(refused(
+                "this change has no way back",
+                "its plan said so when it was consented to",
+                "see the plan's card for what can be done instead",
+            )),
+        }
+    }
+
+    async fn make(&self, plan: &Plan, target: usize, change: &Change, hands: &Hands<'_>) -> Touched {
+        let Some(target) = plan.targets.get(target) else { return elsewhere() };
+        if target.address != hands.address.to_string() || plan.instance != hands.instance.name {
+            return elsewhere();
+        }
+        let lane = Lane { instance: hands.instance, address: hands.address, target, budget: budget(hands.cx) };
+        match change {
+            Change::SetConfig { parameter, old, new } => lane.set_config(parameter, old, new).await,
+            Change::RewriteConfig => lane.rewrite_config().await,
+            Change::ResetSlowlog { .. } => lane.reset_slowlog().await,
+        }
+    }
+}
+
+fn elsewhere() -> Touched {
+    Touched::Untouched(refused(
+        "the permit is for another plan",
+        "what was consented to is not what would be done",
+        "ask for the change again",
+    ))
+}
+
+/// The way to the one server a step changes.
+struct Lane<'a> {
+    instance: &'a Instance,
+    address: &'a Address,
+    target: &'a PlanTarget,
+    budget: Budget,
+}
+
+impl Lane<'_> {
+    /// A connection of its own, under the touch user, to the very server the plan names.
+    ///
+    /// # Errors
+    /// Why nothing can be changed; nothing was.
+    async fn open(&self) -> Result<Wire, Explained> {
+        let Some(credential) = &self.instance.touch else {
+            return Err(refused(
+                "this bot has no user for changes on this instance",
+                "its profile has no `touch`",
+                "add `touch = { user = \"…\", password = { … } }` to the instance in the service's profile",
+            ));
+        };
+        let setup = Setup {
+            address: self.address,
+            tls: self.instance.tls.as_ref(),
+            credential,
+            database: self.instance.database,
+            name: "rediscue-touch",
+            cluster: matches!(self.instance.deployment, Deployment::Cluster { .. }),
+            client_denied: false,
+            sentinel: false,
+        };
+        let opened = Wire::open(setup, self.budget.until()).await;
+        let wire = opened.map_err(|fault| fault.explain(Some(self.address), credential, None))?;
+        if wire.identity.run_id.as_deref() != Some(self.target.run_id.as_str()) {
+            return Err(refused(
+                "another server answers at this address",
+                "it was restarted or replaced after the plan was made",
+                "ask for the change again",
+            ));
+        }
+        Ok(wire)
+    }
+
+    /// Sends one command and reads its answer; an error the server answers is a fault.
+    async fn call(&self, wire: &Wire, argv: &[&str]) -> Result<Value, Fault> {
+        let (name, arguments) = argv.split_first().expect("a command has a name");
+        let mut command = redis::cmd(name);
+        command.arg(arguments);
+        one(Some(wire.call(&command, self.budget.until()).await?))
+    }
+
+    /// A fault as people read it.
+    fn explain(&self, fault: &Fault, command: &str) -> Explained {
+        let credential = self.instance.touch.as_ref().unwrap_or(&self.instance.look);
+        fault.explain(Some(self.address), credential, Some(command))
+    }
+}
+
+fn refused(what: &str, cause: &str, next: &str) -> Explained {
+    Explained { code: "UNTOUCHED".into(), what: what.into(), cause: cause.into(), next: next.into() }
+}
+
+/// The conditions of a touch: it must end by `deadline`.
+pub fn touching(deadline: Instant, call: std::time::Duration) -> Looking {
+    Looking { deadline, call, stop: Default::default(), progress: None, partial: None }
+}

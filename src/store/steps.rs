@@ -1,0 +1,175 @@
+//! The steps of runs, and the ends of changes that were made for a while.
+//! Each is on the disk before its caller hears of it.
+
+use jiff::Timestamp;
+use sqlx::{Row as _, SqliteConnection};
+
+use super::{PlanRow, Store, StoreError, plans, writer::Work};
+use crate::model::RunId;
+
+/// How far a step has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepState {
+    /// It may have been done.
+    Begun,
+    /// Done, and seen to hold.
+    Done,
+    /// It failed; the note says what was changed.
+    Failed,
+    /// Nobody knows whether it was done.
+    Uncertain,
+    /// It was done and has been taken back.
+    Undone,
+}
+
+impl StepState {
+    const ALL: [StepState; 5] =
+        [StepState::Begun, StepState::Done, StepState::Failed, StepState::Uncertain, StepState::Undone];
+
+    /// Its word, in the table and for people.
+    pub fn word(self) -> &'static str {
+        match self {
+            StepState::Begun => "begun",
+            StepState::Done => "done",
+            StepState::Failed => "failed",
+            StepState::Uncertain => "uncertain",
+            StepState::Undone => "undone",
+        }
+    }
+}
+
+/// A step as it stands in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepRow {
+    /// Which of the plan's steps.
+    pub seq: usize,
+    /// How far it has come.
+    pub state: StepState,
+    /// What was found, in words.
+    pub note: Option<String>,
+}
+
+/// A write about steps or ends.
+#[derive(Debug)]
+pub(super) enum StepWork {
+    Step { run: String, seq: i64, state: StepState, note: Option<String>, at_ms: i64 },
+    EndAt { run: String, due_ms: i64 },
+    EndMove { run: String, from: &'static str, to: &'static str, note: Option<String> },
+}
+
+impl Store {
+    /// Writes how far a step has come. Before it begins: what cannot be written is not done.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn step(&self, run: &RunId, seq: usize, state: StepState, note: Option<&str>) -> Result<(), StoreError> {
+        let work = StepWork::Step {
+            run: run.to_string(),
+            seq: seq as i64,
+            state,
+            note: note.map(str::to_owned),
+            at_ms: Timestamp::now().as_millisecond(),
+        };
+        self.ask(Work::Step(work)).await.map(drop)
+    }
+
+    /// The steps of a run that were ever begun, in order.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn steps(&self, run: &RunId) -> Result<Vec<StepRow>, StoreError> {
+        let query = sqlx::query("SELECT seq, state, note FROM steps WHERE run = $1 ORDER BY seq").bind(run.as_str());
+        let rows = self.reading(query.fetch_all(self.reader())).await?;
+        let read = |row: &sqlx::sqlite::SqliteRow| {
+            let word: String = row.get(1);
+            let state = StepState::ALL.into_iter().find(|state| state.word() == word)?;
+            Some(StepRow { seq: usize::try_from(row.get::<i64, _>(0)).ok()?, state, note: row.get(2) })
+        };
+        Ok(rows.iter().filter_map(read).collect())
+    }
+
+    /// The change is to take itself back then.
+    ///
+    /// # Errors
+    /// When the store cannot be written: a change for a while is not begun then.
+    pub async fn end_at(&self, run: &RunId, due: Timestamp) -> Result<(), StoreError> {
+        self.ask(Work::Step(StepWork::EndAt { run: run.to_string(), due_ms: due.as_millisecond() })).await.map(drop)
+    }
+
+    /// Takes up a change's own end; `false` when somebody else has, or it is over.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn end_begin(&self, run: &RunId) -> Result<bool, StoreError> {
+        self.end_move(run, "waiting", "begun", None).await
+    }
+
+    /// The change has taken itself back, or could not, or need not any more.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn end_over(&self, run: &RunId, good: bool, note: &str) -> Result<(), StoreError> {
+        let to = if good { "done" } else { "failed" };
+        if !self.end_move(run, "begun", to, Some(note)).await? {
+            self.end_move(run, "waiting", to, Some(note)).await?;
+        }
+        Ok(())
+    }
+
+    async fn end_move(
+        &self,
+        run: &RunId,
+        from: &'static str,
+        to: &'static str,
+        note: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        let work = StepWork::EndMove { run: run.to_string(), from, to, note: note.map(str::to_owned) };
+        self.ask(Work::Step(work)).await
+    }
+
+    /// Changes that are still to take themselves back, the soonest first: when,
+    /// whether that had begun already, and their plan.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn ends(&self) -> Result<Vec<(Timestamp, bool, PlanRow)>, StoreError> {
+        let query = sqlx::query(
+            "SELECT plans.document, plans.place, plans.message, plans.state, ends.due_ms, ends.state FROM ends \
+             JOIN plans ON plans.run = ends.run WHERE ends.state IN ('waiting', 'begun') ORDER BY ends.due_ms",
+        );
+        let rows = self.reading(query.fetch_all(self.reader())).await?;
+        let read = |row: &sqlx::sqlite::SqliteRow| {
+            let due = Timestamp::from_millisecond(row.get(4)).ok()?;
+            Some((due, row.get::<String, _>(5) == "begun", plans::read(row)?))
+        };
+        Ok(rows.iter().filter_map(read).collect())
+    }
+}
+
+/// Carries one write out, within the writer's transaction; `true` when it changed a row.
+pub(super) async fn write(on: &mut SqliteConnection, work: &StepWork) -> Result<bool, sqlx::Error> {
+    let query = match work {
+        StepWork::Step { run, seq, state, note, at_ms } => sqlx::query(
+            "INSERT INTO steps (run, seq, state, note, at_ms) VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT (run, seq) DO UPDATE SET state = excluded.state, note = excluded.note, at_ms = excluded.at_ms",
+        )
+        .bind(run)
+        .bind(seq)
+        .bind(state.word())
+        .bind(note)
+        .bind(at_ms),
+        StepWork::EndAt { run, due_ms } => {
+            sqlx::query("INSERT INTO ends (run, due_ms, state) VALUES ($1, $2, 'waiting') ON CONFLICT (run) DO NOTHING")
+                .bind(run)
+                .bind(due_ms)
+        }
+        StepWork::EndMove { run, from, to, note } => {
+            sqlx::query("UPDATE ends SET state = $3, note = $4 WHERE run = $1 AND state = $2")
+                .bind(run)
+                .bind(from)
+                .bind(to)
+                .bind(note)
+        }
+    };
+    Ok(query.execute(on).await?.rows_affected() > 0)
+}
