@@ -27,12 +27,16 @@ use crate::{
 /// plan's own message, and by the card that is given back.
 pub(super) async fn carry(hall: &Arc<Hall>, row: &PlanRow) -> (Card, bool) {
     let run = &row.plan.run;
+    hall.touching.take_up(run);
     match hall.store.plan_move(run, PlanState::Pending, PlanState::Claimed, None).await {
         Ok(true) => {}
         Ok(false) => {
             return (plain_card("already taken up", "Somebody else's word has set this plan going.", None), true);
         }
-        Err(error) => return (cards::unwritten(&error), false),
+        Err(error) => {
+            hall.touching.put_down(run);
+            return (cards::unwritten(&error), false);
+        }
     }
     let lane = hall.touching.of(&row.plan);
     // One change at a time on an instance; the others wait here, and say so.
@@ -48,6 +52,7 @@ pub(super) async fn carry(hall: &Arc<Hall>, row: &PlanRow) -> (Card, bool) {
     lane.hold(Some(run.clone()));
     let (card, state) = checked(hall, row).await;
     lane.hold(None);
+    hall.touching.put_down(run);
     edit(hall, row, card.clone()).await;
     (card, state == PlanState::Done)
 }

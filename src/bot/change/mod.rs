@@ -19,7 +19,7 @@ mod propose;
 mod recover;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -108,7 +108,11 @@ fn asker_of(plan: &Plan) -> Actor {
 
 /// Who changes what now: one change at a time on an instance.
 #[derive(Default)]
-pub(super) struct Touching(Mutex<HashMap<(ServiceName, InstanceName), Lane>>);
+pub(super) struct Touching {
+    lanes: Mutex<HashMap<(ServiceName, InstanceName), Lane>>,
+    /// Runs this process has taken up: what a restart left is every other one.
+    ours: Mutex<HashSet<RunId>>,
+}
 
 /// The one lane for changes of an instance.
 #[derive(Clone, Default)]
@@ -122,7 +126,20 @@ struct Lane {
 impl Touching {
     fn of(&self, plan: &Plan) -> Lane {
         let key = (plan.service.clone(), plan.instance.clone());
-        self.0.lock().expect("nobody panics while looking up a lock").entry(key).or_default().clone()
+        self.lanes.lock().expect("nobody panics while looking up a lock").entry(key).or_default().clone()
+    }
+
+    /// This process takes the run up; said before its row is.
+    fn take_up(&self, run: &RunId) {
+        self.ours.lock().expect("nobody panics while naming a run").insert(run.clone());
+    }
+
+    fn is_ours(&self, run: &RunId) -> bool {
+        self.ours.lock().expect("nobody panics while naming a run").contains(run)
+    }
+
+    fn put_down(&self, run: &RunId) {
+        self.ours.lock().expect("nobody panics while naming a run").remove(run);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
 pub(in crate::bot) async fn recover(hall: Arc<Hall>) {
     match hall.store.plans(PlanState::Claimed).await {
         Ok(rows) => {
-            for row in rows {
+            for row in rows.into_iter().filter(|row| !hall.touching.is_ours(&row.plan.run)) {
                 let why = "The bot was restarted before anything was changed. Ask again.";
                 close(&hall, &row, PlanState::Void, why).await;
             }
@@ -24,7 +24,7 @@ pub(in crate::bot) async fn recover(hall: Arc<Hall>) {
     }
     match hall.store.plans(PlanState::Running).await {
         Ok(rows) => {
-            for row in rows {
+            for row in rows.into_iter().filter(|row| !hall.touching.is_ours(&row.plan.run)) {
                 let (state, why) = settle(&hall, &row).await;
                 close(&hall, &row, state, &why).await;
             }

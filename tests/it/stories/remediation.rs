@@ -159,7 +159,6 @@ async fn a_change_for_a_while_takes_itself_back_after_a_restart_of_the_bot() {
     let mut room = Room::of(&chat);
     room.types("ana", "set-config slowlog-max-len 99 shop --for 2s").await;
     let chat = chat.leave().await.start().await;
-    let mut room = Room::of(&chat);
     assert_eq!(setting(&server, "slowlog-max-len"), "99", "the bot was back before its end");
     eventually_async("it was taken back", Duration::from_secs(20), async || {
         setting(&server, "slowlog-max-len") == "128"
