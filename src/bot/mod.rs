@@ -169,6 +169,7 @@ impl Bot {
     /// Starts the dispatcher.
     pub fn start(parts: Parts) -> Self {
         let Parts { rules, reload, exec, store, gateways } = parts;
+        exec.keep_walks_in(store.clone());
         let settings = rules.settings.clone();
         let (inbound, inbox) = mpsc::channel(settings.queue);
         let hall = Arc::new(Hall {

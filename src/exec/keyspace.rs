@@ -19,6 +19,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::{Instant, timeout_at},
 };
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::{
     diagnosis::{Explained, Node, NodeOutcome, Observation, Role, errors::NetworkFault, redact},
@@ -39,13 +40,17 @@ use super::{
     fault::{Fault, of_io, silence},
     redis, secret,
     server::{Budget, Kind, Lane, Server},
+    site::Site,
     topology::Topology,
+    walks,
 };
 
-/// A stopped walk can be taken up again for so long.
+/// A stopped walk can be taken up again for so long, also by the next start of the bot.
 const KEPT: Duration = Duration::from_secs(900);
 /// How often people are told how a walk goes on.
 const TELL_EVERY: Duration = Duration::from_millis(250);
+/// How often a walk that goes on is kept, for the case that this process ends without a word.
+const KEEP_EVERY: Duration = Duration::from_secs(5);
 /// Taken from the end of the time given, to stop in good order.
 const TO_STOP: Duration = Duration::from_millis(400);
 
@@ -71,6 +76,11 @@ impl Question {
             options.iter().filter(|(name, text)| name != "page" && !text.trim().is_empty()).cloned().collect();
         options.sort();
         Self(survey, options)
+    }
+
+    /// The same, of one server, as the store knows it.
+    fn of_server(&self, job: &Job, server: &Address) -> String {
+        format!("{}/{} {:?} {:?} {server}", job.service.name, job.site.instance.name, self.0, self.1)
     }
 }
 
@@ -116,6 +126,7 @@ pub(crate) async fn look(job: &Job, survey: Wanted, options: &[(String, String)]
     {
         let mut report = Report::of_outcomes(&ask, parts, None, showing);
         report.notes.push(format!("as counted {} s ago", at.elapsed().as_secs()));
+        remember(&job.site, &report);
         return observation(&report, Vec::new(), start);
     }
     let Ok(_turn) = timeout_at(job.budget.end, job.site.shelf.turn.lock()).await else {
@@ -180,7 +191,14 @@ pub(crate) async fn look(job: &Job, survey: Wanted, options: &[(String, String)]
             KEPT.as_secs() / 60
         ));
     }
+    remember(&job.site, &report);
     observation(&report, outcomes, start)
+}
+
+/// Remembers the keys a report names, so that people can `inspect` them by their handles.
+fn remember(site: &Site, report: &Report) {
+    let mut book = lock(&site.keys);
+    report.named.iter().filter_map(|name| std::str::from_utf8(name).ok()).for_each(|name| book.add(name));
 }
 
 fn observation(report: &Report, nodes: Vec<NodeOutcome>, start: Instant) -> Observation {
@@ -254,6 +272,7 @@ async fn replicas(job: &Job, topology: &Topology) -> HashMap<String, Address> {
 /// What people are told while it goes on.
 struct Telling {
     ask: Ask,
+    site: Arc<Site>,
     showing: Showing,
     progress: tokio::sync::watch::Sender<Option<Progress>>,
     partial: tokio::sync::watch::Sender<Option<Value>>,
@@ -273,6 +292,7 @@ impl Telling {
     fn new(job: &Job, ask: Ask, showing: Showing, servers: usize) -> Self {
         Self {
             ask,
+            site: job.site.clone(),
             showing,
             progress: job.progress.clone(),
             partial: job.partial.clone(),
@@ -314,6 +334,7 @@ impl Telling {
             return;
         }
         let report = Report::of_samples(&self.ask, &parts, self.showing);
+        remember(&self.site, &report);
         if let Ok(value) = serde_json::to_value(&report) {
             self.partial.send_replace(Some(value));
         }
@@ -354,21 +375,48 @@ impl Telling {
 }
 
 /// A survey under way. Dropped before its end (the asker has gone, the run was cancelled), it puts
-/// what was counted on the shelf.
+/// what was counted on the shelf and into the store.
 struct Kept<'a> {
     job: &'a Job,
     question: (Question, Address),
     survey: Mutex<Survey>,
+    stored: Option<Arc<walks::Kept>>,
+    next: Mutex<Instant>,
+    /// The house does not close before this is dropped.
+    _under_way: Option<TaskTrackerToken>,
+}
+
+impl Kept<'_> {
+    /// Puts away what was counted, if something was and something is left.
+    fn put_away(&self) {
+        let checkpoint = lock(&self.survey).checkpoint();
+        if !checkpoint.is_worth_keeping() {
+            return;
+        }
+        if let Some(stored) = &self.stored {
+            stored.keep(checkpoint.clone());
+        }
+        let mut shelf = lock(&self.job.site.shelf.stopped);
+        shelf.retain(|_, (at, _)| at.elapsed() < KEPT);
+        if shelf.len() < 64 {
+            shelf.insert(self.question.clone(), (Instant::now(), checkpoint));
+        }
+    }
+
+    /// Now and then, keeps how far it is.
+    fn goes_on(&self) {
+        let Some(stored) = &self.stored else { return };
+        let mut next = lock(&self.next);
+        if *next <= Instant::now() {
+            *next = Instant::now() + KEEP_EVERY;
+            stored.keep_now_and_then(|| lock(&self.survey).checkpoint());
+        }
+    }
 }
 
 impl Drop for Kept<'_> {
     fn drop(&mut self) {
-        let checkpoint = lock(&self.survey).checkpoint();
-        let mut shelf = lock(&self.job.site.shelf.stopped);
-        shelf.retain(|_, (at, _)| at.elapsed() < KEPT);
-        if checkpoint.is_worth_keeping() && shelf.len() < 64 {
-            shelf.insert(self.question.clone(), (Instant::now(), checkpoint));
-        }
+        self.put_away();
     }
 }
 
@@ -391,12 +439,19 @@ async fn survey_server(
     }
     let question = (question.clone(), server.address.clone());
     let mut survey = Survey::new(ask, target.slots.clone());
-    if let Some((at, checkpoint)) = lock(&job.site.shelf.stopped).remove(&question)
-        && at.elapsed() < KEPT
-    {
-        survey.resume(checkpoint);
+    let stored = job.walks.as_ref().map(|walks| walks.of(question.0.of_server(job, &server.address)));
+    let shelved = lock(&job.site.shelf.stopped).remove(&question).map(|(at, checkpoint)| (at.elapsed(), checkpoint));
+    let stopped = match (shelved, &stored) {
+        (Some(shelved), _) => Some(shelved),
+        (None, Some(stored)) => stored.find(KEPT).await,
+        (None, None) => None,
+    };
+    if let Some((age, checkpoint)) = stopped.filter(|(age, _)| *age < KEPT) {
+        survey.resume(checkpoint, age);
     }
-    let kept = Kept { job, question, survey: Mutex::new(survey) };
+    let _under_way = stored.as_ref().map(|stored| stored.under_way());
+    let next = Mutex::new(Instant::now() + KEEP_EVERY);
+    let kept = Kept { job, question, survey: Mutex::new(survey), stored, next, _under_way };
     debug_assert!(lines.len() <= LANES, "a survey has so many lanes");
     let begun = Instant::now();
     let results = join_all(lines.into_iter().enumerate().map(|(lane, line)| {
@@ -418,14 +473,15 @@ async fn survey_server(
     for result in results {
         result?;
     }
+    kept.put_away();
     // Taken out, so that what is dropped has nothing worth keeping.
-    let unfinished = lock(&kept.survey).checkpoint();
     let empty = Survey::new(Ask::new(Aim::Bigkeys), Vec::new());
     let survey = std::mem::replace(&mut *lock(&kept.survey), empty);
-    if unfinished.is_worth_keeping() {
-        lock(&job.site.shelf.stopped).insert(kept.question.clone(), (Instant::now(), unfinished));
+    let outcome = survey.outcome();
+    if let Some(stored) = kept.stored.as_ref().filter(|_| outcome.complete) {
+        stored.forget().await;
     }
-    Ok(survey.outcome())
+    Ok(outcome)
 }
 
 /// Runs one lane to its end.
@@ -452,6 +508,7 @@ async fn drive(
             goes_on(&survey);
             (step, survey.first())
         };
+        kept.goes_on();
         match step {
             Step::Send(batch) => {
                 owed = batch.replies;

@@ -52,16 +52,17 @@ mod tls;
 mod topology;
 mod touch;
 mod value;
+mod walks;
 mod wire;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     diagnosis::redact::Reveal,
@@ -69,6 +70,7 @@ use crate::{
     model::{Instance, InstanceName, Progress, Service, ServiceName},
     policy::Permit,
     runbook::Look,
+    store::Store,
 };
 
 pub use keyspace::survey;
@@ -78,6 +80,9 @@ pub use wire::Flavour;
 use flight::Question;
 use server::Budget;
 use site::Site;
+
+/// What looks that were given up leave to be written is waited for this long.
+const CLOSING: Duration = Duration::from_secs(3);
 
 /// What this room may spend.
 #[derive(Debug, Clone, PartialEq)]
@@ -160,6 +165,10 @@ struct Inner {
     sites: Mutex<HashMap<(ServiceName, InstanceName), Arc<Site>>>,
     swept: Mutex<tokio::time::Instant>,
     closing: CancellationToken,
+    /// Where walks that are stopped are kept; without it they are kept by this process alone.
+    walks: OnceLock<walks::Walks>,
+    /// What must be written before the house closes.
+    writing: TaskTracker,
 }
 
 /// Everything one look needs to know.
@@ -169,6 +178,7 @@ pub(crate) struct Job {
     pub look: Look,
     pub reveal: Reveal,
     pub budget: Budget,
+    pub walks: Option<walks::Walks>,
     pub progress: watch::Sender<Option<Progress>>,
     pub partial: watch::Sender<Option<serde_json::Value>>,
 }
@@ -183,7 +193,14 @@ impl Exec {
             sites: Mutex::default(),
             swept: Mutex::new(tokio::time::Instant::now()),
             closing: CancellationToken::new(),
+            walks: OnceLock::new(),
+            writing: TaskTracker::new(),
         }))
+    }
+
+    /// From now on, walks over a keyspace that are stopped are kept in this store, so that they go on after a restart.
+    pub fn keep_walks_in(&self, store: Store) {
+        self.0.walks.get_or_init(|| walks::Walks::new(store, self.0.writing.clone()));
     }
 
     /// Looks. Always answers before `cx.deadline`; never panics on what a server says.
@@ -213,6 +230,7 @@ impl Exec {
                 look: look.clone(),
                 reveal: if reveal { Reveal::Yes } else { Reveal::No },
                 budget,
+                walks: self.0.walks.get().cloned(),
                 progress,
                 partial,
             };
@@ -266,8 +284,12 @@ impl Exec {
     pub async fn close(self) {
         self.0.closing.cancel();
         self.0.sites().clear();
-        // Let the tasks that were just given up run to their end.
+        // Let the tasks that were just given up run to their end, and write what they leave.
         tokio::task::yield_now().await;
+        self.0.writing.close();
+        if tokio::time::timeout(CLOSING, self.0.writing.wait()).await.is_err() {
+            tracing::warn!("a walk that was stopped could not be kept in time");
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// The version of the document.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// One stretch of a walk and how far it has come.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,6 +61,8 @@ pub struct Checkpoint {
     glob: Option<Vec<u8>>,
     lengths: bool,
     db: u32,
+    /// Of a cluster's node, its slots.
+    slots: Vec<(u16, u16)>,
     pub(super) run_id: String,
     pub(super) pieces: Vec<Piece>,
     pub(super) edges: Vec<Vec<(u64, bool)>>,
@@ -74,6 +76,7 @@ impl Checkpoint {
     #[expect(clippy::too_many_arguments, reason = "a document's fields, named where it is made")]
     pub(super) fn new(
         ask: &Ask,
+        slots: Vec<(u16, u16)>,
         run_id: String,
         pieces: Vec<Piece>,
         edges: Vec<Vec<(u64, bool)>>,
@@ -88,6 +91,7 @@ impl Checkpoint {
             glob: ask.glob.clone(),
             lengths: ask.lengths,
             db: ask.db,
+            slots,
             run_id,
             pieces,
             edges,
@@ -98,13 +102,15 @@ impl Checkpoint {
         }
     }
 
-    /// The checkpoint, if it is of this question.
-    pub fn fits(self, ask: &Ask) -> Option<Self> {
+    /// The checkpoint, if it is of this question. A slot that came since would not be counted, so
+    /// the slots must be the same.
+    pub fn fits(self, ask: &Ask, slots: &[(u16, u16)]) -> Option<Self> {
         let same = self.version == VERSION
             && self.aim == ask.aim
             && self.glob == ask.glob
             && self.lengths == ask.lengths
             && self.db == ask.db
+            && self.slots == slots
             && !self.pieces.is_empty()
             && self.tally.wanted().top >= ask.wanted.top
             && self.tally.wanted().names >= ask.wanted.names;

@@ -134,6 +134,9 @@ pub struct Report {
     pub vanished: u64,
     /// How the servers were.
     pub servers: Vec<ServerRow>,
+    /// The keys that are named in it, whole: never written anywhere, so that `inspect` can take their handles.
+    #[serde(skip)]
+    pub named: Vec<Vec<u8>>,
     /// What should be known of how this was found out.
     pub notes: Vec<String>,
     /// Seconds to the first answer.
@@ -334,6 +337,7 @@ impl Report {
             hot_by: None,
             vanished: 0,
             servers: Vec::new(),
+            named: Vec::new(),
             notes: Vec::new(),
             first_s: None,
             took_s: 0.0,
@@ -392,6 +396,7 @@ impl Report {
             report.hot_by = Some(if counted { "lfu" } else { "idle" }.to_owned());
             let mut hottest: Vec<_> = samples.iter().flat_map(|sample| &sample.keys).collect();
             hottest.sort_by_key(|key| std::cmp::Reverse(key.heat));
+            report.named.extend(hottest.iter().take(ask.wanted.top).map(|key| key.name.clone()));
             report.hot = hottest
                 .into_iter()
                 .filter(|_| counted)
@@ -467,6 +472,7 @@ impl Report {
         if ask.aim == Aim::Hotkeys {
             report.hot_by = Some(if counted { "lfu" } else { "idle" }.to_owned());
             hot.sort_by_key(|key| std::cmp::Reverse((key.freq, key.fresh)));
+            report.named.extend(hot.iter().take(ask.wanted.top).map(|one| one.name.clone()));
             report.hot = hot
                 .into_iter()
                 .take(ask.wanted.top)
@@ -576,7 +582,11 @@ impl Report {
                 bytes: bytes as f64 * weight,
             })
             .collect();
-        let rows = |named: Vec<Named>| named.into_iter().map(|one| key_row(&one, showing)).collect::<Vec<_>>();
+        let mut whole = Vec::new();
+        let mut rows = |named: Vec<Named>| {
+            whole.extend(named.iter().map(|one| one.name.clone()));
+            named.into_iter().map(|one| key_row(&one, showing)).collect::<Vec<_>>()
+        };
         let mut largest: Vec<Named> = Kind::ALL.iter().flat_map(|kind| tally.largest(*kind)).collect();
         largest.retain(|one| one.bytes > 0);
         self.largest_by_kind = rows(largest.clone());
@@ -589,6 +599,7 @@ impl Report {
         self.longest = rows(longest);
         let (names, pages) = page_of(&tally.handful(), showing.page);
         self.names = rows(names);
+        self.named = whole;
         self.page = showing.page.max(1) as u64;
         self.pages = pages as u64;
         if let Some(after) = &tally.wanted().group_after {
@@ -731,8 +742,11 @@ fn notes(ask: &Ask, parts: &[Part<Outcome>]) -> Vec<String> {
                 found.pace.stepped_back
             ));
         }
-        if found.resumed {
-            note(format!("{address}: went on where an earlier walk was stopped"));
+        if let Some(age) = found.resumed {
+            note(format!(
+                "{address}: went on where an earlier walk was stopped {}; what it had counted is as it was then",
+                ago(age)
+            ));
         }
         for (what, why) in &found.denied {
             note(format!("{address} refuses {what}: {why}"));
@@ -752,6 +766,13 @@ fn notes(ask: &Ask, parts: &[Part<Outcome>]) -> Vec<String> {
         }
     }
     notes
+}
+
+fn ago(age: Duration) -> String {
+    match age.as_secs() {
+        0..120 => format!("{} s ago", age.as_secs()),
+        seconds => format!("{} min ago", seconds / 60),
+    }
 }
 
 /// From the first byte, as text: `0.21 s`.

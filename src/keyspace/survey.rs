@@ -197,7 +197,7 @@ pub struct Survey {
     stopping: bool,
     left_alone: bool,
     skipped_walk: bool,
-    resumed: bool,
+    resumed: Option<Duration>,
     ended_at: Option<Duration>,
 }
 
@@ -224,8 +224,8 @@ pub struct Outcome {
     pub left_alone: bool,
     /// The server had no room for the walk.
     pub skipped_walk: bool,
-    /// It went on from a checkpoint.
-    pub resumed: bool,
+    /// It went on from a checkpoint that was made so long ago.
+    pub resumed: Option<Duration>,
     /// NO-TOUCH was on.
     pub no_touch: bool,
     /// Questions that were refused, with the server's words.
@@ -288,15 +288,15 @@ impl Survey {
             stopping: false,
             left_alone: false,
             skipped_walk: false,
-            resumed: false,
+            resumed: None,
             ended_at: None,
             ask,
         }
     }
 
-    /// Goes on from a checkpoint instead of beginning. It is ignored when it is of another server or another question.
-    pub fn resume(&mut self, checkpoint: Checkpoint) {
-        if let Some(kept) = checkpoint.fits(&self.ask) {
+    /// Goes on from a checkpoint, made so long ago, instead of beginning. It is ignored when it is of another server or another question.
+    pub fn resume(&mut self, checkpoint: Checkpoint, age: Duration) {
+        if let Some(kept) = checkpoint.fits(&self.ask, &self.slots) {
             self.server.run_id = kept.run_id;
             self.pieces = kept.pieces;
             self.edges = kept
@@ -311,7 +311,7 @@ impl Survey {
             self.hot = kept.hot;
             self.walked = kept.walked;
             self.vanished = kept.vanished;
-            self.resumed = true;
+            self.resumed = Some(age);
         }
     }
 
@@ -319,6 +319,7 @@ impl Survey {
     pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint::new(
             &self.ask,
+            self.slots.clone(),
             self.server.run_id.clone(),
             self.pieces.clone(),
             self.edges.iter().map(|edge| edge.seen.iter().map(|(hash, after)| (*hash, *after)).collect()).collect(),
@@ -490,7 +491,7 @@ impl Survey {
         self.pace.begin(now);
         // A small keyspace is walked sooner than it is sampled.
         let small = self.dbsize <= 2 * self.ask.sample as u64;
-        if self.resumed || self.ask.sample == 0 || (small && !self.pace.is_crowded()) {
+        if self.resumed.is_some() || self.ask.sample == 0 || (small && !self.pace.is_crowded()) {
             self.begin_walk(now);
         } else {
             self.phase = Phase::Sample;
@@ -804,7 +805,9 @@ impl Survey {
                 };
                 let info = next().text().map(|text| String::from_utf8_lossy(text).into_owned()).unwrap_or_default();
                 let before = std::mem::replace(&mut self.server, Server::read(&info));
-                if self.resumed && before.run_id != self.server.run_id {
+                // A server that does not say which start of it this is may be another one.
+                let same = before.run_id == self.server.run_id && !before.run_id.is_empty();
+                if self.resumed.is_some() && !same {
                     self.forget_progress();
                 }
                 self.layout = self.server.layout();
@@ -877,7 +880,7 @@ impl Survey {
 
     /// The checkpoint was of another start of the server, whose keys may lie elsewhere.
     fn forget_progress(&mut self) {
-        self.resumed = false;
+        self.resumed = None;
         self.pieces.clear();
         self.edges.clear();
         self.tally = self.ask.tally();

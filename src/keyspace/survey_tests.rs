@@ -278,10 +278,10 @@ fn a_walk_that_was_stopped_goes_on_where_it_was() {
         assert!(checkpoint.is_worth_keeping());
         let before = server.asked["MEMORY USAGE"];
         let mut survey = Survey::new(ask(Aim::Bigkeys), Vec::new());
-        survey.resume(checkpoint);
+        survey.resume(checkpoint, Duration::from_secs(7));
         run(&mut server, &mut survey, |_, _, _| {});
         let outcome = survey.outcome();
-        assert!(outcome.resumed);
+        assert_eq!(outcome.resumed, Some(Duration::from_secs(7)));
         check(&server, &outcome);
         assert!(server.asked["MEMORY USAGE"] - before < 15_000 - stopped.walked + 500);
     }
@@ -299,7 +299,7 @@ fn a_walk_whose_connection_broke_goes_on_without_counting_twice() {
         }
     });
     let mut survey = Survey::new(ask(Aim::Bigkeys), Vec::new());
-    survey.resume(kept.unwrap());
+    survey.resume(kept.unwrap(), Duration::from_secs(7));
     run(&mut server, &mut survey, |_, _, _| {});
     check(&server, &survey.outcome());
 }
@@ -314,12 +314,12 @@ fn a_checkpoint_of_another_question_or_another_start_of_the_server_is_not_used()
         }
     });
     let checkpoint = survey.checkpoint();
-    assert!(checkpoint.clone().fits(&ask(Aim::Memkeys)).is_none());
+    assert!(checkpoint.clone().fits(&ask(Aim::Memkeys), &[]).is_none());
     let mut survey = Survey::new(ask(Aim::Memkeys), Vec::new());
-    survey.resume(checkpoint);
+    survey.resume(checkpoint, Duration::from_secs(7));
     run(&mut server, &mut survey, |_, _, _| {});
     let outcome = survey.outcome();
-    assert!(!outcome.resumed);
+    assert_eq!(outcome.resumed, None);
     check(&server, &outcome);
 }
 

@@ -16,6 +16,7 @@ mod owed;
 mod plans;
 mod steps;
 mod verify;
+mod walks;
 mod writer;
 
 use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
@@ -87,11 +88,13 @@ pub struct Retention {
     pub figures: Duration,
     /// Deliveries that are done.
     pub owed: Duration,
+    /// Walks nobody took up again. They hold names of keys.
+    pub walks: Duration,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { journal: 400 * DAY, seen: 7 * DAY, figures: 35 * DAY, owed: 7 * DAY }
+        Self { journal: 400 * DAY, seen: 7 * DAY, figures: 35 * DAY, owed: 7 * DAY, walks: Duration::from_secs(3600) }
     }
 }
 
@@ -241,6 +244,7 @@ impl Store {
             seen: horizon(keep.seen),
             figures: horizon(keep.figures),
             owed: horizon(keep.owed),
+            walks: horizon(keep.walks),
         };
         while self.ask(Work::Prune(before)).await? {}
         Ok(())

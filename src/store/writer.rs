@@ -27,6 +27,7 @@ use super::{
     owed::{self, Owed},
     plans::{self, PlanWork},
     steps::{self, StepWork},
+    walks::{self, WalkWork},
 };
 use crate::model::MessageRef;
 
@@ -50,6 +51,7 @@ pub(super) enum Work {
     OwedFailed { key: String, retry_at: Timestamp, trouble: String },
     Plan(PlanWork),
     Step(StepWork),
+    Walk(WalkWork),
     Anchored { anchor: Anchor, now: Timestamp },
     Prune(Before),
     Close,
@@ -78,6 +80,7 @@ pub(super) struct Before {
     pub(super) seen: i64,
     pub(super) figures: i64,
     pub(super) owed: i64,
+    pub(super) walks: i64,
 }
 
 /// Work, and where to say how it went. The answer's meaning is the work's own.
@@ -325,6 +328,7 @@ impl Writer {
                 }
                 Work::Plan(work) => plans::write(connection, work).await?,
                 Work::Step(work) => steps::write(connection, work).await?,
+                Work::Walk(work) => walks::write(connection, work).await?,
                 Work::Anchored { anchor, now } => {
                     sqlx::query("UPDATE journal_head SET anchored_seq = $1, anchored_ms = $2 WHERE id = 1")
                         .bind(anchor.seq as i64)
@@ -492,6 +496,7 @@ async fn prune(connection: &mut SqliteConnection, key: &Key, before: Before) -> 
         ("DELETE FROM seen WHERE event IN (SELECT event FROM seen WHERE at_ms < $1 LIMIT $2)", before.seen),
         ("DELETE FROM figures WHERE id IN (SELECT id FROM figures WHERE at_ms < $1 LIMIT $2)", before.figures),
         ("DELETE FROM owed WHERE id IN (SELECT id FROM owed WHERE done_ms < $1 LIMIT $2)", before.owed),
+        ("DELETE FROM walks WHERE question IN (SELECT question FROM walks WHERE at_ms < $1 LIMIT $2)", before.walks),
     ] {
         let gone = sqlx::query(sql).bind(horizon).bind(PRUNE).execute(&mut *connection).await?;
         more |= gone.rows_affected() as i64 == PRUNE;

@@ -24,14 +24,14 @@ use crate::world::{
 
 /// What was put in.
 #[derive(Debug, Default)]
-struct Truth {
-    keys: u64,
-    endless: u64,
+pub(super) struct Truth {
+    pub(super) keys: u64,
+    pub(super) endless: u64,
     prefixes: BTreeMap<&'static str, u64>,
 }
 
 /// Sessions with TTL, tenants' hashes, caches without; two huge keys.
-fn fill(server: &RedisServer, keys: usize) -> Truth {
+pub(super) fn fill(server: &RedisServer, keys: usize) -> Truth {
     let mut admin = server.admin();
     let mut truth = Truth::default();
     for from in (0..keys).step_by(2_000) {
@@ -68,7 +68,7 @@ fn fill(server: &RedisServer, keys: usize) -> Truth {
 }
 
 /// The sum of MEMORY USAGE over every key, by a loop that shares nothing with what is tested.
-fn weigh(server: &RedisServer) -> u64 {
+pub(super) fn weigh(server: &RedisServer) -> u64 {
     let mut admin = server.admin();
     let mut cursor = 0_u64;
     let mut bytes = 0;

@@ -13,6 +13,7 @@ mod exec_outside;
 mod exec_trouble;
 mod hall;
 mod keyspace_procedures;
+mod keyspace_resume;
 mod keyspace_survey;
 mod procedures_diagnose;
 mod rdb_command;
