@@ -108,9 +108,13 @@ async fn show(
         return end(Outcome::Failed, cards::unwritten(&error));
     }
     if plan.risk == Risk::Low {
-        let row = PlanRow { plan, place: asked.place.clone(), message: None, state: PlanState::Pending };
+        // What takes longer than a moment is watched in a message of its own.
+        let long = plan.steps.iter().any(|step| step.change.longest() > PLAN_WITHIN);
+        let message = if long { answer.show(card).await } else { None };
+        let row = PlanRow { plan, place: asked.place.clone(), message, state: PlanState::Pending };
         let (card, good) = carry::carry(hall, &row).await;
-        return end(if good { Outcome::Answered } else { Outcome::Failed }, card);
+        let outcome = if good { Outcome::Answered } else { Outcome::Failed };
+        return Ended { shown: row.message.is_some(), ..end(outcome, card) };
     }
     let Some(message) = answer.show(card.clone()).await else {
         let why = "it could not be shown";
