@@ -141,7 +141,11 @@ impl Change {
     /// What it does, as a fragment: `set timeout from 0 to 60`.
     pub fn what(&self) -> String {
         match self {
-            Change::SetConfig { parameter, old, new } => format!("set {parameter} from {old} to {new}"),
+            Change::SetConfig { parameter, old, new } => {
+                let known = Parameter::find(parameter);
+                let show = |value: &str| known.map_or_else(|| value.to_owned(), |known| known.show(value));
+                format!("set {parameter} from {} to {}", show(old), show(new))
+            }
             Change::RewriteConfig => "write the settings into the configuration file".to_owned(),
             Change::ResetSlowlog { entries } => format!("empty the slow log of {entries} entries"),
         }

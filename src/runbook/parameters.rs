@@ -167,6 +167,15 @@ impl Parameter {
         }
     }
 
+    /// A value as people read it: bytes with a unit, and as the server tells them.
+    pub fn show(&self, value: &str) -> String {
+        match (self.of, value.parse::<u64>()) {
+            (Type::Bytes(..), Ok(0)) => "0 (no limit)".to_owned(),
+            (Type::Bytes(..), Ok(bytes)) => format!("{} ({bytes})", super::show_bytes(bytes)),
+            _ => value.to_owned(),
+        }
+    }
+
     /// What its value may be, in words.
     pub fn allowed(&self) -> String {
         match self.of {
@@ -196,6 +205,8 @@ mod tests {
         for bad in ["lots", "-1", "100"] {
             assert!(maxmemory.read(bad).unwrap_err().contains("at least 1mb"), "{bad}");
         }
+        assert_eq!(maxmemory.show("536870912"), "512 MiB (536870912)");
+        assert_eq!(maxmemory.show("0"), "0 (no limit)");
         let policy = Parameter::find("maxmemory-policy").unwrap();
         assert_eq!(policy.read("AllKeys-LRU").unwrap(), "allkeys-lru");
         assert!(policy.read("lru").is_err());

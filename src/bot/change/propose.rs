@@ -111,6 +111,11 @@ async fn show(
         // What takes longer than a moment is watched in a message of its own.
         let long = plan.steps.iter().any(|step| step.change.longest() > PLAN_WITHIN);
         let message = if long { answer.show(card).await } else { None };
+        if let Some(message) = &message
+            && let Err(error) = hall.store.plan_shown(&plan.run, message).await
+        {
+            return end(Outcome::Failed, cards::unwritten(&error));
+        }
         let row = PlanRow { plan, place: asked.place.clone(), message, state: PlanState::Pending };
         let (card, good) = carry::carry(hall, &row).await;
         let outcome = if good { Outcome::Answered } else { Outcome::Failed };

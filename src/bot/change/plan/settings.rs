@@ -6,7 +6,7 @@ use super::{Draft, Maker, Unplanned, step, trouble};
 use crate::{
     bot::command::plain_card,
     diagnosis::Explained,
-    runbook::{Change, Parameter, Reach, Risk, Undo, Wanted},
+    runbook::{Change, Parameter, Reach, Risk, Undo, Wanted, show_bytes},
 };
 
 fn whole_server() -> Reach {
@@ -49,7 +49,7 @@ pub(super) async fn to(
         }
     }
     let Some(first) = steps.first() else {
-        return Err(Unplanned::Nothing(format!("`{}` is {new} already.", parameter.name)));
+        return Err(Unplanned::Nothing(format!("`{}` is {} already.", parameter.name, parameter.show(new))));
     };
     let undo = match (steps.iter().all(|step| step.change.back().is_some()), &first.change) {
         (true, _) => Undo::By("each server gets the value it had".to_owned()),
@@ -59,10 +59,11 @@ pub(super) async fn to(
         (false, _) => Undo::Never("it is no setting".to_owned()),
     };
     let mut facts = vec![("Setting".to_owned(), parameter.name.to_owned())];
-    let moves: Vec<String> = held.iter().filter(|(_, _, old)| old != new).map(|(_, _, old)| old.clone()).collect();
+    let moves: Vec<String> =
+        held.iter().filter(|(_, _, old)| old != new).map(|(_, _, old)| parameter.show(old)).collect();
     let same = moves.iter().all(|old| *old == moves[0]);
     let olds = if same { moves[0].clone() } else { moves.join(", ") };
-    facts.push(("Old → new".to_owned(), format!("{olds} → {new}")));
+    facts.push(("Old → new".to_owned(), format!("{olds} → {}", parameter.show(new))));
     facts.push(("What it does".to_owned(), parameter.meaning.to_owned()));
     let lasts = match maker.wish.lasts_ms {
         Some(_) => "until it takes itself back, or the server restarts",
@@ -129,7 +130,7 @@ async fn above_what_is_used(maker: &Maker<'_>, new: &str, on: &[usize]) -> Resul
         })?;
         if limit < used {
             return Err(trouble(
-                format!("maxmemory {limit} is below the {used} bytes in use"),
+                format!("maxmemory {} is below the {} in use", show_bytes(limit), show_bytes(used)),
                 "the server would evict keys or refuse writes at once, and evicted keys cannot be brought back",
                 "free memory first (`/redis memory` says what holds it), or choose a higher limit",
             ));
