@@ -39,7 +39,7 @@ enum Call {
     /// Try everything: a throw-away Redis with sample data, and a chat with it.
     ///
     /// Needs redis-server or valkey-server on this machine, and nothing else.
-    /// Piped lines run in order: printf '/redis status\n' | rediscue try
+    /// Piped lines run in order: printf '/redis status\n' | rediscue try. `exit`, `quit` or Ctrl-D leaves.
     Try {
         #[command(flatten)]
         chat: ChatArgs,
@@ -57,6 +57,7 @@ enum Call {
     /// Talk to the running bot on this machine, when chat itself is down.
     ///
     /// You are whoever the operating system says you are; policy and journal are those of any other chat.
+    /// `exit`, `quit` or Ctrl-D leaves.
     Console {
         #[command(flatten)]
         chat: ChatArgs,

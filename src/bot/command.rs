@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Hall, Rules, built_in, change, deliver::Answer, gather, limits::Busy, runs::Why};
+use super::{Hall, Rules, built_in, change, deliver::Answer, gather, health, limits::Busy, runs::Why};
 use crate::{
     chat::{Audience, Event, Inbound},
     diagnosis,
@@ -129,7 +129,7 @@ pub(super) async fn carry_out(hall: &Arc<Hall>, inbound: Inbound) {
         // A look is answered all the same: being blind at 3 a.m. is worse than a gap that says it is one.
         tracing::warn!(%error, run = %run, "the journal could not be written");
         hall.meters.unjournalled();
-        let mark = "not journalled: the bot cannot write its store (`/redis version` says why)";
+        let mark = "not journalled: the bot cannot write its store (`/redis doctor --bot` says why)";
         card.footer = Some(card.footer.map_or_else(|| mark.to_owned(), |footer| format!("{footer} · {mark}")));
     }
     hall.meters.command(outcome, took);
@@ -182,6 +182,7 @@ async fn walk(hall: &Arc<Hall>, asked: &Asked<'_>, text: &str, answer: &Answer) 
     match &intent.command.kind {
         Kind::BuiltIn => built_in::answer(hall, asked, &known, &intent).await,
         Kind::Remediation(remediation) => change::propose(hall, asked, &intent, remediation, answer).await,
+        Kind::Diagnostic(_) if health::is_asked(&intent) => health::answer(hall, asked, &intent).await,
         Kind::Diagnostic(diagnostic) => diagnose(hall, asked, &intent, diagnostic, answer).await,
     }
 }

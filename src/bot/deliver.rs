@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use serde_json::Value;
 use tokio::{
     sync::{Mutex, watch},
@@ -33,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How often the owed rows are looked at when nothing nudges.
 const OWED_PACE: Duration = Duration::from_secs(2);
 
-/// How many owed rows are taken up at once.
+/// How many owed rows of one channel are taken up at once.
 const OWED_AT_ONCE: u32 = 100;
 
 const WORKING: &str = "⏳";
@@ -267,7 +268,11 @@ fn after(wait: Duration) -> jiff::Timestamp {
 
 /// Delivers what is owed, oldest first in each channel, until the bot stops.
 /// What is still owed then is delivered after the next start.
+///
+/// Channels go side by side: one that is slow, or owes thousands, keeps no other waiting.
 pub(super) async fn send_owed(hall: Arc<Hall>) {
+    let mut sending = FuturesUnordered::new();
+    let mut busy: BTreeSet<String> = BTreeSet::new();
     loop {
         let due = match hall.store.owed_due(jiff::Timestamp::now(), OWED_AT_ONCE).await {
             Ok(due) => due,
@@ -280,22 +285,38 @@ pub(super) async fn send_owed(hall: Arc<Hall>) {
         for row in due {
             lanes.entry(row.what.lane()).or_default().push(row);
         }
-        // A channel that has to wait does not hold up the others.
-        futures_util::future::join_all(lanes.into_iter().map(|(lane, rows)| send_lane(&hall, lane, rows))).await;
+        for (lane, rows) in lanes {
+            if busy.insert(lane.clone()) {
+                sending.push(async {
+                    send_lane(&hall, &lane, rows).await;
+                    lane
+                });
+            }
+        }
         // What is due before the next look is not kept waiting for it.
         let next = hall.store.owed_next().await.ok().flatten();
         let until_next = next.and_then(|next| Duration::try_from(next.duration_since(jiff::Timestamp::now())).ok());
         let pause = until_next.unwrap_or(OWED_PACE).clamp(Duration::from_millis(100), OWED_PACE);
-        tokio::select! {
-            () = hall.stopping.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
+        let again = tokio::time::sleep(pause);
+        tokio::pin!(again);
+        loop {
+            tokio::select! {
+                () = hall.stopping.cancelled() => {
+                    // What is on its way arrives, or is owed as before; no channel begins another.
+                    while sending.next().await.is_some() {}
+                    return;
+                }
+                Some(lane) = sending.next() => { busy.remove(&lane); }
+                () = &mut again => break,
+            }
         }
     }
 }
 
 /// One channel's deliveries, in order: the first that is not taken holds back those behind it.
-async fn send_lane(hall: &Hall, lane: String, rows: Vec<Due>) {
-    late(hall).insert(lane.clone());
+async fn send_lane(hall: &Hall, lane: &str, rows: Vec<Due>) {
+    late(hall).insert(lane.to_owned());
+    let all = rows.len() < OWED_AT_ONCE as usize;
     for row in rows {
         if hall.stopping.is_cancelled() {
             return;
@@ -309,7 +330,10 @@ async fn send_lane(hall: &Hall, lane: String, rows: Vec<Due>) {
             }
         }
     }
-    late(hall).remove(&lane);
+    // While more of them wait, a new answer stands behind those.
+    if all {
+        late(hall).remove(lane);
+    }
 }
 
 /// `true`: it is off the list.

@@ -67,6 +67,11 @@ impl Meters {
         self.owed.fetch_add(1, Relaxed);
     }
 
+    /// Looks answered while the journal could not be written.
+    pub(super) fn unjournalled_so_far(&self) -> u64 {
+        self.unjournalled.load(Relaxed)
+    }
+
     /// Commands that ended, however they did.
     pub fn commands(&self) -> u64 {
         self.outcomes.iter().map(|count| count.load(Relaxed)).sum()

@@ -11,6 +11,7 @@ mod change;
 mod command;
 mod deliver;
 mod gather;
+mod health;
 mod housekeep;
 mod limits;
 mod meters;
@@ -20,11 +21,12 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
 use futures_util::FutureExt as _;
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -120,6 +122,21 @@ struct Hall {
     new_end: tokio::sync::Notify,
     /// Cancelled when the bot was asked to stop: new commands are refused, aloud.
     stopping: CancellationToken,
+    /// When the bot was started.
+    since: Timestamp,
+    /// The rules' latest reading, and what was wrong with it.
+    reloaded: Mutex<Reloaded>,
+}
+
+/// How the configuration was last read.
+#[derive(Debug, Clone)]
+struct Reloaded {
+    /// When.
+    at: Timestamp,
+    /// Why it was not taken; empty when it was.
+    problems: Vec<Problem>,
+    /// Since when the rules in force are in force.
+    taken: Timestamp,
 }
 
 impl Hall {
@@ -129,6 +146,11 @@ impl Hall {
 
     fn gateway(&self, platform: Platform) -> Option<&Arc<dyn Gateway>> {
         self.gateways.get(&platform)
+    }
+
+    /// How the configuration was last read.
+    fn reloaded(&self) -> Reloaded {
+        self.reloaded.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What is wrong with the bot itself now, one sentence each.
@@ -144,7 +166,15 @@ impl Hall {
 
     /// All of a valid configuration, or none of it.
     fn reload(&self) -> Result<usize, Vec<Problem>> {
-        let rules = (self.reload)()?;
+        let read = (self.reload)();
+        {
+            let at = Timestamp::now();
+            let mut reloaded = self.reloaded.lock().unwrap_or_else(PoisonError::into_inner);
+            let problems = read.as_ref().err().cloned().unwrap_or_default();
+            let taken = if read.is_ok() { at } else { reloaded.taken };
+            *reloaded = Reloaded { at, problems, taken };
+        }
+        let rules = read?;
         let services = rules.services.len();
         for (name, old) in &self.rules().services {
             if rules.services.get(name) != Some(old) {
@@ -171,6 +201,7 @@ impl Bot {
         let Parts { rules, reload, exec, store, gateways } = parts;
         exec.keep_walks_in(store.clone());
         let settings = rules.settings.clone();
+        let now = Timestamp::now();
         let (inbound, inbox) = mpsc::channel(settings.queue);
         let hall = Arc::new(Hall {
             limiter: Limiter::new(*rules.policy.limits()),
@@ -185,6 +216,8 @@ impl Bot {
             touching: change::Touching::default(),
             new_end: tokio::sync::Notify::new(),
             stopping: CancellationToken::new(),
+            since: now,
+            reloaded: Mutex::new(Reloaded { at: now, problems: Vec::new(), taken: now }),
         });
         let tasks = TaskTracker::new();
         tasks.spawn(deliver::send_owed(hall.clone()));

@@ -4,9 +4,12 @@
 //! know is kept only where all agree, so that a number is never invented.
 //! Lists are joined and each element says which server it came from.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::{Node, Role};
+use crate::model::Address;
 
 /// How a field of several servers becomes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +43,7 @@ const FIELDS: &[(&str, Join)] = &[
     ("rdb_last_bgsave_time_sec", Max), ("rdb_last_save_time", Min), ("rejected_connections", Sum), ("repl_backlog_size", Sum), ("sync_full", Sum),
     ("sync_partial_err", Sum), ("sync_partial_ok", Sum), ("total_commands_processed", Sum), ("total_connections_received", Sum),
     ("total_error_replies", Sum), ("total_eviction_exceeded_time", Sum), ("total_forks", Sum), ("total_net_input_bytes", Sum), ("total_net_output_bytes", Sum),
-    ("total_system_memory", Sum), ("tracking_clients", Sum), ("unexpected_error_replies", Sum), ("uptime_in_days", Min), ("uptime_in_seconds", Min),
+    ("tracking_clients", Sum), ("unexpected_error_replies", Sum), ("uptime_in_days", Min), ("uptime_in_seconds", Min),
     ("used_cpu_sys", Sum), ("used_cpu_sys_children", Sum), ("used_cpu_user", Sum), ("used_cpu_user_children", Sum), ("used_memory", Sum),
     ("used_memory_dataset", Sum), ("used_memory_lua", Sum), ("used_memory_overhead", Sum), ("used_memory_peak", Sum),
     ("used_memory_rss", Sum), ("used_memory_scripts", Sum), ("used_memory_startup", Sum),
@@ -78,6 +81,7 @@ fn merge_info(counted: &[&(Node, Value)], parts: &[(Node, Value)]) -> Value {
             "replicas" | "modules" | "masters" => {
                 Some(Value::Array(all.iter().filter_map(|v| v.as_array()).flatten().cloned().collect()))
             }
+            "total_system_memory" => Some(host_memory(counted)),
             _ => match FIELDS.binary_search_by(|(field, _)| (*field).cmp(name.as_str())) {
                 Ok(at) => Some(join(FIELDS[at].1, &all)),
                 Err(_) => all.iter().all(|other| *other == value).then(|| value.clone()),
@@ -97,6 +101,20 @@ fn merge_info(counted: &[&(Node, Value)], parts: &[(Node, Value)]) -> Value {
     merged.insert("nodes".into(), json!(parts.len()));
     merged.insert("shards".into(), Value::Array(counted.iter().map(|(node, value)| shard(node, value)).collect()));
     Value::Object(merged)
+}
+
+/// The memory of all hosts; servers that share one share its memory.
+fn host_memory(counted: &[&(Node, Value)]) -> Value {
+    let mut hosts: BTreeMap<Option<&str>, u64> = BTreeMap::new();
+    for (node, value) in counted {
+        let host = match &node.address {
+            Address::Tcp { host, .. } => Some(host.as_str()),
+            Address::Unix(_) => None,
+        };
+        let told = hosts.entry(host).or_default();
+        *told = (*told).max(value["total_system_memory"].as_u64().unwrap_or(0));
+    }
+    json!(hosts.values().sum::<u64>())
 }
 
 /// What stands out per server: the fullest one decides when a cluster is full.
@@ -239,7 +257,6 @@ fn merge_any(parts: &[(Node, Value)]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Address;
 
     fn node(port: u16, role: Role) -> Node {
         Node { address: Address::Tcp { host: "10.0.0.1".into(), port }, role: Some(role) }
@@ -288,6 +305,16 @@ mod tests {
         let parts =
             [(node(1, Role::Primary), json!({"maxmemory": 0})), (node(2, Role::Primary), json!({"maxmemory": 5}))];
         assert_eq!(merge(&words("INFO"), &parts)["maxmemory"], 0);
+    }
+
+    #[test]
+    fn servers_on_one_host_share_its_memory() {
+        let told = |host: &str, port: u16| {
+            let address = Address::Tcp { host: host.into(), port };
+            (Node { address, role: Some(Role::Primary) }, json!({"total_system_memory": 64}))
+        };
+        let parts = [told("10.0.0.1", 1), told("10.0.0.1", 2), told("10.0.0.2", 1)];
+        assert_eq!(merge(&words("INFO"), &parts)["total_system_memory"], 128);
     }
 
     #[test]

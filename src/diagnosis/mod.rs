@@ -63,6 +63,12 @@ pub struct Explained {
 }
 
 impl Explained {
+    /// Whether it shows that the server answers nobody, rather than that we cannot see it: it is
+    /// down, full of clients, held by a script, or part of a cluster that is down.
+    pub fn is_outage(&self) -> bool {
+        ["REFUSED", "MAXCLIENTS", "BUSY", "CLUSTERDOWN"].contains(&self.code.as_str())
+    }
+
     /// The next step without the parts that send the reader to `command`: for that command's own card.
     pub fn next_besides(&self, command: &str) -> String {
         let itself = format!("`{command}`");

@@ -17,6 +17,9 @@ use super::{
     site::Site,
 };
 
+/// Slots a cluster has.
+const SLOTS: usize = 16_384;
+
 /// The servers of an instance, as last told.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Topology {
@@ -230,6 +233,8 @@ fn announced(host: Option<&Value>, asked: &Address) -> Option<String> {
 fn read_shards(value: &Value, asked: &Address, tls: bool) -> Topology {
     let mut primaries: Vec<(Member, Vec<(u16, u16)>)> = Vec::new();
     let mut replicas = Vec::new();
+    // Failed primaries that name no slots: newer servers take them away as soon as it has failed.
+    let mut failed = Vec::new();
     for shard in value.as_array().into_iter().flatten() {
         let shard = flat(shard);
         let bounds: Vec<u16> = shard
@@ -240,22 +245,36 @@ fn read_shards(value: &Value, asked: &Address, tls: bool) -> Topology {
             .filter_map(|slot| slot.as_u64().and_then(|slot| u16::try_from(slot).ok()))
             .collect();
         let ranges: Vec<(u16, u16)> = bounds.chunks_exact(2).map(|range| (range[0], range[1])).collect();
-        for node in shard.get("nodes").and_then(|nodes| nodes.as_array()).into_iter().flatten() {
-            let node = flat(node);
+        let nodes: Vec<_> =
+            shard.get("nodes").and_then(|nodes| nodes.as_array()).into_iter().flatten().map(flat).collect();
+        let is_primary = |node: &BTreeMap<_, &Value>| node.get("role").and_then(|role| role.as_str()) == Some("master");
+        let has_failed = |node: &BTreeMap<_, &Value>| {
+            node.get("health").and_then(|health| health.as_str()).is_some_and(|health| health.starts_with("fail"))
+        };
+        let is_led = nodes.iter().any(|node| is_primary(node) && !has_failed(node));
+        for node in &nodes {
             let port = if tls { node.get("tls-port").or_else(|| node.get("port")) } else { node.get("port") };
             let Some(host) = announced(node.get("endpoint").or_else(|| node.get("ip")).copied(), asked) else {
                 continue;
             };
             let Some(address) = host_port(Some(&Value::from(host)), port.copied()) else { continue };
-            match node.get("role").and_then(|role| role.as_str()) {
-                // A primary without slots holds nothing: a former one, or one that is joining.
-                Some("master") if !ranges.is_empty() => {
+            match (is_primary(node), has_failed(node)) {
+                // Its shard has gone on under another: it will be a replica when it is back.
+                (true, true) if is_led => replicas.push(Member { address, role: Some(Role::Replica) }),
+                (true, true) if ranges.is_empty() => failed.push(Member { address, role: Some(Role::Primary) }),
+                (true, _) if !ranges.is_empty() => {
                     primaries.push((Member { address, role: Some(Role::Primary) }, ranges.clone()));
                 }
-                Some("master") => {}
-                _ => replicas.push(Member { address, role: Some(Role::Replica) }),
+                // A primary without slots holds nothing: a former one, or one that is joining.
+                (true, _) => {}
+                (false, _) => replicas.push(Member { address, role: Some(Role::Replica) }),
             }
         }
+    }
+    let served: usize = primaries.iter().flat_map(|(_, ranges)| ranges).map(|(from, to)| usize::from(to - from) + 1).sum();
+    if served < SLOTS {
+        // What nobody serves was theirs: they are what is missing.
+        primaries.extend(failed.into_iter().map(|member| (member, Vec::new())));
     }
     assemble(primaries, replicas)
 }
@@ -285,7 +304,7 @@ fn read_slots(value: &Value, asked: &Address) -> Topology {
 
 fn assemble(mut primaries: Vec<(Member, Vec<(u16, u16)>)>, replicas: Vec<Member>) -> Topology {
     // By slot, so that shards keep their order from card to card.
-    primaries.sort_by_key(|(_, ranges)| ranges.iter().map(|(from, _)| *from).min());
+    primaries.sort_by_key(|(_, ranges)| ranges.iter().map(|(from, _)| *from).min().unwrap_or(u16::MAX));
     let mut topology = Topology::default();
     for (index, (member, ranges)) in primaries.into_iter().enumerate() {
         topology.members.push(member);
@@ -308,7 +327,7 @@ pub(crate) fn slot_of(key: &[u8]) -> u16 {
             crc = if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 };
         }
     }
-    crc % 16_384
+    crc % SLOTS as u16
 }
 
 #[cfg(test)]
@@ -346,6 +365,35 @@ mod tests {
         assert_eq!(told, ["10.0.0.9:7000", "redis-b.internal:7001", "10.0.0.3:7003"]);
         assert_eq!(topology.holder(9000).map(|m| m.address.to_string()).as_deref(), Some("redis-b.internal:7001"));
         assert_eq!(topology.primaries().count(), 2);
+    }
+
+    #[test]
+    fn a_failed_primary_is_missed_while_its_slots_are_and_a_replica_once_another_serves_them() {
+        let node = |port: u16, role: &str, health: &str| {
+            json!(["id", "x", "port", port, "endpoint", "10.0.0.1", "role", role, "health", health])
+        };
+        let told = |shards: Value| {
+            let topology = read_shards(&shards, &asked(), false);
+            let role = |member: &Member| if member.role == Some(Role::Primary) { 'p' } else { 'r' };
+            let told = topology.members.iter().map(|member| format!("{}{}", role(member), member.address));
+            (told.map(|told| told.replace("10.0.0.1:", "")).collect::<Vec<_>>().join(" "), topology)
+        };
+        // As Redis 7.0 tells it, and as newer ones do.
+        let half = json!(["slots", [0, 8191], "nodes", [node(1, "master", "online")]]);
+        for slots in [json!([8192, 16383]), json!([])] {
+            let (members, topology) = told(json!([["slots", slots, "nodes", [node(2, "master", "fail")]], half]));
+            assert_eq!(members, "p1 p2");
+            assert_eq!(topology.holder(1).map(|member| member.address.to_string()).as_deref(), Some("10.0.0.1:1"));
+        }
+        // After a failover: in a shard of its own, or still beside its successor.
+        let successor = json!(["slots", [8192, 16383], "nodes", [node(3, "master", "online")]]);
+        let alone = json!(["slots", [], "nodes", [node(2, "master", "fail")]]);
+        assert_eq!(told(json!([alone, half, successor])).0, "p1 p3");
+        let beside =
+            json!(["slots", [8192, 16383], "nodes", [node(2, "master", "fail"), node(3, "master", "online")]]);
+        let (members, topology) = told(json!([half, beside]));
+        assert_eq!(members, "p1 p3 r2");
+        assert_eq!(topology.holder(9000).map(|member| member.address.to_string()).as_deref(), Some("10.0.0.1:3"));
     }
 
     #[test]

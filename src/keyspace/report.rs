@@ -752,9 +752,14 @@ fn notes(ask: &Ask, parts: &[Part<Outcome>]) -> Vec<String> {
             note(format!("{address} refuses {what}: {why}"));
         }
         if ask.aim == Aim::Bigkeys && !found.no_touch && !found.left_alone {
+            let why = match &found.server {
+                server if server.is_before_no_touch() => "CLIENT NO-TOUCH needs 7.2",
+                server if server.cluster => "CLIENT NO-TOUCH is not used in a cluster, where Redis 8.0 crashed on it",
+                _ => "CLIENT NO-TOUCH is refused",
+            };
             note(match ask.lengths {
-                true => "elements were asked for, which resets idle times: this server has no CLIENT NO-TOUCH".to_owned(),
-                false => "elements are left out: asking resets idle times here (CLIENT NO-TOUCH needs 7.2); `--lengths` asks anyway".to_owned(),
+                true => format!("elements were asked for, which resets idle times here: {why}"),
+                false => format!("elements are left out: asking resets idle times here ({why}); `--lengths` asks anyway"),
             });
         }
         if found.complete && found.vanished > 0 {

@@ -272,8 +272,10 @@ impl Estimate {
                 Some(bytes) => {
                     known += bytes as f64 + PER_KEY * sample.dbsize as f64;
                     if rounds_to_sixteen(sample) {
-                        // An entry of a table has 24 bytes and takes 32, of which neither tells.
-                        known -= 8.0 * (sample.dbsize + sample.server.expires) as f64;
+                        // An entry of a table has 24 bytes and takes 32, of which neither tells;
+                        // but of one that holds its key, `MEMORY USAGE` does.
+                        let silent = if sample.server.entries_hold_keys() { 0 } else { sample.dbsize };
+                        known -= 8.0 * (silent + sample.server.expires) as f64;
                     }
                 }
                 None => return,

@@ -67,11 +67,28 @@ impl Server {
 
     /// How its keys lie: newer servers keep a cluster's keys by slot.
     pub fn layout(&self) -> Layout {
+        let by_slot = if self.is_valkey() { self.number() >= (8, 0) } else { self.number() >= (7, 4) };
+        if self.cluster && by_slot { Layout::Slots } else { Layout::Plain }
+    }
+
+    /// Whether a key's name lies in its table's entry, so that `MEMORY USAGE` counts that entry as it is.
+    pub fn entries_hold_keys(&self) -> bool {
+        self.is_valkey() && self.number() >= (8, 0)
+    }
+
+    /// Whether it is old enough to have no `CLIENT NO-TOUCH`.
+    pub fn is_before_no_touch(&self) -> bool {
+        self.number() < (7, 2)
+    }
+
+    fn is_valkey(&self) -> bool {
+        self.version.starts_with("valkey ")
+    }
+
+    fn number(&self) -> (u32, u32) {
         let number = self.version.trim_start_matches("valkey ");
         let mut parts = number.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
-        let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-        let by_slot = if self.version.starts_with("valkey ") { version >= (8, 0) } else { version >= (7, 4) };
-        if self.cluster && by_slot { Layout::Slots } else { Layout::Plain }
+        (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
     }
 
     /// Whether `OBJECT FREQ` is kept.
@@ -102,6 +119,8 @@ mod tests {
         assert_eq!(server.layout(), Layout::Plain);
         let valkey = Server::read("redis_version:7.2.4\r\nvalkey_version:8.1.0\r\ncluster_enabled:1\r\n");
         assert_eq!(valkey.layout(), Layout::Slots);
+        assert!(valkey.entries_hold_keys() && !valkey.is_before_no_touch());
+        assert!(!server.entries_hold_keys() && server.is_before_no_touch());
         assert_eq!(Server::read("db1:keys=3,expires=0\r\nused_memory_dataset:5\r\n").dataset_of(0), None);
     }
 }

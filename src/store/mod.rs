@@ -14,6 +14,7 @@ mod figures;
 mod open;
 mod owed;
 mod plans;
+mod standing;
 mod steps;
 mod verify;
 mod walks;
@@ -32,6 +33,7 @@ pub use figures::FiguresRow;
 pub use open::StorePaths;
 pub use owed::{Due, Owed, OwedWhat};
 pub use plans::{PlanRow, PlanState};
+pub use standing::Standing;
 pub use steps::{StepRow, StepState};
 pub use verify::{VerifyReport, verify};
 

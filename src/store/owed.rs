@@ -97,16 +97,19 @@ impl Store {
         self.ask(Work::Owe(Box::new(owed), Timestamp::now())).await
     }
 
-    /// What is due, in the order it was decided, at most `limit`. A delivery
-    /// that waits for a later moment holds back those behind it in its channel.
+    /// What is due, in the order it was decided, at most `limit` of each channel:
+    /// one that owes thousands must not hide another's one. A delivery that
+    /// waits for a later moment holds back those behind it in its channel.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub async fn owed_due(&self, now: Timestamp, limit: u32) -> Result<Vec<Due>, StoreError> {
         let query = sqlx::query(
-            "SELECT key, document, attempts, made_ms, revision FROM owed o WHERE done_ms IS NULL AND due_ms <= $1 \
+            "SELECT key, document, attempts, made_ms, revision FROM (\
+             SELECT *, ROW_NUMBER() OVER (PARTITION BY lane ORDER BY id) AS place FROM owed o \
+             WHERE done_ms IS NULL AND due_ms <= $1 \
              AND NOT EXISTS (SELECT 1 FROM owed e WHERE e.lane = o.lane AND e.id < o.id \
-             AND e.done_ms IS NULL AND e.due_ms > $1) ORDER BY id LIMIT $2",
+             AND e.done_ms IS NULL AND e.due_ms > $1)) WHERE place <= $2 ORDER BY id",
         )
         .bind(now.as_millisecond())
         .bind(i64::from(limit));

@@ -106,7 +106,7 @@ impl Trial {
         format!(
             "A throw-away Redis with the data of five services is up on 127.0.0.1:{}.\n\
              You are ana, an operator; `:as bo` makes you bo, who sees no values.\n\
-             Nothing you do here lasts. Type, for a start:\n\
+             Nothing you do here lasts; `exit` or Ctrl-D leaves. Type, for a start:\n\
              \n    {status}      is it healthy, and why not\
              \n    {doctor}      what to do first\
              \n    {help}        everything else\n",

@@ -296,7 +296,7 @@ impl Session {
             Entry::Interrupted if self.interrupted => return Go::Out,
             Entry::Interrupted => {
                 self.interrupted = true;
-                let _ = self.screen.say("Ctrl-C again, Ctrl-D or :quit leaves");
+                let _ = self.screen.say("Ctrl-C again, Ctrl-D or `exit` leaves");
                 return Go::On;
             }
         };

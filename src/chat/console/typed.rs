@@ -37,13 +37,17 @@ pub(super) const HELP: &str = "\
 :react ✅ m3           react to a message (`last` is the latest one); :unreact takes it back
 :press \"Undo\" m3       press a button, by its label or its number
 :as bo                 speak as somebody else (only in `rediscue try`)
-:quit                  leave; Ctrl-D does too";
+exit                   leave; quit, :quit and Ctrl-D do too";
 
 /// Reads one line.
 pub(super) fn read(line: &str) -> Typed {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
         return Typed::Nothing;
+    }
+    // What every shell and `redis-cli` ends with. A command of a team's own by that name is still `/redis exit`.
+    if ["exit", "quit"].iter().any(|word| line.eq_ignore_ascii_case(word)) {
+        return Typed::Quit;
     }
     let Some(own) = line.strip_prefix(':') else {
         let text = match line.strip_prefix("/redis") {
@@ -130,6 +134,15 @@ mod tests {
         assert_eq!(read("/redis"), Typed::Command("help".to_owned()));
         assert_eq!(read("/redisx"), Typed::Command("/redisx".to_owned()));
         assert_eq!(read("# a comment"), Typed::Nothing);
+    }
+
+    #[test]
+    fn the_words_that_end_a_shell_end_the_chat_and_a_command_of_that_name_can_still_be_run() {
+        for line in ["exit", "quit", " EXIT ", ":quit", ":q", ":exit"] {
+            assert_eq!(read(line), Typed::Quit, "{line}");
+        }
+        assert_eq!(read("/redis exit"), Typed::Command("exit".to_owned()));
+        assert_eq!(read("exit now"), Typed::Command("exit now".to_owned()));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::scope::each;
 use crate::{
-    diagnosis::{Explained, Observation},
+    diagnosis::{Explained, NodeOutcome, Observation, Role},
     model::{Finding, Level, ServiceName, Span, Text},
     runbook::{Command, Diagnostic, Evidence, Step},
 };
@@ -20,7 +20,7 @@ pub(super) fn failures(command: &Command, diagnostic: &Diagnostic, evidence: &Ev
     let mut found: Vec<Finding> = Vec::new();
     let mut aside: Vec<(String, &Explained)> = Vec::new();
     // One cause fails many steps; it is told once, with the steps it took.
-    let mut told: BTreeMap<(String, String), (Explained, Vec<String>)> = BTreeMap::new();
+    let mut told: BTreeMap<(String, String), (Explained, Level, Vec<String>)> = BTreeMap::new();
     for step in &diagnostic.steps {
         for (id, seen) in seen(step, evidence) {
             match &seen.merged {
@@ -30,16 +30,17 @@ pub(super) fn failures(command: &Command, diagnostic: &Diagnostic, evidence: &Ev
                 Err(error) => {
                     let entry = told
                         .entry((error.code.clone(), error.what.clone()))
-                        .or_insert_with(|| (error.clone(), Vec::new()));
-                    entry.1.push(id);
+                        .or_insert_with(|| (error.clone(), Level::Unknown, Vec::new()));
+                    entry.1 = entry.1.max(level_of(seen));
+                    entry.2.push(id);
                 }
                 Ok(_) => silent(step, &id, seen, &mut found, &mut aside, &next),
             }
         }
     }
-    for (error, steps) in told.into_values() {
+    for (error, level, steps) in told.into_values() {
         found.push(Finding {
-            level: Level::Unknown,
+            level,
             next: next(&error),
             what: Text::plain(error.what),
             evidence: Some(format!("{} · not seen: {}", error.cause, steps.join(", "))),
@@ -55,6 +56,22 @@ pub(super) fn failures(command: &Command, diagnostic: &Diagnostic, evidence: &Ev
         }
     }
     (found, small)
+}
+
+/// How bad it is that servers did not answer. Not to see is unknown; but a Redis that turns
+/// everybody away is down, whatever else could not be seen.
+fn level_of(seen: &Observation) -> Level {
+    let out = |outcome: &&NodeOutcome| outcome.result.as_ref().is_err_and(Explained::is_outage);
+    let mut down = seen.nodes.iter().filter(out).peekable();
+    if down.peek().is_none() {
+        return Level::Unknown;
+    }
+    // A replica's end costs redundancy, as long as another still answers.
+    let answered = seen.nodes.iter().any(|outcome| outcome.result.is_ok());
+    match answered && down.all(|outcome| outcome.node.role == Some(Role::Replica)) {
+        true => Level::Warn,
+        false => Level::Crit,
+    }
 }
 
 /// What to do next, with its commands ready to type, and without those the reader has just typed.
@@ -106,5 +123,5 @@ fn silent<'a>(
         1 => (first.what.clone(), format!("{share} · {}", first.cause)),
         _ => (format!("{share} did not answer: {names}"), format!("{}: {}", first.what, first.cause)),
     };
-    found.push(Finding { level: Level::Unknown, what: Text::plain(what), evidence: Some(evidence), next: next(first) });
+    found.push(Finding { level: level_of(seen), what: Text::plain(what), evidence: Some(evidence), next: next(first) });
 }

@@ -100,8 +100,8 @@ pub(super) fn ranked(mut found: Vec<Finding>) -> Vec<Finding> {
     let mut said: Vec<String> = Vec::new();
     found.retain(|finding| {
         let what = finding.what.to_plain();
-        // What could not be seen is also said when a worse finding names it as its reason.
-        let told = |said: &String| *said == what || (finding.level == Level::Unknown && said.ends_with(&what));
+        // One that names another as its reason (`It fails at TCP: …`) tells the same fact.
+        let told = |said: &String| said.ends_with(&what) || what.ends_with(said);
         let new = !said.iter().any(told);
         if new {
             said.push(what);

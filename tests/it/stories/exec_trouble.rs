@@ -163,10 +163,10 @@ async fn a_slow_way_shows_in_the_latency_and_a_swallowed_answer_as_silence() {
 
 #[tokio::test]
 async fn a_loading_server_is_said_to_be_loading() {
-    // Each key costs half a millisecond to load: long enough to be seen, short enough to wait for.
-    let mut server = RedisServer::builder().option("key-load-delay", "500").option("rdbcompression", "no").start();
+    // Each key costs a millisecond to load: long enough to be seen, short enough to wait for.
+    let mut server = RedisServer::builder().option("key-load-delay", "1000").option("rdbcompression", "no").start();
     // Between two megabytes of data the server hears what is asked.
-    server.fill("k", 12_000, 4_000);
+    server.fill("k", 4_000, 16_000);
     server.run::<()>(&["SAVE"]);
     let looker = Looker::at(server.instance());
     server.restart();

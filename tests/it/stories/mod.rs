@@ -1,5 +1,6 @@
 //! One file per story.
 
+mod bot_health;
 mod command_files;
 mod config_files;
 mod console_socket;

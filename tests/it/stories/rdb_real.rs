@@ -20,7 +20,7 @@ use rediscue::{
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use crate::world::eventually;
+use crate::world::{eventually, redis::is_before_7};
 
 /// A server of its own, ended with the test.
 pub(crate) struct Server {
@@ -41,7 +41,9 @@ pub(crate) enum Reply {
 impl Server {
     pub(crate) fn start(more: &[&str]) -> Self {
         let program = std::env::var("REDISCUE_REDIS_SERVER").unwrap_or_else(|_| "redis-server".into());
-        Self::start_as(&program, &[&["--enable-debug-command", "yes"], more].concat())
+        // 6.2 does not know this one, and has DEBUG anyway.
+        let debug: &[&str] = if is_before_7() { &[] } else { &["--enable-debug-command", "yes"] };
+        Self::start_as(&program, &[debug, more].concat())
     }
 
     /// Starts another program than the installed one.

@@ -111,7 +111,10 @@ impl RedisBuilder {
         if !self.options.iter().any(|(name, _)| name.starts_with("sentinel ")) {
             lines.push("save \"\"".into());
             lines.push("repl-diskless-sync-delay 0".into());
-            lines.push("enable-debug-command yes".into());
+            // 6.2 does not know this one, and has DEBUG anyway.
+            if !is_before_7() {
+                lines.push("enable-debug-command yes".into());
+            }
             if !self.options.iter().any(|(name, _)| name == "latency-monitor-threshold") {
                 lines.push("latency-monitor-threshold 1".into());
             }
@@ -132,15 +135,12 @@ impl RedisBuilder {
         for (name, value) in &self.options {
             lines.push(format!("{name} {value}"));
         }
-        // 6.2 does not know this one, and has DEBUG anyway.
-        if is_before_7() {
-            lines.retain(|line| !line.starts_with("enable-debug-command"));
-        }
         fs::write(dir.join("redis.conf"), lines.join("\n") + "\n").unwrap();
     }
 }
 
-fn is_before_7() -> bool {
+/// Whether the program under test is older than 7.0.
+pub(crate) fn is_before_7() -> bool {
     let told = Command::new(program()).arg("--version").output().map(|out| out.stdout).unwrap_or_default();
     let told = String::from_utf8_lossy(&told);
     told.split("v=").nth(1).and_then(|rest| rest.split('.').next()?.parse::<u32>().ok()).is_some_and(|major| major < 7)
@@ -264,6 +264,17 @@ impl RedisServer {
     pub(crate) fn version(&self) -> String {
         let valkey = self.info("valkey_version");
         if valkey.is_empty() { self.info("redis_version") } else { valkey }
+    }
+
+    /// What it is called on a card: `Redis 7.0.15`.
+    pub(crate) fn program(&self) -> String {
+        let name = if self.info("valkey_version").is_empty() { "Redis" } else { "Valkey" };
+        format!("{name} {}", self.version())
+    }
+
+    /// Whether it can be looked at without keys seeming used: since 7.2.
+    pub(crate) fn knows_no_touch(&self) -> bool {
+        redis::cmd("CLIENT").arg("NO-TOUCH").arg("OFF").exec(&mut self.admin()).is_ok()
     }
 
     /// Keys `prefix:0` … with values of `bytes` each.
