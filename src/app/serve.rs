@@ -40,6 +40,7 @@ pub fn rules(config: Config) -> Rules {
         longest_call: config.bot.deadlines.call,
         progress_after: config.bot.deadlines.progress,
         audit: config.bot.audit.channel,
+        anchor_every: config.bot.audit.anchor_every,
         grace: config.bot.deadlines.stop,
     };
     Rules { policy: config.policy, catalogue: config.catalogue, services: config.services, settings }
@@ -78,7 +79,7 @@ pub async fn serve(directory: &Path) -> anyhow::Result<ExitCode> {
     accounts.learn(&config.policy);
     let slack = bot_settings.slack.as_ref().map(|slack| super::slack::open(slack, accounts.clone())).transpose()?;
     let store = Store::open(store_settings(&bot_settings)).await.context("the store cannot be opened")?;
-    let exec = Exec::new(ExecSettings::default());
+    let exec = Exec::new(exec_settings(&bot_settings));
     let listener = match bot_settings.web {
         Some(address) => Some(TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?),
         None => None,
@@ -206,6 +207,11 @@ pub fn store_settings(settings: &config::BotSettings) -> StoreSettings {
         retention: keep,
         ..StoreSettings::in_dir("")
     }
+}
+
+/// How servers are spoken to, as the settings say.
+pub fn exec_settings(settings: &config::BotSettings) -> ExecSettings {
+    ExecSettings { connect: settings.deadlines.connect, ..ExecSettings::default() }
 }
 
 enum Asked {

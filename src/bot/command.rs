@@ -376,10 +376,21 @@ pub(super) fn busy_card(busy: &Busy) -> Card {
         "You have asked as much as one person may in a minute.".to_owned()
     } else if busy.whose == "you" {
         "You have as many commands running as one person may.".to_owned()
-    } else if busy.retry.is_some() {
-        format!("{} has been asked as much as it may be in a minute.", busy.whose)
     } else {
-        format!("{} was busy with other commands until this one's time was up.", busy.whose)
+        let (all, others) = match busy.cost {
+            Some(cost) => (
+                format!(
+                    "for as many {0} commands as it may be in a minute; others than {0} ones still run",
+                    cost.word()
+                ),
+                format!("other {} commands", cost.word()),
+            ),
+            None => ("as much as it may be in a minute".to_owned(), "other commands".to_owned()),
+        };
+        match busy.retry {
+            Some(_) => format!("{} has been asked {all}.", busy.whose),
+            None => format!("{} was busy with {others} until this one's time was up.", busy.whose),
+        }
     };
     let next = match busy.retry {
         Some(wait) => format!("ask again in {} s", wait.as_secs_f64().ceil().max(1.0)),

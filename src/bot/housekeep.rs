@@ -18,7 +18,7 @@ pub(super) async fn keep(hall: Arc<Hall>) {
         once(&hall, jiff::Timestamp::now()).await;
         tokio::select! {
             () = hall.stopping.cancelled() => return,
-            () = tokio::time::sleep(PACE) => {}
+            () = tokio::time::sleep(PACE.min(hall.rules().settings.anchor_every)) => {}
         }
     }
 }
@@ -28,8 +28,9 @@ async fn once(hall: &Hall, now: jiff::Timestamp) {
     if let Err(error) = hall.store.sweep(now).await {
         tracing::warn!(%error, "the store could not be swept");
     }
-    let Some(channel) = hall.rules().settings.audit.clone() else { return };
-    let anchor = match hall.store.anchor_due(now).await {
+    let rules = hall.rules();
+    let Some(channel) = rules.settings.audit.clone() else { return };
+    let anchor = match hall.store.anchor_due(now, rules.settings.anchor_every).await {
         Ok(Some(anchor)) => anchor,
         Ok(None) => return,
         Err(error) => {

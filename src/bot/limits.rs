@@ -27,6 +27,8 @@ use crate::{
 pub(super) struct Busy {
     /// Whose limit it is: `you`, or the instance.
     pub(super) whose: String,
+    /// The limit is that of commands of this cost; `None`: of all.
+    pub(super) cost: Option<Cost>,
     /// When to ask again, if that can be told.
     pub(super) retry: Option<Duration>,
 }
@@ -95,7 +97,7 @@ impl Limiter {
     /// Counts one command of a person, who may only have so many running.
     pub(super) fn person(&self, who: &str) -> Result<Held, Busy> {
         let counts = self.counts();
-        let busy = |retry| Busy { whose: "you".to_owned(), retry };
+        let busy = |retry| Busy { whose: "you".to_owned(), cost: None, retry };
         counts
             .person
             .check_key(&who.to_owned())
@@ -121,9 +123,10 @@ impl Limiter {
             Cost::Moderate => 1,
             Cost::Heavy => 2,
         };
-        for limiter in [&counts.instance, &counts.by_cost[class]] {
+        for (limiter, cost) in [(&counts.instance, None), (&counts.by_cost[class], Some(cost))] {
             limiter.check_key(&target).map_err(|not_until| Busy {
                 whose: whose.clone(),
+                cost,
                 retry: Some(not_until.wait_time_from(limiter.clock().now())),
             })?;
         }
@@ -140,13 +143,12 @@ impl Limiter {
                 })
                 .clone()
         };
-        let both = async {
-            // The narrower one first: who waits for it must not keep others from the wider one.
-            let narrow = own.by_cost[class].clone().acquire_owned().await;
-            let wide = own.all.clone().acquire_owned().await;
-            Held(narrow.into_iter().chain(wide).collect())
-        };
-        tokio::time::timeout_at(until, both).await.map_err(|_| Busy { whose, retry: None })
+        let busy = |cost| move |_| Busy { whose, cost, retry: None };
+        // The narrower one first: who waits for it must not keep others from the wider one.
+        let narrow = tokio::time::timeout_at(until, own.by_cost[class].clone().acquire_owned());
+        let narrow = narrow.await.map_err(busy.clone()(Some(cost)))?;
+        let wide = tokio::time::timeout_at(until, own.all.clone().acquire_owned()).await.map_err(busy(None))?;
+        Ok(Held(narrow.into_iter().chain(wide).collect()))
     }
 }
 

@@ -68,8 +68,10 @@ pub struct Settings {
     pub longest_call: Duration,
     /// A run longer than this shows its progress.
     pub progress_after: Duration,
-    /// Where the head of the journal is told, daily; `None`: nowhere.
+    /// Where the head of the journal is told; `None`: nowhere.
     pub audit: Option<Place>,
+    /// How often it is told there.
+    pub anchor_every: Duration,
     /// How long commands in flight may go on once the bot was asked to stop.
     pub grace: Duration,
 }
@@ -83,6 +85,7 @@ impl Default for Settings {
             longest_call: Duration::from_secs(10),
             progress_after: Duration::from_millis(1500),
             audit: None,
+            anchor_every: Duration::from_secs(86_400),
             grace: Duration::from_secs(5),
         }
     }

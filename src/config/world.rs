@@ -22,6 +22,9 @@ pub fn check_world(config: &Config) -> Vec<Problem> {
             SlackTransport::Http { signing_secret } => look.secret(signing_secret, file, "slack.signing_secret"),
         }
     }
+    let store = &config.bot.store;
+    look.file_to_write(&store.path, "store.path", "rediscue.db");
+    look.file_to_write(&store.key_file, "store.key_file", "journal.key");
     for service in config.services.values() {
         look.service(service);
     }
@@ -65,6 +68,15 @@ impl Look {
                 // The application may not have started yet.
                 self.say(&file, format!("logs.{}: {} cannot be read: {error}", log.name, path.display()), None, true);
             }
+        }
+    }
+
+    /// A file of the bot's own: it may not be there yet, but no directory may stand in its place.
+    fn file_to_write(&mut self, path: &Path, key: &str, usual: &str) {
+        if path.is_dir() {
+            let hint = format!("name the file in it: `{}`", path.join(usual).display());
+            let reason = format!("`{key}`: {} is a directory", path.display());
+            self.say(Path::new("bot.toml"), reason, Some(hint), false);
         }
     }
 

@@ -87,6 +87,8 @@ const CLOSING: Duration = Duration::from_secs(3);
 /// What this room may spend.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExecSettings {
+    /// Making a connection to a Redis may take this long, with TLS and AUTH, and never longer than its call.
+    pub connect: Duration,
     /// After a server kept silent for a whole call, others who ask it within
     /// this time are told so at once.
     pub breaker: Duration,
@@ -105,6 +107,7 @@ pub struct ExecSettings {
 impl Default for ExecSettings {
     fn default() -> Self {
         Self {
+            connect: Duration::from_secs(2),
             breaker: Duration::from_secs(1),
             idle: Duration::from_secs(300),
             own_connections: 2,

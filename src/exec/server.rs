@@ -99,6 +99,7 @@ pub(crate) struct Server {
     pub address: Address,
     kind: Kind,
     instance: Arc<Instance>,
+    connect: Duration,
     breaker: Duration,
     look: tokio::sync::Mutex<Slot>,
     scan: tokio::sync::Mutex<Slot>,
@@ -126,6 +127,7 @@ impl Server {
             address,
             kind,
             instance,
+            connect: settings.connect,
             breaker: settings.breaker,
             own: Semaphore::new(settings.own_connections),
             look: Default::default(),
@@ -226,7 +228,7 @@ impl Server {
 
     /// A connection of one's own, closed when dropped.
     pub(crate) async fn open(&self, lane: Lane, until: Instant) -> Result<Wire, Fault> {
-        let wire = Wire::open(self.setup(lane), until).await?;
+        let wire = Wire::open(self.setup(lane), until.min(Instant::now() + self.connect)).await?;
         if wire.client_denied {
             self.client_denied.store(true, Ordering::Relaxed);
         }

@@ -271,7 +271,8 @@ fn read_shards(value: &Value, asked: &Address, tls: bool) -> Topology {
             }
         }
     }
-    let served: usize = primaries.iter().flat_map(|(_, ranges)| ranges).map(|(from, to)| usize::from(to - from) + 1).sum();
+    let served: usize =
+        primaries.iter().flat_map(|(_, ranges)| ranges).map(|(from, to)| usize::from(to - from) + 1).sum();
     if served < SLOTS {
         // What nobody serves was theirs: they are what is missing.
         primaries.extend(failed.into_iter().map(|member| (member, Vec::new())));
@@ -389,8 +390,7 @@ mod tests {
         let successor = json!(["slots", [8192, 16383], "nodes", [node(3, "master", "online")]]);
         let alone = json!(["slots", [], "nodes", [node(2, "master", "fail")]]);
         assert_eq!(told(json!([alone, half, successor])).0, "p1 p3");
-        let beside =
-            json!(["slots", [8192, 16383], "nodes", [node(2, "master", "fail"), node(3, "master", "online")]]);
+        let beside = json!(["slots", [8192, 16383], "nodes", [node(2, "master", "fail"), node(3, "master", "online")]]);
         let (members, topology) = told(json!([half, beside]));
         assert_eq!(members, "p1 p3 r2");
         assert_eq!(topology.holder(9000).map(|member| member.address.to_string()).as_deref(), Some("10.0.0.1:3"));

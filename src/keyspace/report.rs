@@ -759,7 +759,9 @@ fn notes(ask: &Ask, parts: &[Part<Outcome>]) -> Vec<String> {
             };
             note(match ask.lengths {
                 true => format!("elements were asked for, which resets idle times here: {why}"),
-                false => format!("elements are left out: asking resets idle times here ({why}); `--lengths` asks anyway"),
+                false => {
+                    format!("elements are left out: asking resets idle times here ({why}); `--lengths` asks anyway")
+                }
             });
         }
         if found.complete && found.vanished > 0 {

@@ -131,6 +131,17 @@ pub enum Cost {
     Heavy,
 }
 
+impl Cost {
+    /// Its word in command files and in `policy.toml`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Cost::Cheap => "cheap",
+            Cost::Moderate => "moderate",
+            Cost::Heavy => "heavy",
+        }
+    }
+}
+
 /// One word a command takes.
 #[derive(Debug, Clone)]
 pub struct ArgumentSpec {

@@ -333,7 +333,7 @@ fn help_shows_only_what_may_be_run() {
 fn a_stopped_server_is_said_once_with_its_cause_and_what_to_do() {
     let failed = ["info", "kind", "latency", "watched"].map(|id| (id.to_owned(), seen(Err(refused()))));
     let rendered = render(&everything(), &evidence(failed.into()));
-    assert_eq!(rendered.level, Level::Unknown);
+    assert_eq!(rendered.level, Level::Crit);
     assert_eq!(
         rendered.card.verdict.as_ref().map(Text::to_plain).as_deref(),
         Some("One thing needs attention: 127.0.0.1:6379 refused the connection")

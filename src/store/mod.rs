@@ -207,24 +207,24 @@ impl Store {
             .map_err(|error| StoreError::Unreadable(error::meaning(&error)))
     }
 
-    /// The line to put where the store's owner cannot change it, once a day
-    /// (UTC) and only when rows were written since the last one.
+    /// The line to put where the store's owner cannot change it, so often
+    /// and only when rows were written since the last one.
     ///
     /// Say so with [`Store::anchored`] once it is there.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn anchor_due(&self, now: Timestamp) -> Result<Option<Anchor>, StoreError> {
+    pub async fn anchor_due(&self, now: Timestamp, every: Duration) -> Result<Option<Anchor>, StoreError> {
         let query = sqlx::query("SELECT seq, mac, anchored_seq, anchored_ms FROM journal_head WHERE id = 1");
         let Some(row) = self.reading(query.fetch_optional(self.reader())).await? else { return Ok(None) };
         let (seq, mac): (i64, Vec<u8>) = (row.get(0), row.get(1));
         let (anchored_seq, anchored_ms): (i64, i64) = (row.get(2), row.get(3));
-        let day = |ms: i64| ms.div_euclid(DAY.as_millis() as i64);
-        let due = seq > anchored_seq && day(now.as_millisecond()) != day(anchored_ms);
+        let every = i64::try_from(every.as_millis()).unwrap_or(i64::MAX);
+        let due = seq > anchored_seq && now.as_millisecond().saturating_sub(anchored_ms) >= every;
         Ok(due.then(|| Anchor { seq: seq as u64, hash: chain::hex(&mac) }))
     }
 
-    /// The anchor stands outside; the next is due tomorrow.
+    /// The anchor stands outside; the next is due when its time has passed.
     ///
     /// # Errors
     /// When the store cannot be written; the same anchor is due again then, which does no harm.

@@ -14,7 +14,7 @@ use crate::{
         console::{self, Completions, Console, Ended, Input, Options, Peer, Who},
     },
     config::{self, Config},
-    exec::{Exec, ExecSettings},
+    exec::Exec,
     model::Platform,
     store::Store,
 };
@@ -83,7 +83,7 @@ struct Doing {
 
 async fn start(config: Config, dir: std::path::PathBuf) -> anyhow::Result<(Bot, Arc<Console>, Doing)> {
     let store = Store::open(serve::store_settings(&config.bot)).await.context("the store cannot be opened")?;
-    let exec = Exec::new(ExecSettings::default());
+    let exec = Exec::new(serve::exec_settings(&config.bot));
     let console = Console::new(console::host_name());
     let gateways = BTreeMap::from([(Platform::Console, Arc::clone(&console) as Arc<dyn Gateway>)]);
     let reload: Reload = Arc::new(move || config::load(&dir).map(serve::rules));

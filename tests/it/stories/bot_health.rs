@@ -49,7 +49,7 @@ async fn it_is_asked_without_a_service_by_whoever_may_run_the_doctor() {
     );
     assert!(!answer.messages[0].private, "an incident's channel may read it");
     let refused = chat.ask("cy", "doctor --bot").await;
-    says(&refused.text(), &["No rule lets you run `doctor`"]);
+    says(&refused.text(), &["No rule lets you run doctor"]);
     let rows = chat.store.journal(3).await.unwrap();
     let ended: Vec<&str> = rows.iter().map(|row| row.outcome.as_str()).collect();
     assert_eq!(ended, ["denied", "answered", "answered"]);
@@ -66,7 +66,7 @@ async fn a_configuration_that_was_not_taken_is_told_until_it_is_mended() {
     chat.ask("ana", "reload").await;
     let answer = chat.ask("ana", "doctor --bot").await;
     assert_eq!(answer.level(), Some(Level::Warn), "{}", answer.text());
-    says(&answer.text(), &["the one before goes on", "search.toml", "onwer", "/redis reload", "1 service,"]);
+    says(&answer.text(), &["the one before goes on", "search.toml", "2 problems", "/redis reload", "1 service,"]);
     let path = chat.config_file("").display().to_string();
     assert!(!answer.text().contains(&path), "where the files are is the operator's business");
     std::fs::write(&profile, good).unwrap();

@@ -201,6 +201,9 @@ fn secrets_and_files_that_are_not_there_are_found() {
         secret.display(),
     );
     fs::write(dir.path().join("services/shop.toml"), service).expect("a file");
+    let here = dir.path().display();
+    let bot = format!("[store]\npath = \"{here}\"\nkey_file = \"{here}/not-yet/journal.key\"\n");
+    fs::write(dir.path().join("bot.toml"), bot).expect("a file");
     let config = config::load(dir.path()).unwrap_or_else(|problems| panic!("{}", say(&problems)));
     let said = say(&config::check_world(&config)).replace(&dir.path().display().to_string(), "DIR");
     insta::assert_snapshot!("world", said);

@@ -55,6 +55,17 @@ fn the_line_that_was_not_answered_is_named() {
 }
 
 #[test]
+fn exit_and_quit_leave_and_what_stands_after_them_is_not_run() {
+    for word in ["exit", "quit", ":quit"] {
+        let home = Home::new();
+        let ran = home.run(&["try"], &format!("whoami\n{word}\nservices\n"));
+        assert_eq!(ran.code(), 0, "{word}: {}", ran.stderr);
+        assert!(ran.stdout.contains("m1") && !ran.stdout.contains("m2"), "{word}: {}", ran.stdout);
+        assert_eq!(home.trials(), Vec::<std::path::PathBuf>::new());
+    }
+}
+
+#[test]
 fn told_to_stop_it_leaves_no_process_and_no_file() {
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         let home = Home::new();

@@ -228,7 +228,7 @@ async fn a_reload_takes_all_of_a_valid_configuration_or_none_of_it() {
 async fn a_person_over_the_limit_is_told_when_to_ask_again() {
     let server = RedisServer::start();
     let builder = ChatBuilder::new().service("shop", &address(&server), "");
-    let mut chat = builder.limit_person(60, 2).start().await;
+    let mut chat = builder.limit("person", 60, 2, 1000).start().await;
     chat.ask("ana", "ping shop").await;
     chat.ask("ana", "ping shop").await;
     let limited = chat.ask("ana", "ping shop").await;

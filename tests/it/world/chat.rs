@@ -111,12 +111,14 @@ impl ChatBuilder {
         self.file(&format!("services/{name}.toml"), &text)
     }
 
-    /// Holds each person to a rate.
-    pub(crate) fn limit_person(self, per_minute: u32, burst: u32) -> Self {
-        let any = "person = { per_minute = 100000, burst = 100000,";
-        assert!(POLICY.contains(any), "the policy of tests has a limit to replace");
-        let limited = POLICY.replace(any, &format!("person = {{ per_minute = {per_minute}, burst = {burst},"));
-        self.file("policy.toml", &limited)
+    /// Replaces one of the policy's limits: `person`, `instance`, `cheap`, `moderate` or `heavy`.
+    pub(crate) fn limit(self, whose: &str, per_minute: u32, burst: u32, at_once: u32) -> Self {
+        let line = format!("{whose} = {{ per_minute = {per_minute}, burst = {burst}, at_once = {at_once} }}");
+        let policy = std::fs::read_to_string(self.config_dir().join("policy.toml")).expect("it was written by `new`");
+        let is_it = |line: &str| line.starts_with(&format!("{whose} = {{ per_minute"));
+        assert!(policy.lines().any(is_it), "the policy of tests has a limit to replace");
+        let limited: Vec<&str> = policy.lines().map(|old| if is_it(old) { line.as_str() } else { old }).collect();
+        self.file("policy.toml", &(limited.join("\n") + "\n"))
     }
 
     fn config_dir(&self) -> PathBuf {

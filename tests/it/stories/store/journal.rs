@@ -11,6 +11,8 @@ use rediscue::store::{Anchor, Fault, FaultKind, Retention, Store, StoreSettings,
 
 use super::{at, entry, meddle, open};
 
+const DAY: Duration = Duration::from_secs(86_400);
+
 async fn verified(dir: &Path, anchors: &[Anchor]) -> VerifyReport {
     let paths = StoreSettings::in_dir(dir).paths();
     verify(&paths.database, &paths.key, anchors).await.unwrap()
@@ -105,13 +107,13 @@ async fn an_older_copy_put_back_is_told_by_the_anchor_kept_outside() {
     for n in 6..=9 {
         store.record(entry(n)).await.unwrap();
     }
-    let anchor = store.anchor_due(at(0)).await.unwrap().expect("the first day has an anchor");
+    let anchor = store.anchor_due(at(0), DAY).await.unwrap().expect("the first day has an anchor");
     store.anchored(&anchor, at(0)).await.unwrap();
-    assert_eq!(store.anchor_due(at(60)).await.unwrap(), None, "once a day");
-    assert_eq!(store.anchor_due(at(86_400)).await.unwrap(), None, "and only when something was written");
+    assert_eq!(store.anchor_due(at(60), DAY).await.unwrap(), None, "once a day");
+    assert_eq!(store.anchor_due(at(86_400), DAY).await.unwrap(), None, "and only when something was written");
     store.record(entry(10)).await.unwrap();
-    assert_eq!(store.anchor_due(at(60)).await.unwrap(), None);
-    assert_eq!(store.anchor_due(at(86_400)).await.unwrap().unwrap().seq, 10);
+    assert_eq!(store.anchor_due(at(60), DAY).await.unwrap(), None);
+    assert_eq!(store.anchor_due(at(86_400), DAY).await.unwrap().unwrap().seq, 10);
     store.close().await;
 
     let line = anchor.to_string();
@@ -144,7 +146,7 @@ async fn retention_cuts_the_beginning_and_the_rest_stays_verifiable() {
         let record = store.record(entry(n));
         if n % 1_500 == 0 {
             record.await.unwrap();
-            anchors.push(store.anchor_due(at(86_400 * n as i64)).await.unwrap().unwrap());
+            anchors.push(store.anchor_due(at(86_400 * n as i64), DAY).await.unwrap().unwrap());
         } else {
             record.await.unwrap();
         }

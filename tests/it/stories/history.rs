@@ -1,0 +1,74 @@
+//! What is worked out from what the bot remembers of earlier looks.
+
+use std::collections::BTreeMap;
+
+use jiff::{Timestamp, ToSpan as _};
+use rediscue::{model::Level, store::FiguresRow};
+
+use crate::world::{
+    chat::{Chat, ChatBuilder},
+    redis::RedisServer,
+};
+
+const MIB: f64 = (1 << 20) as f64;
+
+/// A look of so many minutes ago, as `status` remembers it.
+async fn remember(chat: &Chat, minutes: i64, used: f64) {
+    let row = FiguresRow {
+        at: Timestamp::now() - minutes.minutes(),
+        service: "shop".parse().unwrap(),
+        instance: "main".parse().unwrap(),
+        command: "status".to_owned(),
+        healthy: true,
+        values: BTreeMap::from([("used_memory".to_owned(), used)]),
+    };
+    chat.store.remember(row).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn capacity_tells_the_time_to_full_from_the_looks_of_the_last_day() {
+    let server = RedisServer::builder().option("maxmemory", "100mb").start();
+    server.fill("session", 2_000, 10_000);
+    let used: f64 = server.info("used_memory").parse().unwrap();
+    let mut chat = ChatBuilder::new().service("shop", &server.address().to_string(), "").start().await;
+    let unknown = chat.ask("ana", "capacity shop").await;
+    assert!(unknown.text().contains("a trend needs looks over at least ten minutes"), "{}", unknown.text());
+
+    // Half a MiB an hour, an hour apart, with one look that a flush made small.
+    for hour in 1..=24 {
+        let then = if hour == 7 { MIB } else { used - 0.5 * MIB * hour as f64 };
+        remember(&chat, hour * 60, then).await;
+    }
+    let slowly = chat.ask("ana", "capacity shop").await;
+    assert_eq!(slowly.level(), Some(Level::Ok), "{}", slowly.text());
+    let days = (100.0 * MIB - used) / (0.5 * MIB) / 24.0;
+    let told = format!("{} d", days.floor());
+    assert!(slowly.text().contains("KiB an hour, over "), "{}", slowly.text());
+    let line = slowly.text().lines().find(|line| line.starts_with("Full in: ")).expect("it grows").to_owned();
+    assert!(line.contains(&told), "{told}: {line}");
+    chat.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn capacity_warns_when_memory_is_full_before_the_next_day() {
+    let server = RedisServer::builder().option("maxmemory", "100mb").start();
+    server.fill("session", 4_000, 10_000);
+    let used: f64 = server.info("used_memory").parse().unwrap();
+    let mut chat = ChatBuilder::new().service("shop", &server.address().to_string(), "").start().await;
+    for tick in 1..=12 {
+        remember(&chat, tick * 15, used - MIB * tick as f64).await;
+    }
+    // Four MiB an hour into what is left of a hundred.
+    let hours = (100.0 * MIB - used) / (4.0 * MIB);
+    let answer = chat.ask("ana", "capacity shop").await;
+    let text = answer.text();
+    assert_eq!(answer.level(), Some(Level::Warn), "{text}");
+    assert!((12.0..72.0).contains(&hours), "the example is one to be warned of");
+    assert!(
+        text.contains("at the present rate memory is full in") && text.contains("writes will be refused"),
+        "{text}"
+    );
+    let line = text.lines().find(|line| line.starts_with("Full in: ")).expect("it grows");
+    assert!(line.contains(&format!("{} h", hours.floor())), "{hours}: {line}");
+    chat.stop().await;
+}
