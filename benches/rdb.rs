@@ -1,11 +1,7 @@
 //! Reading a snapshot of a million keys: time, memory, error per prefix, and
 //! what peers on this machine take for the same file.
 //!
-//! `cargo bench --bench rdb` starts a redis-server of its own, fills it (about
-//! half a minute), saves, and reads the file five times each way; every round
-//! is a process of its own, so that its memory is its own. `RDB_FILE=dump.rdb`
-//! reads that file instead. Peers are run when they are found:
-//! `redis-check-rdb`, and `rdb` of rdbtools (slow; `RDB_PEERS=no` leaves them out).
+//! What it fills, measures and prints, and where its peers come from, is in `benches/README.md`.
 
 #![allow(
     clippy::print_stdout,
@@ -36,6 +32,42 @@ use tokio_util::sync::CancellationToken;
 
 const ROUNDS: usize = 5;
 
+/// Another program that reads snapshots.
+struct Peer {
+    what: &'static str,
+    /// Names the program.
+    variable: &'static str,
+    /// What it is called where it is installed.
+    usual: Option<&'static str>,
+    words: &'static [&'static str],
+    /// Where it comes from.
+    from: &'static str,
+}
+
+const PEERS: [Peer; 3] = [
+    Peer {
+        what: "redis-check-rdb (checks only)",
+        variable: "RDB_PEER_CHECK",
+        usual: Some("redis-check-rdb"),
+        words: &[],
+        from: "Debian's redis-tools",
+    },
+    Peer {
+        what: "HDT3213/rdb -c memory",
+        variable: "RDB_PEER_GO",
+        usual: None,
+        words: &["-c", "memory", "-o", "/dev/null"],
+        from: "go install github.com/hdt3213/rdb@latest",
+    },
+    Peer {
+        what: "redis-rdb-tools rdb -c memory",
+        variable: "RDB_PEER_PYTHON",
+        usual: None,
+        words: &["-c", "memory"],
+        from: "pip install rdbtools",
+    },
+];
+
 fn main() {
     if let (Ok(file), Ok(how)) = (std::env::var("RDB_ROUND_FILE"), std::env::var("RDB_ROUND")) {
         return round(Path::new(&file), &how);
@@ -48,7 +80,7 @@ fn main() {
     let mut server = None;
     let file = std::env::var("RDB_FILE").map(PathBuf::from).unwrap_or_else(|_| {
         let started = server.insert(Server::start(home.path()));
-        started.fill();
+        started.fill(keys());
         started.save(home.path())
     });
     let size = std::fs::metadata(&file).unwrap().len();
@@ -72,21 +104,42 @@ fn main() {
     }
     let Some(base) = base else { return };
     if std::env::var("RDB_PEERS").as_deref() != Ok("no") {
-        for (program, arguments) in [("redis-check-rdb", &[][..]), ("rdb", &["-c", "memory"])] {
-            if Command::new(program).arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
-                println!("{program:44} not installed");
-                continue;
-            }
-            let start = Instant::now();
-            let ended =
-                Command::new(program).args(arguments).arg(&file).stdout(Stdio::null()).stderr(Stdio::null()).status();
-            let seconds = start.elapsed().as_secs_f64();
-            let told = if ended.is_ok_and(|status| status.success()) { "" } else { "  (it failed)" };
-            println!("{program:44} {seconds:9.3} {:>9}  {:.1}×{told}", "", seconds / base);
-        }
+        PEERS.iter().for_each(|peer| peer.run(&file, base));
     }
     if let Some(server) = &mut server {
         errors(server, &file);
+    }
+}
+
+impl Peer {
+    fn run(&self, file: &Path, base: f64) {
+        let program = std::env::var(self.variable).ok().or(self.usual.map(str::to_owned));
+        let Some(program) = program else {
+            return println!("{:44} left out: set {} to its path ({})", self.what, self.variable, self.from);
+        };
+        if program.contains('/') && !Path::new(&program).exists() {
+            return println!("{:44} left out: there is no {program} ({})", self.what, self.from);
+        }
+        // One round: the slow ones take as long as all of ours together.
+        let memory = PathBuf::from("/usr/bin/time");
+        let mut command = match memory.exists() {
+            true => Command::new(&memory),
+            false => Command::new(&program),
+        };
+        if memory.exists() {
+            command.args(["-f", "peak %M", &program]);
+        }
+        let start = Instant::now();
+        let Ok(ended) = command.args(self.words).arg(file).stdout(Stdio::null()).output() else {
+            return println!("{:44} left out: {program} cannot be started ({})", self.what, self.from);
+        };
+        let seconds = start.elapsed().as_secs_f64();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        let peak = said.lines().rev().find_map(|line| line.strip_prefix("peak ")?.trim().parse::<f64>().ok());
+        let peak = peak.map_or("–".to_owned(), |kib| format!("{:.1}", kib / 1024.0));
+        let last = said.lines().rfind(|line| !line.starts_with("peak ") && !line.trim().is_empty()).unwrap_or_default();
+        let told = if ended.status.success() { String::new() } else { format!("  (it failed: {last})") };
+        println!("{:44} {seconds:9.3} {peak:>9}  {:.1}×{told}", self.what, seconds / base);
     }
 }
 
@@ -108,6 +161,12 @@ fn round(file: &Path, how: &str) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0");
     println!("{} {keys}", peak.split_whitespace().next().unwrap_or("0"));
+}
+
+/// How many keys are filled.
+fn keys() -> u64 {
+    let keys = std::env::var("RDB_KEYS").ok().and_then(|text| text.replace('_', "").parse().ok());
+    keys.unwrap_or(1_000_000_u64).max(1_000)
 }
 
 fn median(mut command: impl FnMut() -> Command) -> (f64, f64) {
@@ -222,11 +281,13 @@ impl Server {
     }
 
     /// JSON sessions, hashes, lists, strings and five huge keys.
-    fn fill(&mut self) {
+    fn fill(&mut self, keys: u64) {
         let pool: Vec<String> = (0..20_000).map(|_| self.letters(32)).collect();
         let mut waiting = 0;
-        for n in 0..1_000_000u64 {
-            let command = self.key(n, &pool);
+        for n in 0..keys {
+            // The same mixture at every size.
+            let place = if n < 5 { n } else { (n * 1_000_000 / keys).max(5) };
+            let command = self.key(n, place, &pool);
             let words: Vec<&str> = command.iter().map(String::as_str).collect();
             self.send(&words);
             waiting += 1;
@@ -240,12 +301,24 @@ impl Server {
         for _ in 0..waiting {
             self.reply();
         }
+        // Lets the largest table finish growing, as any that was used for a while has: a snapshot
+        // does not say that a table is half way, and MEMORY USAGE counts it twice then.
+        let items: Vec<String> = (0..200_000).map(|i| format!("item:{i}")).collect();
+        let words: Vec<&str> = ["SMISMEMBER", "huge:set"].into_iter().chain(items.iter().map(String::as_str)).collect();
+        self.send(&words);
+        self.skip();
     }
 
-    fn key(&mut self, n: u64, pool: &[String]) -> Vec<String> {
+    /// Reads a reply that is a list of numbers.
+    fn skip(&mut self) {
+        let head = self.reply();
+        (0..head.parse::<usize>().unwrap_or(0)).for_each(|_| drop(self.reply()));
+    }
+
+    fn key(&mut self, n: u64, place: u64, pool: &[String]) -> Vec<String> {
         let word = |text: &str| text.to_owned();
         let some = |at: u64| pool[(at % pool.len() as u64) as usize].clone();
-        match n {
+        match place {
             0 => [word("HSET"), word("huge:hash")]
                 .into_iter()
                 .chain((0..200_000).flat_map(|i| [format!("field:{i}"), some(i).repeat(2)]))

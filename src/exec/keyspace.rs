@@ -38,7 +38,7 @@ use super::{
     dial::{Stream, dial},
     failed,
     fault::{Fault, of_io, silence},
-    redis, secret,
+    hotkeys, redis, secret,
     server::{Budget, Kind, Lane, Server},
     site::Site,
     topology::Topology,
@@ -71,9 +71,11 @@ pub(crate) struct Shelf {
 struct Question(Wanted, Vec<(String, String)>);
 
 impl Question {
-    fn of(survey: Wanted, options: &[(String, String)]) -> Self {
+    /// `reveal`: what was counted for somebody who may see every word is for nobody else.
+    fn of(survey: Wanted, options: &[(String, String)], reveal: bool) -> Self {
         let mut options: Vec<_> =
             options.iter().filter(|(name, text)| name != "page" && !text.trim().is_empty()).cloned().collect();
+        options.extend(reveal.then(|| ("reveal".to_owned(), "true".to_owned())));
         options.sort();
         Self(survey, options)
     }
@@ -115,11 +117,13 @@ pub(crate) async fn look(job: &Job, survey: Wanted, options: &[(String, String)]
     ask.sample_only = option("sample") == Some("true");
     ask.db = if job.site.is_cluster() { 0 } else { job.site.instance.database };
     ask.seed = rand::random();
+    ask.limits = job.site.settings.pace;
     if let Some(pattern) = option("pattern") {
         ask = ask.matching(pattern);
     }
     let showing = Showing { reveal: job.reveal == redact::Reveal::Yes, page: number("page", 1, 1_000) };
-    let question = Question::of(survey, options);
+    let question = Question::of(survey, options, showing.reveal);
+    ask.wanted.words = showing.reveal;
     if showing.page > 1
         && let Some((at, parts)) = lock(&job.site.shelf.done).get(&question).cloned()
         && at.elapsed() < KEPT
@@ -137,6 +141,23 @@ pub(crate) async fn look(job: &Job, survey: Wanted, options: &[(String, String)]
         Ok(targets) => targets,
         Err(error) => return failed(error, start),
     };
+    let mut counts_itself = None;
+    if aim == Aim::Hotkeys && !ask.sample_only {
+        let servers: Vec<&Server> = targets.iter().map(|target| &*target.server).collect();
+        match hotkeys::tracked(job, &servers, top).await {
+            Ok(parts) => {
+                let report = Report::of_tracked(&ask, &parts, showing);
+                remember(&job.site, &report);
+                let nodes = targets.iter().map(|target| NodeOutcome {
+                    node: Node { role: target.role, ..target.server.node() },
+                    result: Ok(Value::Null),
+                    took: start.elapsed(),
+                });
+                return observation(&report, nodes.collect(), start);
+            }
+            Err(why) => counts_itself = why,
+        }
+    }
     let told = Arc::new(Telling::new(job, ask.clone(), showing, targets.len()));
     let runs = join_all(targets.into_iter().enumerate().map(|(index, target)| {
         let (told, question, ask) = (told.clone(), question.clone(), ask.clone());
@@ -184,6 +205,7 @@ pub(crate) async fn look(job: &Job, survey: Wanted, options: &[(String, String)]
     report.exact &= silent.is_empty();
     report.notes.extend(silent);
     report.notes.extend(told.spared());
+    report.notes.extend(counts_itself);
     if report.method == crate::keyspace::Method::Partial {
         report.notes.push(format!(
             "stopped at {:.0} % when the command's time was over; ask again within {} minutes to go on from there",

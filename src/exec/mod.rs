@@ -32,6 +32,7 @@ mod dial;
 mod fault;
 mod flight;
 mod guard;
+mod hotkeys;
 mod http;
 mod inspect;
 mod keyspace;
@@ -67,6 +68,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     diagnosis::redact::Reveal,
     diagnosis::{Explained, Node, Observation},
+    keyspace::pace,
     model::{Instance, InstanceName, Progress, Service, ServiceName},
     policy::Permit,
     runbook::Look,
@@ -102,6 +104,8 @@ pub struct ExecSettings {
     pub log_bytes: u64,
     /// At most this many bytes of an HTTP answer are read.
     pub body_bytes: usize,
+    /// How fast surveys of the keyspace may go.
+    pub pace: pace::Limits,
 }
 
 impl Default for ExecSettings {
@@ -114,6 +118,7 @@ impl Default for ExecSettings {
             monitor_cpu_percent: 70.0,
             log_bytes: 8 << 20,
             body_bytes: 4 << 20,
+            pace: pace::Limits::default(),
         }
     }
 }

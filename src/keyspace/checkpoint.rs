@@ -112,6 +112,7 @@ impl Checkpoint {
             && self.db == ask.db
             && self.slots == slots
             && !self.pieces.is_empty()
+            && self.tally.wanted().words == ask.wanted.words
             && self.tally.wanted().top >= ask.wanted.top
             && self.tally.wanted().names >= ask.wanted.names;
         same.then_some(self)

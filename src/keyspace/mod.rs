@@ -12,6 +12,7 @@ pub mod clients;
 pub mod cursor;
 pub mod file;
 pub mod glob;
+pub mod hotkeys;
 pub mod name;
 pub mod pace;
 pub mod prefix;

@@ -20,11 +20,15 @@ pub struct Limits {
     pub leave_alone: f64,
     /// Most keys of one batch.
     pub most_keys: usize,
+    /// Lanes that walk, from 1 to `LANES`. Others wait for the sum of what is in flight, however it
+    /// is cut: one lane pays what a batch costs by itself half as often, and leaves the server the
+    /// time of a round trip between two; two lanes hide the round trip and must rest instead.
+    pub lanes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { in_flight_us: 80.0, busy: 0.6, leave_alone: 0.85, most_keys: 200 }
+        Self { in_flight_us: 80.0, busy: 0.6, leave_alone: 0.85, most_keys: 200, lanes: 2 }
     }
 }
 
@@ -114,8 +118,9 @@ impl Pace {
         self.found.busy_before
     }
 
-    /// Work begins: nothing counts that was before.
-    pub fn begin(&mut self, now: Duration) {
+    /// Work begins, with so many lanes: nothing counts that was before.
+    pub fn begin(&mut self, now: Duration, lanes: usize) {
+        self.lanes = lanes.max(1);
         self.next_cpu = now + Duration::from_millis(30);
         self.next_ping = now + PING_EVERY;
         self.batches = 0;
@@ -245,7 +250,7 @@ mod tests {
         let mut pace = Pace::new(Limits::default(), 2);
         pace.idle_cpu(ms(0), 0.0);
         pace.idle_cpu(ms(100), 0.1 * others);
-        pace.begin(ms(100));
+        pace.begin(ms(100), 2);
         let (mut now, mut cpu, mut busy) = (0.1, 0.1 * others, 0.0);
         for _ in 0..40 {
             let (start, start_cpu) = (now, cpu);

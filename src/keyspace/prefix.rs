@@ -105,6 +105,9 @@ pub struct Prefixes {
     /// Places that were merged into another; index 0 (the root) means: it was not.
     #[serde(default)]
     moved: Vec<u32>,
+    /// Every word is shown.
+    #[serde(default)]
+    all_words: bool,
     /// Words already found to be words of the program, or not.
     #[serde(skip)]
     words: QuickMap<Box<[u8]>, bool>,
@@ -141,6 +144,7 @@ impl Prefixes {
             separators,
             places: vec![Place::default()],
             moved: vec![0],
+            all_words: false,
             words: QuickMap::default(),
             crowded: false,
         };
@@ -148,6 +152,12 @@ impl Prefixes {
             tree.declare(glob.as_bytes());
         }
         tree
+    }
+
+    /// The same, showing every word: what is no id is told apart, also where it may be somebody's name.
+    pub fn showing_words(mut self, all: bool) -> Self {
+        self.all_words = all;
+        self
     }
 
     /// The separators in use.
@@ -210,7 +220,7 @@ impl Prefixes {
                 return below;
             }
             let word = &part[..part.len() - 1];
-            if !is_variable(word) && (here == 0 || self.is_word(word)) {
+            if !is_variable(word) && (here == 0 || self.all_words || self.is_word(word)) {
                 let place = &self.places[here as usize];
                 if place.parts.len() < FAN_OUT && self.places.len() < PLACES {
                     return self.part(here, part);
@@ -493,6 +503,22 @@ mod tests {
         assert!(paths.contains(&("session:".into(), 100)), "{paths:?}");
         assert!(paths.contains(&("tenant:*:wm:".into(), 100)), "{paths:?}");
         assert!(paths.contains(&("user:*:".into(), 100)), "{paths:?}");
+    }
+
+    #[test]
+    fn words_of_the_second_part_are_told_apart_for_those_who_may_see_them() {
+        for (all, expected) in [(false, "app:*:"), (true, "app:billing:")] {
+            let mut tree = Prefixes::new(Separators::default(), &[]).showing_words(all);
+            for i in 0..50 {
+                tree.add(format!("app:billing:{i}").as_bytes(), one());
+            }
+            for i in 0..9 {
+                tree.add(format!("app:ledgers:4f5e6d7c8b9a{i}").as_bytes(), one());
+            }
+            let paths = paths(&tree);
+            assert!(paths.iter().any(|(path, _)| path == expected), "{paths:?}");
+            assert_eq!(paths.iter().any(|(path, _)| path.contains("ledgers")), all, "{paths:?}");
+        }
     }
 
     #[test]

@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Aim, Ask, Estimate, Figure, Kind, Outcome, Sample, Tally, Ttl,
+    hotkeys::{Tracked, Used},
     pace::Found,
     prefix::{self, Branch, Prefixes, Sums},
+    server::Server,
     tally::LIFETIMES,
     top::Named,
 };
@@ -41,6 +43,8 @@ pub enum Method {
     Partial,
     /// The server was too busy; nothing was asked of its keys.
     LeftAlone,
+    /// The server counted by itself; no key was asked.
+    Tracked,
 }
 
 /// The document.
@@ -128,7 +132,7 @@ pub struct Report {
     pub pages: u64,
     /// The keys used most.
     pub hot: Vec<HotRow>,
-    /// How use was found out: `lfu` (the server counts), `idle` (looked at again and again), or nothing.
+    /// How use was found out: `server` (HOTKEYS), `lfu` (its use counters), `idle` (looked at again and again), or nothing.
     pub hot_by: Option<String>,
     /// Names that were gone when they were asked about.
     pub vanished: u64,
@@ -245,6 +249,10 @@ pub struct HotRow {
     pub fresh: Option<u32>,
     /// Of so many.
     pub looks: Option<u32>,
+    /// Its share of the time all commands took, 0 to 1, where the server counts that.
+    pub cpu_share: Option<f64>,
+    /// Its share of the bytes all commands moved, 0 to 1, where the server counts that.
+    pub net_share: Option<f64>,
 }
 
 /// A server that was surveyed.
@@ -386,6 +394,9 @@ impl Report {
             parts.iter().map(|part| server_row(&part.address, part.found.dbsize, &part.found.pace)).collect();
         report.took_s = samples.iter().map(|sample| sample.took).max().unwrap_or_default().as_secs_f64();
         report.first_s = Some(report.took_s);
+        report.notes.extend(parts.iter().filter_map(|part| {
+            Some(format!("{} counts sizes itself: {}", part.address, sizes_note(ask, &part.found.server)?))
+        }));
         report.lengths =
             estimate.tally.total.keys > 0 && estimate.tally.kinds.iter().any(|(_, elements)| *elements > 0);
         report.set_asked(ask, false);
@@ -408,6 +419,8 @@ impl Report {
                     freq: key.heat,
                     fresh: None,
                     looks: None,
+                    cpu_share: None,
+                    net_share: None,
                 })
                 .collect();
         }
@@ -485,6 +498,8 @@ impl Report {
                         freq: one.freq,
                         fresh: one.fresh.map(|(fresh, _)| fresh),
                         looks: one.fresh.map(|(_, looks)| looks),
+                        cpu_share: None,
+                        net_share: None,
                     }
                 })
                 .collect();
@@ -499,6 +514,44 @@ impl Report {
                     row.kind = (*kind).to_owned();
                 }
             }
+        }
+        report
+    }
+
+    /// What servers counted by themselves.
+    pub fn of_tracked(ask: &Ask, parts: &[Part<Tracked>], showing: Showing) -> Self {
+        let mut report = Self::empty(ask.aim.word(), Method::Tracked);
+        report.set_question(ask);
+        (report.weighed, report.timed) = (false, false);
+        report.hot_by = Some("server".to_owned());
+        report.took_s = parts.iter().map(|part| part.found.took_ms).max().unwrap_or(0) as f64 / 1e3;
+        let wanted = |name: &str| ask.glob.as_deref().is_none_or(|glob| super::glob::matches(glob, name.as_bytes()));
+        let keys = parts.iter().flat_map(|part| part.found.keys.iter().map(move |key| (part, key)));
+        let mut hot: Vec<_> = keys.filter(|(_, key)| wanted(&key.name)).collect();
+        let rank = |(part, key): &(&Part<Tracked>, &Used)| {
+            let shares = [part.found.cpu_share(key), part.found.net_share(key)];
+            shares.into_iter().flatten().fold(0.0, f64::max)
+        };
+        hot.sort_by(|a, b| rank(b).total_cmp(&rank(a)).then_with(|| a.1.name.cmp(&b.1.name)));
+        hot.truncate(ask.wanted.top);
+        report.named = hot.iter().map(|(_, key)| key.name.clone().into_bytes()).collect();
+        report.hot = hot
+            .into_iter()
+            .map(|(part, key)| HotRow {
+                key: showing.key(key.name.as_bytes()),
+                kind: key.kind.clone().unwrap_or_else(|| "?".to_owned()),
+                bytes: key.bytes,
+                freq: None,
+                fresh: None,
+                looks: None,
+                cpu_share: part.found.cpu_share(key),
+                net_share: part.found.net_share(key),
+            })
+            .collect();
+        for part in parts.iter().filter(|part| part.found.active) {
+            report
+                .notes
+                .push(format!("{}: somebody's HOTKEYS session is under way; it was read and goes on", part.address));
         }
         report
     }
@@ -742,6 +795,9 @@ fn notes(ask: &Ask, parts: &[Part<Outcome>]) -> Vec<String> {
                 found.pace.stepped_back
             ));
         }
+        if let Some(told) = sizes_note(ask, &found.server) {
+            note(format!("{address} counts sizes itself: {told}"));
+        }
         if let Some(age) = found.resumed {
             note(format!(
                 "{address}: went on where an earlier walk was stopped {}; what it had counted is as it was then",
@@ -773,6 +829,21 @@ fn notes(ask: &Ask, parts: &[Part<Outcome>]) -> Vec<String> {
         }
     }
     notes
+}
+
+/// The largest there are of each type, as the server's own histogram has it (`INFO keysizes`, Redis 8.0 and later).
+fn sizes_note(ask: &Ask, server: &Server) -> Option<String> {
+    if ask.aim != Aim::Bigkeys {
+        return None;
+    }
+    let largest = server.sizes.iter().filter(|((db, _), _)| *db == ask.db).filter_map(|((_, kind), sizes)| {
+        let (from, keys) = sizes.last()?;
+        // Below this nobody would call it big.
+        let (least, unit) = if kind == "strings" { (1 << 20, "bytes") } else { (10_000, "elements") };
+        (*from >= least).then(|| format!("{keys} {kind} of {from} {unit} or more"))
+    });
+    let largest: Vec<String> = largest.collect();
+    (!largest.is_empty()).then(|| largest.join(", "))
 }
 
 fn ago(age: Duration) -> String {

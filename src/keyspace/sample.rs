@@ -164,7 +164,7 @@ impl Estimate {
         let names = || samples.iter().flat_map(|sample| sample.keys.iter());
         let separators =
             wanted.separators.clone().unwrap_or_else(|| Separators::find(names().map(|key| key.name.as_slice())));
-        let mut tree = Prefixes::new(separators.clone(), &wanted.globs);
+        let mut tree = Prefixes::new(separators.clone(), &wanted.globs).showing_words(wanted.words);
         let mut tally = Tally::new(Wanted { separators: Some(separators), ..wanted.clone() });
         let mut rows = Vec::with_capacity(names().count());
         for (stratum, sample) in samples.iter().enumerate() {

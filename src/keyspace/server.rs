@@ -27,6 +27,10 @@ pub struct Server {
     pub expires: u64,
     /// CPU seconds used so far, of the main thread where it is told.
     pub cpu: Option<f64>,
+    /// By logical database and type (`strings`, `lists` …): a size and how many keys are at least
+    /// that large but not twice as large, smallest first. Redis 8.0 and later tell it.
+    #[serde(default)]
+    pub sizes: BTreeMap<(u32, String), Vec<(u64, u64)>>,
 }
 
 impl Server {
@@ -47,6 +51,11 @@ impl Server {
                 "role" => server.role = value.to_owned(),
                 "used_cpu_sys_main_thread" | "used_cpu_user_main_thread" => main += seconds(),
                 "used_cpu_sys" | "used_cpu_user" => whole += seconds(),
+                _ if field.contains("_distrib_") => {
+                    if let Some((place, sizes)) = histogram(field, value) {
+                        server.sizes.insert(place, sizes);
+                    }
+                }
                 _ => {
                     if let Some(db) = field.strip_prefix("db").and_then(|db| db.parse().ok())
                         && let Some(keys) = value.strip_prefix("keys=").and_then(|rest| rest.split(',').next())
@@ -103,9 +112,37 @@ impl Server {
     }
 }
 
+/// `db0_distrib_strings_sizes:2=1,1K=3`
+fn histogram(field: &str, value: &str) -> Option<((u32, String), Vec<(u64, u64)>)> {
+    let (db, rest) = field.strip_prefix("db")?.split_once("_distrib_")?;
+    let kind = rest.strip_suffix("_sizes").or_else(|| rest.strip_suffix("_items"))?;
+    let bins = value.split(',').filter_map(|bin| {
+        let (from, keys) = bin.split_once('=')?;
+        let units = [('K', 10), ('M', 20), ('G', 30), ('T', 40)];
+        let (digits, shift) =
+            units.into_iter().find_map(|(unit, shift)| Some((from.strip_suffix(unit)?, shift))).unwrap_or((from, 0));
+        Some((digits.parse::<u64>().ok()?.checked_shl(shift)?, keys.parse().ok()?))
+    });
+    let mut bins: Vec<(u64, u64)> = bins.collect();
+    bins.sort_unstable();
+    Some(((db.parse().ok()?, kind.to_owned()), bins))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn histograms_of_sizes_are_read_where_they_are_told() {
+        let server = Server::read(
+            "# Keysizes\r\ndb0_distrib_strings_sizes:2=1,1K=3,16M=2\r\ndb1_distrib_lists_items:64K=1,4=9\r\n\
+             db0_distrib_odd:7\r\ndbX_distrib_sets_items:1=1\r\ndb0_distrib_sets_items:a=b,8=x\r\n",
+        );
+        assert_eq!(server.sizes[&(0, "strings".to_owned())], [(2, 1), (1024, 3), (16 << 20, 2)]);
+        assert_eq!(server.sizes[&(1, "lists".to_owned())], [(4, 9), (64 << 10, 1)]);
+        assert_eq!(server.sizes[&(0, "sets".to_owned())], []);
+        assert_eq!(server.sizes.len(), 3);
+    }
 
     #[test]
     fn info_tells_what_a_survey_needs() {

@@ -63,6 +63,9 @@ const POLLS: u32 = 8;
 /// Between two rounds. Idle time is kept in whole seconds.
 const POLL_EVERY: Duration = Duration::from_millis(1_000);
 
+/// How often a lane that does not walk looks whether the walk is over.
+const ASIDE: Duration = Duration::from_millis(10);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Hello,
@@ -488,7 +491,7 @@ impl Survey {
             self.end(now);
             return;
         }
-        self.pace.begin(now);
+        self.pace.begin(now, LANES);
         // A small keyspace is walked sooner than it is sampled.
         let small = self.dbsize <= 2 * self.ask.sample as u64;
         if self.resumed.is_some() || self.ask.sample == 0 || (small && !self.pace.is_crowded()) {
@@ -518,7 +521,18 @@ impl Survey {
         }
         self.phase = Phase::Walk;
         self.walk_began = Some((now, self.walk_done()));
-        self.pace.begin(now);
+        self.pace.begin(now, self.walking());
+    }
+
+    /// Lanes that have a stretch of the walk now.
+    #[cfg(test)]
+    pub(super) fn lanes_at_work(&self) -> usize {
+        self.lanes.iter().filter(|lane| matches!(lane.source, Source::Piece { .. })).count()
+    }
+
+    /// How many lanes walk.
+    fn walking(&self) -> usize {
+        self.ask.limits.lanes.clamp(1, LANES)
     }
 
     fn end(&mut self, now: Duration) {
@@ -598,6 +612,9 @@ impl Survey {
     }
 
     fn work(&mut self, lane: usize, now: Duration) -> Option<Step> {
+        if self.phase == Phase::Walk && lane >= self.walking() {
+            return (!self.is_through(now)).then_some(Step::Wait(ASIDE));
+        }
         if let Some(wait) = self.pace.wait(now) {
             return Some(Step::Wait(wait));
         }

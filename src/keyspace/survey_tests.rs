@@ -218,6 +218,20 @@ fn a_survey_samples_first_and_then_counts_every_key_once() {
 }
 
 #[test]
+fn one_lane_counts_every_key_too_and_the_other_stays_out_of_its_way() {
+    for lanes in [1, 2] {
+        let mut server = Server::new(15_000);
+        let mut ask = ask(Aim::Memkeys);
+        ask.limits.lanes = lanes;
+        let mut survey = Survey::new(ask, Vec::new());
+        let mut at_work = 0;
+        run(&mut server, &mut survey, |_, survey, _| at_work = at_work.max(survey.lanes_at_work()));
+        assert_eq!(at_work, lanes);
+        check(&server, &survey.outcome());
+    }
+}
+
+#[test]
 fn a_small_keyspace_is_walked_at_once() {
     let mut server = Server::new(3_000);
     let mut survey = Survey::new(ask(Aim::Memkeys), Vec::new());

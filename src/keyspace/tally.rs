@@ -21,6 +21,9 @@ pub struct Wanted {
     pub separators: Option<Separators>,
     /// Patterns the service declares; their stars say which parts are variable.
     pub globs: Vec<String>,
+    /// Every word of a name may be shown, for somebody who may see values: nothing is taken for a name of somebody.
+    #[serde(default)]
+    pub words: bool,
     /// Count by what stands after this prefix, up to the next separator: `tenant:` counts per tenant.
     #[serde(with = "super::bytes_as_option_text")]
     pub group_after: Option<Vec<u8>>,
@@ -28,7 +31,7 @@ pub struct Wanted {
 
 impl Default for Wanted {
     fn default() -> Self {
-        Self { top: 10, names: 0, separators: None, globs: Vec::new(), group_after: None }
+        Self { top: 10, names: 0, separators: None, globs: Vec::new(), words: false, group_after: None }
     }
 }
 
@@ -78,7 +81,10 @@ struct Early(#[serde(with = "super::bytes_as_text")] Vec<u8>, Sums);
 impl Tally {
     /// An empty tally.
     pub fn new(wanted: Wanted) -> Self {
-        let prefixes = wanted.separators.clone().map(|separators| Prefixes::new(separators, &wanted.globs));
+        let prefixes = wanted
+            .separators
+            .clone()
+            .map(|separators| Prefixes::new(separators, &wanted.globs).showing_words(wanted.words));
         let tops = |room| (0..Kind::ALL.len()).map(|_| Top::new(room)).collect();
         Self {
             total: Sums::default(),
@@ -150,7 +156,7 @@ impl Tally {
             return;
         }
         let separators = Separators::find(self.early.iter().map(|Early(name, _)| name.as_slice()));
-        let mut prefixes = Prefixes::new(separators, &self.wanted.globs);
+        let mut prefixes = Prefixes::new(separators, &self.wanted.globs).showing_words(self.wanted.words);
         for Early(name, sums) in self.early.drain(..) {
             prefixes.add(&name, sums);
             if let Some(group) = group_of(&self.wanted.group_after, prefixes.separators(), &name) {

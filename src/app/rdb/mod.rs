@@ -68,7 +68,7 @@ pub enum RdbCall {
         /// The characters that part names, instead of those found by looking.
         #[arg(long, value_name = "CHARACTERS")]
         separators: Option<String>,
-        /// Show names of keys whole.
+        /// Show names of keys whole, and every word of prefixes.
         #[arg(long)]
         reveal: bool,
         /// Do not compute the checksum.
@@ -181,7 +181,7 @@ pub async fn run(call: RdbCall) -> anyhow::Result<ExitCode> {
         } => {
             let from = server::From { name: &name, node: node.as_deref(), config: &config };
             let reading = Reading { allocator: allocator.into(), checksum: !no_checksum, ..reading() };
-            let mut tally = Tally::new(wanted(top, separators.as_deref())?);
+            let mut tally = Tally::new(wanted(top, separators.as_deref(), reveal)?);
             let each = |key: &Key<'_>| tally.add(&key.seen(reading.now));
             let copied = server::copy(&from, reading, None, &mut signals, each).await;
             told(copied, output, |address, received| {
@@ -210,12 +210,12 @@ fn reading() -> Reading {
     Reading { now, allocator: Allocator::default(), checksum: true, size: None }
 }
 
-fn wanted(top: u16, separators: Option<&str>) -> anyhow::Result<Wanted> {
+fn wanted(top: u16, separators: Option<&str>, reveal: bool) -> anyhow::Result<Wanted> {
     let separators = match separators {
         Some(given) => Some(Separators::given(given).context("separators are punctuation, such as `:` or `/.`")?),
         None => None,
     };
-    Ok(Wanted { top: usize::from(top), separators, ..Wanted::default() })
+    Ok(Wanted { top: usize::from(top), separators, words: reveal, ..Wanted::default() })
 }
 
 fn seconds() -> i64 {
@@ -286,7 +286,7 @@ fn of_file(call: &RdbCall, stop: &CancellationToken) -> anyhow::Result<ExitCode>
             Ok(ExitCode::SUCCESS)
         }
         RdbCall::Report { file: Some(file), output, top, separators, reveal, no_checksum, allocator, .. } => {
-            let mut tally = Tally::new(wanted(*top, separators.as_deref())?);
+            let mut tally = Tally::new(wanted(*top, separators.as_deref(), *reveal)?);
             let reading = Reading { allocator: (*allocator).into(), checksum: !no_checksum, ..reading() };
             let read = read_file(file, reading, stop, |key| tally.add(&key.seen(reading.now)));
             let (facts, error) = split(read, file)?;

@@ -31,6 +31,9 @@ pub enum Damage {
     /// A format of a release candidate, unreadable without the program that wrote it.
     #[error("{0} were written by a release candidate and cannot be passed over")]
     PreRelease(&'static str),
+    /// A part of a format that cannot be passed over without knowing it.
+    #[error("{0} cannot be read by this program yet")]
+    Unsupported(&'static str),
     /// The input ended.
     #[error("the file is cut: it ends inside {0}")]
     Cut(&'static str),
@@ -94,6 +97,9 @@ impl RdbError {
             Damage::Version(_) | Damage::UnknownType(_) | Damage::PreRelease(_) => {
                 "Either the bytes before this are damaged (compare with another copy) or a newer server wrote it: \
                  load it there and save it again."
+            }
+            Damage::Unsupported(_) => {
+                "The file need not be damaged: verify it with the redis-check-rdb of the server that wrote it."
             }
             Damage::Cut(_) | Damage::LongerThanFile { .. } => {
                 "The copy is incomplete: it was taken while the save still ran, or the transfer broke. Wait until \

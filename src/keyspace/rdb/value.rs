@@ -61,7 +61,7 @@ impl Value {
     /// Whether there is such a type.
     #[inline]
     pub(super) fn is_known(code: u8, valkey: bool) -> bool {
-        matches!(code, 0..=7 | 9..=22) || (!valkey && matches!(code, 23..=25))
+        matches!(code, 0..=7 | 9..=22) || (!valkey && matches!(code, 23..=27))
     }
 
     /// Begins a value of type `code`.
@@ -102,11 +102,17 @@ impl Value {
                 let encoding = if alone { E::Listpack } else { E::Quicklist };
                 Ok(Self::new(Kind::List, encoding, Shape::Nodes { left, tagged: code == 18 }))
             }
-            15 | 19 | 21 => {
+            26 | 27 if valkey => Err(Damage::UnknownType(code).into()),
+            15 | 19 | 21 | 26 | 27 => {
                 let nodes = window.length("a stream's nodes")?;
                 window.check_left(nodes, "a stream")?;
-                let version = (code - 13) / 2;
-                let version = if code == 15 { 1 } else { version - 1 };
+                let version = match code {
+                    15 => 1,
+                    19 => 2,
+                    21 => 3,
+                    26 => 4,
+                    _ => 5,
+                };
                 Ok(Self::new(Kind::Stream, E::Stream, Shape::Stream(Box::new(Stream::new(version, nodes)))))
             }
             16 => packed(Kind::Hash, E::Listpack, Packed::Listpack, 2),

@@ -14,6 +14,7 @@ mod exec_outside;
 mod exec_trouble;
 mod hall;
 mod history;
+mod keyspace_hotkeys;
 mod keyspace_procedures;
 mod keyspace_resume;
 mod keyspace_survey;

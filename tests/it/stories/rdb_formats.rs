@@ -307,7 +307,7 @@ fn modules_are_passed_over_by_their_framing() {
 
 #[test]
 fn streams_of_each_version_are_told() {
-    for (code, version) in [(15u8, 1), (19, 2), (21, 3)] {
+    for (code, version) in [(15u8, 1), (19, 2), (21, 3), (26, 4), (27, 5)] {
         let mut snapshot = Snapshot::new("REDIS0012").key(code, "stream").length(1).string([7; 16]);
         snapshot = snapshot.string(listpack(&[&[1, 1][..]; 20])).length(3).length(9).length(0);
         if version >= 2 {
@@ -322,7 +322,17 @@ fn streams_of_each_version_are_told() {
         if version >= 3 {
             snapshot = snapshot.raw(&[0; 8]);
         }
-        let bytes = snapshot.length(1).raw(&[7; 16]).key(0, "after").string("x").end();
+        snapshot = snapshot.length(1).raw(&[7; 16]);
+        if version >= 5 {
+            snapshot = snapshot.length(2).raw(&[7; 32]);
+        }
+        if version >= 4 {
+            let producers = Snapshot(snapshot.0.clone()).length(100).length(100).length(1).end();
+            let error = read_all(&producers).unwrap_err();
+            assert!(error.to_string().contains("idempotent producers"), "{error}");
+            snapshot = snapshot.length(100).length(100).length(0).length(7).length(0);
+        }
+        let bytes = snapshot.key(0, "after").string("x").end();
         let told = kinds(&bytes);
         assert_eq!(told[0], ("stream".into(), Kind::Stream, "stream", Some(3)), "version {version}");
         assert_eq!(told[1].0, "after");
