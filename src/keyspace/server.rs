@@ -112,8 +112,11 @@ impl Server {
     }
 }
 
+/// A size, and how many keys are at least that large but not twice as large.
+type Bin = (u64, u64);
+
 /// `db0_distrib_strings_sizes:2=1,1K=3`
-fn histogram(field: &str, value: &str) -> Option<((u32, String), Vec<(u64, u64)>)> {
+fn histogram(field: &str, value: &str) -> Option<((u32, String), Vec<Bin>)> {
     let (db, rest) = field.strip_prefix("db")?.split_once("_distrib_")?;
     let kind = rest.strip_suffix("_sizes").or_else(|| rest.strip_suffix("_items"))?;
     let bins = value.split(',').filter_map(|bin| {
@@ -123,7 +126,7 @@ fn histogram(field: &str, value: &str) -> Option<((u32, String), Vec<(u64, u64)>
             units.into_iter().find_map(|(unit, shift)| Some((from.strip_suffix(unit)?, shift))).unwrap_or((from, 0));
         Some((digits.parse::<u64>().ok()?.checked_shl(shift)?, keys.parse().ok()?))
     });
-    let mut bins: Vec<(u64, u64)> = bins.collect();
+    let mut bins: Vec<Bin> = bins.collect();
     bins.sort_unstable();
     Some(((db.parse().ok()?, kind.to_owned()), bins))
 }
