@@ -23,10 +23,12 @@
 //! | `Http` | `{status, ok, ms, expected, slow, degraded, excerpt?, value?, indicator?, description?, events?, event_types?, stopped_by?, first_event_ms?}`; `ok`: the status is one of the expected ones and it is not degraded; `value` is what the JSON pointer found (null when nothing); `indicator` and `description` come from a Statuspage; `events` counts server-sent events, `stopped_by` is `events`, `time` or `end` |
 //! | `Metrics` | `{count, ms, seconds?, truncated?, samples: [{name, series, labels, value, delta?, rate?}]}`; `series` is `name{label="value"}` as written; with a delta, only what is in both scrapes has one; `rate` is per second |
 //! | `Logs` | `{source, filter?, matched, scanned_lines, scanned_bytes, truncated, lines: [ … ]}`; the lines are the last that match, oldest first, redacted; `truncated`: only the log's last part was read |
+//! | `Backups` | `list`: `{backups: [{name, whole, nodes, files, age_s, made_ms, verified_s, keys, bytes, rdb_bytes, redis, expiring, databases: [{name, keys, expiring}]}], unreadable, bytes, whole, keep_s, keep_last, room}`, the newest first; `show`: one of them; `verify`: the same with `good` and `read: [{file, address, keys, bytes, good, wrong, sha256}]` |
 //! | `Keyspace` | `keyspace::Report` as JSON (`clients`: `keyspace::clients::BigClients`); the same from a sample is the first answer |
 //!
 //! `Look::Command`, `Look::Derive` ask nobody and are worked out by the bot.
 
+pub mod backups;
 mod connectivity;
 mod dial;
 mod fault;
@@ -72,7 +74,7 @@ use crate::{
     model::{Instance, InstanceName, Progress, Service, ServiceName},
     policy::Permit,
     runbook::Look,
-    store::Store,
+    store::{Backups, Store},
 };
 
 pub use keyspace::survey;
@@ -175,6 +177,8 @@ struct Inner {
     closing: CancellationToken,
     /// Where walks that are stopped are kept; without it they are kept by this process alone.
     walks: OnceLock<walks::Walks>,
+    /// The copies of what instances hold.
+    backups: OnceLock<Backups>,
     /// What must be written before the house closes.
     writing: TaskTracker,
 }
@@ -187,6 +191,7 @@ pub(crate) struct Job {
     pub reveal: Reveal,
     pub budget: Budget,
     pub walks: Option<walks::Walks>,
+    pub backups: Option<Backups>,
     pub progress: watch::Sender<Option<Progress>>,
     pub partial: watch::Sender<Option<serde_json::Value>>,
 }
@@ -202,12 +207,15 @@ impl Exec {
             swept: Mutex::new(tokio::time::Instant::now()),
             closing: CancellationToken::new(),
             walks: OnceLock::new(),
+            backups: OnceLock::new(),
             writing: TaskTracker::new(),
         }))
     }
 
-    /// From now on, walks over a keyspace that are stopped are kept in this store, so that they go on after a restart.
+    /// From now on, walks over a keyspace that are stopped are kept in this store, so that they go on
+    /// after a restart; and its backups are those that are looked at.
     pub fn keep_walks_in(&self, store: Store) {
+        self.0.backups.get_or_init(|| store.backups());
         self.0.walks.get_or_init(|| walks::Walks::new(store, self.0.writing.clone()));
     }
 
@@ -239,6 +247,7 @@ impl Exec {
                 reveal: if reveal { Reveal::Yes } else { Reveal::No },
                 budget,
                 walks: self.0.walks.get().cloned(),
+                backups: self.0.backups.get().cloned(),
                 progress,
                 partial,
             };
@@ -350,6 +359,7 @@ async fn carry_out(job: Job) -> Observation {
             http::look(&job, wanted).await
         }
         Look::Metrics { source, select, delta } => metrics::look(&job, source, select, *delta).await,
+        Look::Backups { what, name } => backups::look(&job, *what, name).await,
         Look::Logs { source, filter, last } => logs::look(&job, source, filter.as_deref(), *last).await,
         _ => failed(
             Explained {

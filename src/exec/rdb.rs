@@ -45,20 +45,33 @@ pub fn read_file(
     stop: &CancellationToken,
     mut each: impl FnMut(&Key<'_>),
 ) -> Result<Facts, RdbFileError> {
-    let mut file = File::open(path)?;
+    let file = File::open(path)?;
     let metadata = file.metadata()?;
     if metadata.is_dir() {
         return Err(io::Error::from(io::ErrorKind::IsADirectory).into());
     }
     // A pipe has no size to hold a claim against.
     reading.size = metadata.is_file().then_some(metadata.len());
+    read(file, reading, stop, &mut each)
+}
+
+/// Reads the snapshot that comes out of `from`, as [`read_file`] does.
+///
+/// # Errors
+/// See [`RdbFileError`].
+pub fn read(
+    mut from: impl Read,
+    reading: Reading,
+    stop: &CancellationToken,
+    mut each: impl FnMut(&Key<'_>),
+) -> Result<Facts, RdbFileError> {
     let mut reader = Reader::new(reading);
     let mut block = vec![0; BLOCK];
     loop {
         if stop.is_cancelled() {
             return Err(RdbFileError::Stopped);
         }
-        let count = match file.read(&mut block) {
+        let count = match from.read(&mut block) {
             Ok(0) => break,
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

@@ -16,7 +16,7 @@ use secrecy::ExposeSecret;
 use tokio::{
     fs::{self, File, OpenOptions},
     io::{AsyncReadExt, AsyncWriteExt},
-    sync::watch,
+    sync::{mpsc, watch},
     time::{Instant, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
@@ -108,21 +108,65 @@ pub async fn receive(
     each: impl FnMut(&Key<'_>) + Send,
 ) -> Result<Received, Explained> {
     let told = |trouble| explain(trouble, source);
-    let stopped = || Trouble::Stopped;
     let Some(path) = file else {
-        return tokio::select! {
-            () = limits.stop.cancelled() => Err(told(stopped())),
-            received = copy(source, limits, reading, None, each) => received.map_err(told),
-        };
+        return until_stopped(source, limits, reading, Keep::Nowhere, each).await.map_err(told);
     };
     let mut part = Part::create(path).await.map_err(told)?;
-    let received = tokio::select! {
-        () = limits.stop.cancelled() => Err(stopped()),
-        received = copy(source, limits, reading, Some(&mut part.file), each) => received,
-    };
+    let received = until_stopped(source, limits, reading, Keep::In(&mut part.file), each).await;
     let received = received.map_err(told)?;
     part.keep().await.map_err(told)?;
     Ok(received)
+}
+
+/// Receives a full copy and hands its bytes, block by block, to whoever holds
+/// the other end of `to`, and each key to `each`. When the other end is closed
+/// the copy fails as a file does: why, is theirs to say.
+///
+/// # Errors
+/// As [`receive`].
+pub async fn receive_into(
+    _permit: &Permit,
+    source: &Source,
+    limits: &Limits,
+    reading: Reading,
+    to: mpsc::Sender<Vec<u8>>,
+    each: impl FnMut(&Key<'_>) + Send,
+) -> Result<Received, Explained> {
+    let received = until_stopped(source, limits, reading, Keep::Sent(&to), each).await;
+    received.map_err(|trouble| explain(trouble, source))
+}
+
+async fn until_stopped(
+    source: &Source,
+    limits: &Limits,
+    reading: Reading,
+    keep: Keep<'_>,
+    each: impl FnMut(&Key<'_>) + Send,
+) -> Result<Received, Trouble> {
+    tokio::select! {
+        () = limits.stop.cancelled() => Err(Trouble::Stopped),
+        received = copy(source, limits, reading, keep, each) => received,
+    }
+}
+
+/// Where the bytes of a copy go.
+enum Keep<'a> {
+    Nowhere,
+    In(&'a mut File),
+    Sent(&'a mpsc::Sender<Vec<u8>>),
+}
+
+impl Keep<'_> {
+    async fn block(&mut self, block: &[u8]) -> Result<(), Trouble> {
+        match self {
+            Keep::Nowhere => Ok(()),
+            Keep::In(file) => file.write_all(block).await.map_err(|error| of_file(&error)),
+            Keep::Sent(to) => {
+                let gone = |_| Trouble::File("whoever was to keep it does not take it".into());
+                to.send(block.to_vec()).await.map_err(gone)
+            }
+        }
+    }
 }
 
 /// A file that is not whole yet. Dropped, it is removed: half a copy is worth nothing and takes as much room.
@@ -200,7 +244,7 @@ async fn copy(
     source: &Source,
     limits: &Limits,
     reading: Reading,
-    mut file: Option<&mut File>,
+    mut keep: Keep<'_>,
     mut each: impl FnMut(&Key<'_>) + Send,
 ) -> Result<Received, Trouble> {
     let stream = dial(&source.address, source.tls.as_ref(), limits.until).await?;
@@ -221,9 +265,7 @@ async fn copy(
                     each(key);
                 })
                 .map_err(Trouble::Damaged)?;
-            if let Some(file) = &mut file {
-                file.write_all(block).await.map_err(|error| of_file(&error))?;
-            }
+            keep.block(block).await?;
             arrived.bytes += ready as u64;
             arrived.keys += keys;
             link.from += ready;
@@ -241,7 +283,7 @@ async fn copy(
             trouble => trouble,
         })?;
     }
-    if let Some(file) = &mut file {
+    if let Keep::In(file) = keep {
         file.flush().await.map_err(|error| of_file(&error))?;
     }
     // Dropping the stream hangs up: the server frees what it kept for us.

@@ -151,6 +151,7 @@ fn one(intent: &Intent, compiled: &Compiled, step: &Step, id: String, scope: &Sc
             filter: filter.as_deref().map(fill).transpose()?.filter(|filter| !filter.is_empty()),
             last: *last,
         },
+        Look::Backups { what, name } => Look::Backups { what: *what, name: fill(name)? },
         Look::Keyspace { survey, options } => Look::Keyspace { survey: *survey, options: pairs(options)? },
         other => other.clone(),
     };

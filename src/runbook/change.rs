@@ -16,6 +16,8 @@ pub enum TouchKind {
     RewriteConfig,
     /// Empties the slow log.
     ResetSlowlog,
+    /// Copies all data into a sealed file of the bot's own.
+    Backup,
     /// Takes back what an earlier run did.
     Undo,
 }
@@ -33,10 +35,14 @@ const fn needs(name: &'static str) -> TouchWord {
     TouchWord { name, required: true }
 }
 
+const fn may(name: &'static str) -> TouchWord {
+    TouchWord { name, required: false }
+}
+
 impl TouchKind {
     /// Every kind there is.
     pub const ALL: &[TouchKind] =
-        &[TouchKind::SetConfig, TouchKind::RewriteConfig, TouchKind::ResetSlowlog, TouchKind::Undo];
+        &[TouchKind::SetConfig, TouchKind::RewriteConfig, TouchKind::ResetSlowlog, TouchKind::Backup, TouchKind::Undo];
 
     /// Its name in command files.
     pub fn word(self) -> &'static str {
@@ -44,6 +50,7 @@ impl TouchKind {
             TouchKind::SetConfig => "set-config",
             TouchKind::RewriteConfig => "rewrite-config",
             TouchKind::ResetSlowlog => "reset-slowlog",
+            TouchKind::Backup => "backup",
             TouchKind::Undo => "undo",
         }
     }
@@ -53,6 +60,7 @@ impl TouchKind {
         match self {
             TouchKind::SetConfig => const { &[needs("parameter"), needs("value")] },
             TouchKind::RewriteConfig | TouchKind::ResetSlowlog => &[],
+            TouchKind::Backup => const { &[may("from"), may("no_encrypt")] },
             TouchKind::Undo => const { &[needs("run")] },
         }
     }
@@ -126,6 +134,11 @@ pub enum Change {
         /// Entries in it when the plan was made.
         entries: u64,
     },
+    /// All data is copied into a sealed file of the bot's own. Nothing of the server changes.
+    Backup {
+        /// The server saves, and its file is read from here; else the copy comes over the replication stream.
+        save: bool,
+    },
 }
 
 impl Change {
@@ -135,6 +148,7 @@ impl Change {
             Change::SetConfig { .. } => TouchKind::SetConfig,
             Change::RewriteConfig => TouchKind::RewriteConfig,
             Change::ResetSlowlog { .. } => TouchKind::ResetSlowlog,
+            Change::Backup { .. } => TouchKind::Backup,
         }
     }
 
@@ -148,6 +162,8 @@ impl Change {
             }
             Change::RewriteConfig => "write the settings into the configuration file".to_owned(),
             Change::ResetSlowlog { entries } => format!("empty the slow log of {entries} entries"),
+            Change::Backup { save: false } => "back up all data over the replication stream".to_owned(),
+            Change::Backup { save: true } => "save all data on the server and back its file up".to_owned(),
         }
     }
 
@@ -163,6 +179,25 @@ impl Change {
             Change::ResetSlowlog { .. } => {
                 vec!["SLOWLOG RESET".to_owned(), "SLOWLOG LEN again: only what came since may be there".to_owned()]
             }
+            Change::Backup { save } => {
+                let had = if *save {
+                    vec![
+                        "BGSAVE, and wait until it is over, its status is ok and LASTSAVE has moved".to_owned(),
+                        "read the server's file to its end, and seal it into the bot's own".to_owned(),
+                    ]
+                } else {
+                    vec![
+                        "PSYNC ? -1 as a replica that wants the snapshot alone; seal what comes, as it comes"
+                            .to_owned(),
+                    ]
+                };
+                let then = [
+                    "put the file on the disk, open it again and read it to its end: keys and checksum must be right",
+                    "give it its name, and write its manifest",
+                    "remove backups that are older or more than is kept; never the last good one",
+                ];
+                had.into_iter().chain(then.map(str::to_owned)).collect()
+            }
         }
     }
 
@@ -175,6 +210,8 @@ impl Change {
                 Some(Change::SetConfig { parameter: parameter.clone(), old: new.clone(), new: old.clone() })
             }
             Change::RewriteConfig | Change::ResetSlowlog { .. } => None,
+            // Nothing of the server changed; the file goes when its time is over.
+            Change::Backup { .. } => None,
         }
     }
 
@@ -191,6 +228,7 @@ impl Change {
             // A slow log grows by itself; what it holds is of no account to anybody but its reader.
             (Change::ResetSlowlog { .. }, Change::ResetSlowlog { .. })
             | (Change::RewriteConfig, Change::RewriteConfig) => None,
+            (Change::Backup { save }, Change::Backup { save: now }) if save == now => None,
             _ => Some("the change itself would be another".to_owned()),
         }
     }
@@ -199,6 +237,7 @@ impl Change {
     pub fn longest(&self) -> Duration {
         match self {
             Change::SetConfig { .. } | Change::RewriteConfig | Change::ResetSlowlog { .. } => Duration::from_secs(15),
+            Change::Backup { .. } => Duration::from_secs(12 * 3_600),
         }
     }
 }

@@ -295,6 +295,7 @@ fn look(look: &Look, each: Option<Each>) -> String {
         Look::Http { .. } => "an HTTP endpoint".to_owned(),
         Look::Metrics { .. } => "a metrics page".to_owned(),
         Look::Logs { .. } => "a log".to_owned(),
+        Look::Backups { .. } => "the backups that are kept".to_owned(),
         Look::Command { name } => format!("`{name}`"),
         Look::Keyspace { survey, .. } => format!("a survey of the keyspace ({})", survey.word()),
         Look::Derive { what, .. } => what.replace('_', " "),

@@ -77,6 +77,13 @@ pub enum Look {
         /// How many of the last matching lines are wanted.
         last: u32,
     },
+    /// What is kept of the instance: its backups. No server is asked.
+    Backups {
+        /// What is wanted of them.
+        what: BackupsLook,
+        /// The name of one, a run's id; empty: the newest that is whole.
+        name: String,
+    },
     /// What another diagnostic finds: its card's findings, figures and verdict.
     Command {
         /// Its name.
@@ -98,6 +105,17 @@ pub enum Look {
         /// The steps it is worked out from.
         from: Vec<String>,
     },
+}
+
+/// What is wanted of the backups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BackupsLook {
+    /// All of them.
+    List,
+    /// What the manifest of one says.
+    Show,
+    /// Every file of one, read to its end and held against its manifest.
+    Verify,
 }
 
 /// What a survey of the keyspace is after.

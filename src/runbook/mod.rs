@@ -39,7 +39,7 @@ pub use evidence::{Evidence, Figures, Rendered};
 pub use file::{json_schema, parse_file};
 pub use help::{help_card, reference_markdown};
 pub use language::Compiled;
-pub use look::{Look, Nodes, Survey};
+pub use look::{BackupsLook, Look, Nodes, Survey};
 pub use misunderstood::Misunderstood;
 pub use parameters::{PARAMETERS, Parameter};
 pub use parse::parse;

@@ -7,10 +7,12 @@
 //! write an error at once, is said by [`Store::health`], and is forgotten by
 //! itself when it is back: the journal then holds a row that says what it lacks.
 
+mod backups;
 mod chain;
 mod entry;
 mod error;
 mod figures;
+mod identity;
 mod open;
 mod owed;
 mod plans;
@@ -26,10 +28,15 @@ use jiff::Timestamp;
 use sqlx::{Row as _, SqlitePool, sqlite::SqlitePoolOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use backups::{
+    BackupDatabase, BackupError, BackupFile, BackupReader, BackupSettings, BackupWay, BackupWriter, Backups, Kept,
+    Manifest, Sealed,
+};
 pub use chain::{Anchor, Fault, FaultKind, NotAnAnchor};
 pub use entry::{Entry, JournalRow, Outcome};
 pub use error::{StoreError, StoreHealth};
 pub use figures::FiguresRow;
+pub use identity::IdentityError;
 pub use open::StorePaths;
 pub use owed::{Due, Owed, OwedWhat};
 pub use plans::{PlanRow, PlanState};
@@ -56,6 +63,8 @@ pub struct StoreSettings {
     pub retention: Retention,
     /// A caller is told after this that the disk does not answer.
     pub patience: Duration,
+    /// Where backups are, and how long; `None`: beside the database, as [`BackupSettings::beside`] says.
+    pub backups: Option<BackupSettings>,
 }
 
 impl StoreSettings {
@@ -66,6 +75,7 @@ impl StoreSettings {
             key: None,
             retention: Retention::default(),
             patience: Duration::from_secs(2),
+            backups: None,
         }
     }
 
@@ -182,6 +192,12 @@ impl Store {
     /// When the disk does not answer at all, or the store is closed.
     pub async fn first_time(&self, event: &str) -> Result<bool, StoreError> {
         self.ask(Work::FirstTime { event: event.to_owned(), now: Timestamp::now() }).await
+    }
+
+    /// The backups of what the instances hold, beside the database unless the settings say otherwise.
+    pub fn backups(&self) -> Backups {
+        let beside = || BackupSettings::beside(&self.settings.database);
+        Backups::new(self.settings.backups.clone().unwrap_or_else(beside))
     }
 
     /// How writing goes.

@@ -127,9 +127,27 @@ async fn seen(hall: &Arc<Hall>, plan: &Plan, step: &PlanStep) -> (Option<bool>, 
             }
         }
         Change::RewriteConfig => (None, "whether the file was written cannot be seen from here".to_owned()),
+        Change::Backup { .. } => kept(hall, plan, step).await,
         Change::ResetSlowlog { .. } => {
             (None, "whether the slow log was emptied cannot be told from one that filled again".to_owned())
         }
+    }
+}
+
+/// Whether the manifest names a file of the step's server: a file gets its name when it is whole.
+async fn kept(hall: &Arc<Hall>, plan: &Plan, step: &PlanStep) -> (Option<bool>, String) {
+    let backups = hall.store.backups();
+    let (service, instance) = (plan.service.clone(), plan.instance.clone());
+    let listed = tokio::task::spawn_blocking(move || backups.list(&service, &instance)).await;
+    let Ok(Ok(listed)) = listed else {
+        return (None, "the directory of backups cannot be read".to_owned());
+    };
+    let manifest = listed.manifests.iter().find(|manifest| manifest.run == plan.run);
+    let address = plan.target_of(step).map(|target| target.address.as_str());
+    if manifest.is_some_and(|manifest| manifest.files.iter().any(|file| Some(file.address.as_str()) == address)) {
+        (Some(true), "its file is there and named in the manifest".to_owned())
+    } else {
+        (Some(false), "no file of it was kept, and nothing of the server was changed".to_owned())
     }
 }
 

@@ -3,6 +3,8 @@
 //! One file per kind of change. Each captures what is so, changes it, and
 //! looks whether it holds; none sends anything twice.
 
+mod backup;
+mod saving;
 mod settings;
 mod slowlog;
 
@@ -66,7 +68,7 @@ impl Exec {
     /// the one the plan names, and it holds what was shown.
     pub async fn touch(&self, permit: &TouchPermit, plan: &Plan, seq: usize, hands: &Hands<'_>) -> Touched {
         let Some(step) = plan.steps.get(seq).filter(|_| permit.covers(plan)) else { return elsewhere() };
-        self.make(plan, step.target, &step.change, hands).await
+        self.make(permit, plan, step.target, &step.change, hands).await
     }
 
     /// Takes one step of a plan back, where one call can. The same conditions hold:
@@ -74,7 +76,7 @@ impl Exec {
     pub async fn touch_back(&self, permit: &TouchPermit, plan: &Plan, seq: usize, hands: &Hands<'_>) -> Touched {
         let Some(step) = plan.steps.get(seq).filter(|_| permit.covers_way_back(plan)) else { return elsewhere() };
         match step.change.back() {
-            Some(back) => self.make(plan, step.target, &back, hands).await,
+            Some(back) => self.make(permit, plan, step.target, &back, hands).await,
             None => Touched::Untouched(refused(
                 "this change has no way back",
                 "its plan said so when it was consented to",
@@ -83,7 +85,14 @@ impl Exec {
         }
     }
 
-    async fn make(&self, plan: &Plan, target: usize, change: &Change, hands: &Hands<'_>) -> Touched {
+    async fn make(
+        &self,
+        permit: &TouchPermit,
+        plan: &Plan,
+        target: usize,
+        change: &Change,
+        hands: &Hands<'_>,
+    ) -> Touched {
         let Some(target) = plan.targets.get(target) else { return elsewhere() };
         if target.address != hands.address.to_string() || plan.instance != hands.instance.name {
             return elsewhere();
@@ -93,6 +102,7 @@ impl Exec {
             Change::SetConfig { parameter, old, new } => lane.set_config(parameter, old, new).await,
             Change::RewriteConfig => lane.rewrite_config().await,
             Change::ResetSlowlog { .. } => lane.reset_slowlog().await,
+            Change::Backup { save } => lane.backup(permit.look(), plan, *save, hands).await,
         }
     }
 }

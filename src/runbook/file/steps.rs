@@ -5,16 +5,15 @@ use std::{collections::BTreeSet, time::Duration};
 use super::{
     check::{Checker, ONLY_ARGS, SECOND, each},
     read::At,
-    wire::{self, NodesWord, StepTable, Str, SurveyWord},
+    wire::{self, BackupsWord, NodesWord, StepTable, Str, SurveyWord},
 };
 use crate::{
     diagnosis::{DERIVATIONS, looks},
-    runbook::{Look, Nodes, Step, Survey, words::nearest},
+    runbook::{BackupsLook, Look, Nodes, Step, Survey, words::nearest},
 };
 
 /// The keys that say what a step looks at.
-const LOOKS: &str =
-    "redis, inspect, latency, monitor, connectivity, rates, tcp, http, metrics, logs, command, keyspace, derive";
+const LOOKS: &str = "redis, inspect, latency, monitor, connectivity, rates, tcp, http, metrics, logs, backups, command, keyspace, derive";
 /// Numbers that may come from an argument, and the looks that have them.
 const FILLS: &[(&str, &str)] = &[
     ("delta", "metrics"),
@@ -117,6 +116,9 @@ fn one(
     }
     if let Some(At { value, span }) = &step.logs {
         looks.push(("logs", logs(checker, value, &At { value: (), span: span.clone() }, &names)));
+    }
+    if let Some(At { value, span }) = &step.backups {
+        looks.push(("backups", backups(checker, value, &At { value: (), span: span.clone() }, &names)));
     }
     if let Some(name) = &step.command {
         looks.push(("command", Some(Look::Command { name: name.value.clone() })));
@@ -317,6 +319,17 @@ fn logs(checker: &mut Checker, logs: &wire::Logs, table: &At<()>, names: &[&str]
         filter: logs.filter.as_ref().map(|at| at.value.clone()),
         last: checker.count(logs.last.as_ref(), "last", 1, 500, 20),
     })
+}
+
+fn backups(checker: &mut Checker, backups: &wire::Backups, table: &At<()>, names: &[&str]) -> Option<Look> {
+    let what = checker.need(backups.what.as_ref().map(|at| at.value), "what", table, "`backups`");
+    checker.template(backups.name.as_ref(), "name", names);
+    let what = match what? {
+        BackupsWord::List => BackupsLook::List,
+        BackupsWord::Show => BackupsLook::Show,
+        BackupsWord::Verify => BackupsLook::Verify,
+    };
+    Some(Look::Backups { what, name: backups.name.as_ref().map(|at| at.value.clone()).unwrap_or_default() })
 }
 
 fn keyspace(checker: &mut Checker, keyspace: &wire::Keyspace, table: &At<()>, names: &[&str]) -> Option<Look> {

@@ -177,7 +177,7 @@ pub(super) enum Thing {
 }
 
 /// One look. Exactly one of the look keys (`redis`, `latency`, `monitor`, `connectivity`,
-/// `rates`, `tcp`, `http`, `metrics`, `logs`, `command`, `keyspace`, `derive`) says at what.
+/// `rates`, `tcp`, `http`, `metrics`, `logs`, `backups`, `command`, `keyspace`, `derive`) says at what.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct StepTable {
@@ -216,6 +216,8 @@ pub(super) struct StepTable {
     pub(super) metrics: Option<At<Metrics>>,
     /// Lines of a log of the profile.
     pub(super) logs: Option<At<Logs>>,
+    /// What is kept of the instance; no server is asked.
+    pub(super) backups: Option<At<Backups>>,
     /// What another diagnostic finds.
     pub(super) command: Option<Str>,
     /// A survey of the keyspace.
@@ -327,6 +329,28 @@ pub(super) struct Logs {
     pub(super) filter: Option<Str>,
     /// How many of the last matching lines, 1 to 500; 20 when not said.
     pub(super) last: Option<At<u32>>,
+}
+
+/// Options of `backups`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Backups {
+    /// What is wanted.
+    pub(super) what: Option<At<BackupsWord>>,
+    /// The name of one, a template; empty: the newest that is whole.
+    pub(super) name: Option<Str>,
+}
+
+/// What is wanted of the backups.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum BackupsWord {
+    /// All of them.
+    List,
+    /// What the manifest of one says.
+    Show,
+    /// Every file of one, read to its end and held against its manifest.
+    Verify,
 }
 
 /// Options of `keyspace`. Those but `survey` are templates; one that comes out empty was not given.

@@ -3,6 +3,7 @@
 //! One file per kind of touch; each looks, and gives a [`Draft`]. A plan is
 //! made twice: when it is shown, and again before it is carried out.
 
+mod backup;
 mod settings;
 mod slowlog;
 mod undo;
@@ -206,6 +207,7 @@ async fn draft(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, Unplanned> {
         TouchKind::SetConfig => settings::set(maker, wanted).await,
         TouchKind::RewriteConfig => settings::rewrite(maker),
         TouchKind::ResetSlowlog => slowlog::reset(maker).await,
+        TouchKind::Backup => backup::draft(maker, wanted).await,
         TouchKind::Undo => undo::draft(maker, wanted).await,
     }
 }

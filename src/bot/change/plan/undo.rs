@@ -85,7 +85,7 @@ async fn back(maker: &Maker<'_>, plan: &crate::runbook::Plan, step: &PlanStep) -
             }
             Ok(draft)
         }
-        Change::RewriteConfig | Change::ResetSlowlog { .. } => {
+        Change::RewriteConfig | Change::ResetSlowlog { .. } | Change::Backup { .. } => {
             Err(Unplanned::Failed(never("this kind of change has no way back")))
         }
     }
