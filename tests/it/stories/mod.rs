@@ -1,7 +1,7 @@
 //! One file per story.
 
-mod bot_health;
 mod backup_made;
+mod bot_health;
 mod command_files;
 mod config_files;
 mod console_socket;
