@@ -151,8 +151,10 @@ struct Stratum {
 /// rather than of 8 (the one that comes with Redis): then so are the bytes of every key, less the
 /// entry and the header. Short strings share an allocation with their header and say nothing.
 fn rounds_to_sixteen(sample: &Sample) -> bool {
+    // The header has 16 bytes; an entry that does not hold its key is counted as 24.
+    let rest = if sample.server.entries_hold_keys() { 0 } else { 8 };
     let mut telling = sample.keys.iter().filter(|key| key.bytes > 200).take(500).peekable();
-    telling.peek().is_some() && telling.all(|key| key.bytes % 16 == 8)
+    telling.peek().is_some() && telling.all(|key| key.bytes % 16 == rest)
 }
 
 /// What is added up over keys.
