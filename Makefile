@@ -26,10 +26,11 @@ lint:
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --locked --no-deps --document-private-items --quiet
 	scripts/deny
 
-## Start-up, idle memory, latency and throughput of journalled commands; the store alone.
+## Start-up, idle memory, latency and throughput of journalled commands; the store alone; Slack's acknowledgements.
 bench:
 	@scripts/setup test
-	$(CARGO) bench --locked $(ARGS)
+	$(CARGO) bench --locked --benches $(ARGS)
+	scripts/bench-slack --locked
 
 ## The stories against Redis 6.2 and 8 and Valkey, unpacked aside.
 test-versions:

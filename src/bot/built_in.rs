@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     Hall, change,
     command::{Asked, Ended, field, plain_card, target},
+    results,
     runs::Why,
 };
 use crate::{
@@ -47,6 +48,8 @@ pub(super) async fn answer(hall: &Arc<Hall>, asked: &Asked<'_>, known: &Known<'_
             let (card, outcome) = change::by_id(hall, asked, text("run").unwrap_or_default(), yes).await;
             Ended::of(intent, outcome, card)
         }
+        "page" => results::page(hall, asked, intent).await,
+        "open" => results::open(hall, asked, intent).await,
         other => answered(plain_card(
             "not built in",
             format!("`{other}` is declared as built in, and this bot does not know it."),

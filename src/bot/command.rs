@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Hall, Rules, built_in, change, deliver::Answer, gather, health, limits::Busy, runs::Why};
+use super::{Hall, Rules, built_in, change, deliver::Answer, gather, health, limits::Busy, results, runs::Why};
 use crate::{
     chat::{Audience, Event, Inbound},
     diagnosis,
@@ -23,6 +23,10 @@ use crate::{
 
 /// What is kept back from a command's deadline, so that its answer is made and sent within it.
 const TO_ANSWER: Duration = Duration::from_millis(250);
+/// Services that have a button each when it has to be asked which is meant; more are a menu.
+const BUTTONS: usize = 5;
+/// Services named in that question; of more the first.
+const NAMED: usize = 20;
 
 /// Who asked, where and when: what every step of the walk needs.
 pub(super) struct Asked<'a> {
@@ -48,6 +52,8 @@ pub(super) struct Ended {
     pub(super) revealed: bool,
     /// The card is its message already, which may have been edited since.
     pub(super) shown: bool,
+    /// Where a button was pressed, the card takes the place of the one it is on.
+    pub(super) in_place: bool,
 }
 
 impl Ended {
@@ -64,6 +70,7 @@ impl Ended {
             level: None,
             revealed: false,
             shown: false,
+            in_place: false,
         }
     }
 
@@ -98,9 +105,9 @@ impl Ended {
 /// Carries out what somebody typed or pressed, and answers it.
 pub(super) async fn carry_out(hall: &Arc<Hall>, inbound: Inbound) {
     let Inbound { from, display, person, barred, place, what, .. } = inbound;
-    let (text, message) = match what {
-        Event::Command { text, message } => (text, message),
-        Event::Pressed { command, .. } => (command, None),
+    let (text, message, pressed) = match what {
+        Event::Command { text, message } => (text, message, None),
+        Event::Pressed { command, message } => (command, None, Some(message)),
         Event::Reacted { .. } => return,
     };
     let Some(gateway) = hall.gateway(place.platform).cloned() else {
@@ -124,7 +131,7 @@ pub(super) async fn carry_out(hall: &Arc<Hall>, inbound: Inbound) {
     };
     let took = since.elapsed();
     let journalled = hall.store.record(entry(&asked, &ended, took)).await;
-    let Ended { mut card, outcome, private, shown, .. } = ended;
+    let Ended { mut card, outcome, private, shown, in_place, .. } = ended;
     if let Err(error) = journalled {
         // A look is answered all the same: being blind at 3 a.m. is worse than a gap that says it is one.
         tracing::warn!(%error, run = %run, "the journal could not be written");
@@ -138,6 +145,11 @@ pub(super) async fn carry_out(hall: &Arc<Hall>, inbound: Inbound) {
         return;
     }
     let audience = if private { Audience::Only(actor.identity.clone()) } else { Audience::All };
+    if let Some(message) = pressed.filter(|_| in_place)
+        && answer.turn(&message, &card).await
+    {
+        return;
+    }
     answer.finish(hall, card, audience, outcome == Outcome::Answered).await;
 }
 
@@ -196,7 +208,15 @@ pub(super) fn target<'a>(asked: &Asked<'a>, intent: &Intent) -> Result<(&'a Arc<
         .or_else(|| asked.rules.policy.default_service(asked.place))
         .or_else(|| (services.len() == 1).then(|| services.keys().next()).flatten());
     let Some(service) = name.and_then(|name| services.get(name)) else {
-        return Err(Box::new(which_service_card(intent, services.keys().map(ToString::to_string).collect())));
+        // Those this person may ask, where there are any: a button that only refuses would disappoint.
+        let may = |service: &&Arc<Service>| {
+            asked.rules.policy.may(asked.actor.person.as_ref(), &intent.command, Some(service), asked.place)
+        };
+        let mut names: Vec<String> = services.values().filter(may).map(|service| service.name.to_string()).collect();
+        if names.is_empty() {
+            names = services.keys().map(ToString::to_string).collect();
+        }
+        return Err(Box::new(which_service_card(intent, names)));
     };
     let instance = service.instance(intent.instance.as_ref()).ok_or_else(|| {
         let names: Vec<&str> = service.instances.iter().map(|instance| instance.name.as_str()).collect();
@@ -306,8 +326,13 @@ async fn diagnose(
             asked.rules.policy.may(asked.actor.person.as_ref(), command, Some(service), asked.place)
         })
     });
+    let private = audience != Audience::All;
+    // What was revealed to one person now is not put down for later.
+    if !permit.reveal() {
+        results::keep(hall, asked, (command, &service.name, &instance.name), &mut rendered, private).await;
+    }
     Ended {
-        private: audience != Audience::All,
+        private,
         level: Some(rendered.level),
         revealed: permit.reveal(),
         ..Ended::of(intent, outcome, rendered.card).on(service, instance)
@@ -358,16 +383,19 @@ fn which_service_card(intent: &Intent, names: Vec<String>) -> Card {
             Some("add `services/NAME.toml` to the configuration and run `/redis reload`".to_owned()),
         );
     }
+    let said = match names.len().checked_sub(NAMED).filter(|rest| *rest > 0) {
+        Some(rest) => format!("{} and {rest} more", names[..NAMED].join(", ")),
+        None => names.join(", "),
+    };
     let mut card = plain_card(
         "which service?",
-        format!("`{command}` needs a service, and this place has no default one. There are: {}.", names.join(", ")),
-        Some(format!("type `/redis {command} {}`, or press one of these", names[0])),
+        format!("`{command}` needs a service, and this place has no default one. There are: {said}."),
+        Some(format!("type `/redis {command} {}`, or choose one of these", names[0])),
     );
-    card.actions = names
-        .into_iter()
-        .take(10)
-        .map(|name| Action { command: intent_on(intent, &name), label: name, style: ActionStyle::Plain })
-        .collect();
+    // A few are buttons; many are a menu.
+    let style = if names.len() > BUTTONS { ActionStyle::Choice } else { ActionStyle::Plain };
+    card.actions =
+        names.into_iter().map(|name| Action { command: intent_on(intent, &name), label: name, style }).collect();
     card
 }
 

@@ -21,10 +21,11 @@ use tokio::{
 
 use super::{Hall, gather::Scene};
 use crate::{
+    chart,
     chat::{Audience, Gateway, Undelivered},
     model::{Block, Card, Identity, MessageRef, Place, Progress, RunId, Text},
     runbook::{self, Command, Kind, Look},
-    store::{Due, Owed, OwedWhat, StoreError},
+    store::{Attachment, Due, Owed, OwedWhat, StoreError},
 };
 
 /// How often an answer is tried at once before it is put down as owed.
@@ -36,6 +37,12 @@ const OWED_PACE: Duration = Duration::from_secs(2);
 
 /// How many owed rows of one channel are taken up at once.
 const OWED_AT_ONCE: u32 = 100;
+
+/// Said on a card whose reactions do not reach the bot.
+const UNHEARD: &str = "I am not in this channel, so reactions do not reach me here: use the buttons, \
+                       or invite me (/invite @rediscue) and ask again.";
+/// A course of fewer points than this is told by its line of blocks well enough.
+const CHART: usize = 8;
 
 const WORKING: &str = "⏳";
 const DONE: &str = "✅";
@@ -149,10 +156,18 @@ impl Answer {
         }
     }
 
-    /// Says a card to everybody, once; its message, or `None` when it was not taken.
-    pub(super) async fn show(&self, card: Card) -> Option<MessageRef> {
-        self.put(card, &Audience::All).await;
-        self.said.lock().await.clone().map(|(message, _)| message)
+    /// Says a card that people are to react to, once; its message, or `None` when it was not taken.
+    /// Where their reactions cannot be heard, the card says so.
+    pub(super) async fn show(&self, mut card: Card) -> Option<MessageRef> {
+        self.put(card.clone(), &Audience::All).await;
+        let message = self.said.lock().await.clone().map(|(message, _)| message)?;
+        if !self.gateway.hears_reactions(&message) {
+            card.blocks.insert(0, Block::Text(Text::plain(UNHEARD)));
+            if let Err(error) = self.gateway.edit(&message, &card).await {
+                tracing::debug!(%error, "nobody was told that reactions are not heard there");
+            }
+        }
+        Some(message)
     }
 
     /// Marks the question as answered, on the message it stands in.
@@ -174,16 +189,58 @@ impl Answer {
         }
     }
 
+    /// Puts the answer in the place of a card with buttons. `false`: that card is gone, or not ours to edit.
+    pub(super) async fn turn(&self, message: &MessageRef, card: &Card) -> bool {
+        for _ in 0..TRIES {
+            match self.gateway.edit(message, card).await {
+                Ok(()) => return true,
+                Err(Undelivered::RetryAfter(wait)) if wait <= PATIENCE => tokio::time::sleep(wait).await,
+                Err(error) => {
+                    tracing::debug!(%error, "a card could not be turned; the answer is said instead");
+                    return false;
+                }
+            }
+        }
+        false
+    }
+
+    /// Sends a file beside the answer, now or as soon as the platform takes it.
+    ///
+    /// # Errors
+    /// Why it never will.
+    pub(super) async fn attach(&self, hall: &Hall, file: Attachment, audience: &Audience) -> Result<(), String> {
+        let key = match &file {
+            Attachment::Text { name, .. } => format!("{}-{name}", self.key),
+            Attachment::Chart(series) => format!("{}-chart-{}", self.key, series.title),
+        };
+        let what = OwedWhat::Attach { place: self.place.clone(), only: only(audience), file };
+        deliver_or_why(hall, &*self.gateway, &key, what).await
+    }
+
     /// Delivers the answer: now, or as soon as the platform takes it.
     pub(super) async fn finish(&self, hall: &Hall, card: Card, audience: Audience, good: bool) {
         self.seen(hall, good).await;
         // What was shown to all cannot become private by an edit: it is said anew.
         let edited = self.said.lock().await.clone().filter(|(_, shown)| *shown == audience).map(|(message, _)| message);
+        let charts = self.charts(&card);
         let what = match edited {
             Some(message) => OwedWhat::Edit { message, card },
             None => OwedWhat::Say { place: self.place.clone(), card, only: only(&audience) },
         };
         deliver(hall, &*self.gateway, &self.key, what).await;
+        for chart in charts {
+            // A picture is a courtesy: where none is taken, the card's own line of blocks has to do.
+            let _ = self.attach(hall, chart, &audience).await;
+        }
+    }
+
+    /// The courses of figures on a card, as pictures where the platform shows some.
+    fn charts(&self, card: &Card) -> Vec<Attachment> {
+        let series = card.blocks.iter().filter_map(|block| match block {
+            Block::Series(series) if self.gateway.shows_pictures() && series.points.len() >= CHART => Some(series),
+            _ => None,
+        });
+        series.cloned().map(Attachment::Chart).collect()
     }
 }
 
@@ -217,21 +274,51 @@ async fn attempt(
         }
         OwedWhat::Edit { message, card } => gateway.edit(message, card).await.map(|()| None),
         OwedWhat::React { message, emoji, add } => gateway.react(message, emoji, *add).await.map(|()| None),
+        OwedWhat::Attach { place, only, file } => {
+            let audience = only.clone().map_or(Audience::All, Audience::Only);
+            let (name, bytes) = written(file).await?;
+            gateway.upload(place, &name, bytes, &audience).await.map(|()| None)
+        }
     }
 }
 
-/// Tries a few times, then puts the answer down in the store.
+/// The file's name and what is in it.
+async fn written(file: &Attachment) -> Result<(String, Vec<u8>), Undelivered> {
+    match file {
+        Attachment::Text { name, text } => Ok((name.clone(), text.clone().into_bytes())),
+        Attachment::Chart(series) => {
+            let (name, series) = (series.file_name(), series.clone());
+            // Some tens of milliseconds of drawing, which hold up no other answer there.
+            let drawn = tokio::task::spawn_blocking(move || chart::picture(&series)).await;
+            match drawn {
+                Ok(Ok(png)) => Ok((name, png)),
+                Ok(Err(error)) => Err(Undelivered::Gone(error.to_string())),
+                Err(_) => Err(Undelivered::Gone("drawing the chart failed".to_owned())),
+            }
+        }
+    }
+}
+
+/// Tries a few times, then puts the answer down in the store. Why one can never be delivered is in the log.
 pub(super) async fn deliver(hall: &Hall, gateway: &dyn Gateway, key: &str, what: OwedWhat) {
+    let _ = deliver_or_why(hall, gateway, key, what).await;
+}
+
+/// The same, for whoever can still tell somebody.
+///
+/// # Errors
+/// Why it can never be delivered.
+async fn deliver_or_why(hall: &Hall, gateway: &dyn Gateway, key: &str, what: OwedWhat) -> Result<(), String> {
     let mut due = jiff::Timestamp::now();
     let lane = what.lane();
     // Where answers wait, this one stands behind them.
     let tries = if matches!(what, OwedWhat::Say { .. }) && late(hall).contains(&lane) { 0 } else { TRIES };
     for tried in 1..=tries {
         match attempt(gateway, key, &what, false).await {
-            Ok(_) => return,
+            Ok(_) => return Ok(()),
             Err(Undelivered::Gone(why)) => {
                 tracing::warn!(key, why, "an answer can never be delivered");
-                return;
+                return Err(why);
             }
             Err(Undelivered::RetryAfter(wait)) if wait <= PATIENCE && tried < TRIES => {
                 hall.meters.retried();
@@ -249,6 +336,7 @@ pub(super) async fn deliver(hall: &Hall, gateway: &dyn Gateway, key: &str, what:
     if let Err(error) = hall.store.owed_add(Owed { key: key.to_owned(), what, due }).await {
         tracing::error!(%error, key, "an answer could neither be delivered nor put down");
     }
+    Ok(())
 }
 
 fn late(hall: &Hall) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
@@ -339,7 +427,7 @@ async fn send_lane(hall: &Hall, lane: &str, rows: Vec<Due>) {
 /// `true`: it is off the list.
 async fn send_one(hall: &Hall, row: &Due) -> Result<bool, StoreError> {
     let platform = match &row.what {
-        OwedWhat::Say { place, .. } => place.platform,
+        OwedWhat::Say { place, .. } | OwedWhat::Attach { place, .. } => place.platform,
         OwedWhat::Edit { message, .. } | OwedWhat::React { message, .. } => message.place.platform,
     };
     let Some(gateway) = hall.gateway(platform) else {

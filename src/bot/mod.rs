@@ -15,6 +15,7 @@ mod health;
 mod housekeep;
 mod limits;
 mod meters;
+mod results;
 mod runs;
 
 use std::{

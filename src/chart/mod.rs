@@ -1,5 +1,9 @@
 //! Drawing a series for people who would rather look than read.
 
+mod picture;
+
+pub use picture::{NotDrawn, SIZE, picture};
+
 use serde::{Deserialize, Serialize};
 
 /// A figure over time.
@@ -11,6 +15,17 @@ pub struct Series {
     pub unit: String,
     /// Unix seconds and value, oldest first.
     pub points: Vec<(i64, f64)>,
+    /// What the values are judged by, drawn as a line; `None` where nothing judges them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f64>,
+}
+
+impl Series {
+    /// The name of its picture.
+    pub fn file_name(&self) -> String {
+        let words: String = self.title.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        format!("{}.png", words.to_lowercase().trim_matches('-'))
+    }
 }
 
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];

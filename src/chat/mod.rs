@@ -139,6 +139,17 @@ pub trait Gateway: Send + Sync {
         audience: &'a Audience,
     ) -> BoxFuture<'a, Result<(), Undelivered>>;
 
+    /// Do reactions to this message reach the bot?
+    fn hears_reactions(&self, message: &MessageRef) -> bool {
+        let _ = message;
+        true
+    }
+
+    /// Does a picture say more there than a line of blocks?
+    fn shows_pictures(&self) -> bool {
+        false
+    }
+
     /// The shortest time between two edits of one message that the platform likes.
     fn edit_pace(&self) -> Duration;
 

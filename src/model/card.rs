@@ -274,6 +274,10 @@ pub enum ActionStyle {
     Primary,
     /// Changes something.
     Danger,
+    /// One of several of a kind: a menu where a platform has them.
+    Choice,
+    /// What the reader types goes behind the command: a line to fill in where a platform has them.
+    Ask,
 }
 
 #[cfg(test)]

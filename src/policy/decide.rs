@@ -12,8 +12,8 @@ use crate::{
 
 /// Commands of the bot itself that tell nobody anything about a Redis, or
 /// stop what somebody started, or have their own question of who may: whoever the policy knows may use them.
-pub(super) const FOR_EVERYBODY: [&str; 9] =
-    ["help", "whoami", "can-i", "cancel", "services", "version", "pending", "approve", "decline"];
+pub(super) const FOR_EVERYBODY: [&str; 11] =
+    ["help", "whoami", "can-i", "cancel", "services", "version", "pending", "approve", "decline", "page", "open"];
 
 /// Commands of the program itself, run at the machine it is on and not from chat. They can be granted by name.
 pub const AT_THE_MACHINE: [&str; 1] = ["rdb-fetch"];

@@ -64,6 +64,23 @@ fn own() -> Vec<Command> {
             &["cancel", "cancel 7K2Q9M4X"],
             vec![argument("run", "the run's id", ArgumentKind::Text(16), false)],
         ),
+        page(),
+        answered(
+            "open",
+            &[],
+            "what lies below a prefix, from a survey that was made",
+            "Reads the stored survey of `memkeys`: no key is asked again. Under the rights to the command it was the answer of.",
+            &["open 7K2Q9M4X tenant:*"],
+            vec![
+                argument("run", "the run's id, under its card", ArgumentKind::Text(16), true),
+                argument(
+                    "prefix",
+                    "the prefix as the card names it; everything when not given",
+                    ArgumentKind::Pattern,
+                    false,
+                ),
+            ],
+        ),
         answered(
             "reload",
             &[],
@@ -106,6 +123,29 @@ fn own() -> Vec<Command> {
         ),
         answered("version", &[], "which program answers", "Its version and since when it runs.", &["version"], vec![]),
     ]
+}
+
+fn page() -> Command {
+    let flag = |name, about, kind| ArgumentSpec { flag: true, ..argument(name, about, kind, false) };
+    let number = ArgumentKind::Integer { min: 1, max: 10_000 };
+    answered(
+        "page",
+        &["more"],
+        "read a long answer on, from what was kept of it",
+        "Nothing is asked of a server again: what is read was kept when the answer was made, for a day. It takes the \
+         rights to the command and the service it is the answer of; what was said to one person is read on by that \
+         person alone.",
+        &["page 7K2Q9M4X 2", "page 7K2Q9M4X --filter session", "page 7K2Q9M4X --file"],
+        vec![
+            argument("run", "the run's id, under its card", ArgumentKind::Text(16), true),
+            ArgumentSpec {
+                default: Some("1".to_owned()),
+                ..argument("number", "which page; the first is the card", number, false)
+            },
+            flag("filter", "only rows and lines that hold this text", ArgumentKind::Text(100)),
+            flag("file", "all of it, as a file", ArgumentKind::Switch),
+        ],
+    )
 }
 
 fn argument(name: &str, about: &str, kind: ArgumentKind, required: bool) -> ArgumentSpec {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use super::Arguments;
+use super::{Arguments, Branch, Part};
 use crate::{
     diagnosis::Observation,
     model::{Card, InstanceName, Level, RunId, Service},
@@ -57,4 +57,8 @@ pub struct Rendered {
     pub level: Level,
     /// The figures marked `remember`, by name.
     pub figures: BTreeMap<String, f64>,
+    /// What the card shows the beginning of, whole; empty when it shows everything.
+    pub long: Vec<Part>,
+    /// The tree of a survey by prefix; empty for other looks.
+    pub tree: Vec<Branch>,
 }

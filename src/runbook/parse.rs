@@ -286,11 +286,12 @@ impl<'a> Reading<'a> {
         let mut words = std::mem::take(&mut self.positions).into_iter().map(|(word, _)| word).peekable();
         let open: Vec<&ArgumentSpec> =
             command.arguments.iter().filter(|spec| !spec.flag && !self.flags.contains_key(&spec.name)).collect();
-        for spec in open {
+        for (at, spec) in open.iter().enumerate() {
             let Some(word) = words.next() else { break };
             let mut text = word.text.clone();
-            if matches!(spec.kind, ArgumentKind::Text(_)) && words.peek().is_some() {
-                // Free text needs no quotes: it is the rest of the line as it was typed.
+            let last = at + 1 == open.len();
+            if matches!(spec.kind, ArgumentKind::Text(_)) && last && words.peek().is_some() {
+                // Free text at the end needs no quotes: it is the rest of the line as it was typed.
                 text = self.rest(word, &words.by_ref().collect::<Vec<_>>());
             }
             let value = values::read(&spec.kind, &text).map_err(|why| unfit(command, spec, &text, &why))?;

@@ -2,7 +2,7 @@
 //!
 //! The journal of who ran what with which result, chained so that edits,
 //! removals, reordering and a cut tail show ([`verify()`]); the events already
-//! taken; what diagnostics measured; deliveries that are owed. One task writes,
+//! taken; what diagnostics measured; long answers; deliveries that are owed. One task writes,
 //! in groups; a few connections read. A disk that is full or away makes every
 //! write an error at once, is said by [`Store::health`], and is forgotten by
 //! itself when it is back: the journal then holds a row that says what it lacks.
@@ -16,6 +16,7 @@ mod identity;
 mod open;
 mod owed;
 mod plans;
+mod results;
 mod standing;
 mod steps;
 mod verify;
@@ -38,7 +39,7 @@ pub use error::{StoreError, StoreHealth};
 pub use figures::FiguresRow;
 pub use identity::IdentityError;
 pub use open::StorePaths;
-pub use owed::{Due, Owed, OwedWhat};
+pub use owed::{Attachment, Due, Owed, OwedWhat};
 pub use plans::{PlanRow, PlanState};
 pub use standing::Standing;
 pub use steps::{StepRow, StepState};
@@ -100,13 +101,22 @@ pub struct Retention {
     pub figures: Duration,
     /// Deliveries that are done.
     pub owed: Duration,
+    /// Long answers, to be read on.
+    pub results: Duration,
     /// Walks nobody took up again. They hold names of keys.
     pub walks: Duration,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { journal: 400 * DAY, seen: 7 * DAY, figures: 35 * DAY, owed: 7 * DAY, walks: Duration::from_secs(3600) }
+        Self {
+            journal: 400 * DAY,
+            seen: 7 * DAY,
+            figures: 35 * DAY,
+            owed: 7 * DAY,
+            walks: Duration::from_secs(3600),
+            results: DAY,
+        }
     }
 }
 
@@ -262,6 +272,7 @@ impl Store {
             seen: horizon(keep.seen),
             figures: horizon(keep.figures),
             owed: horizon(keep.owed),
+            results: horizon(keep.results),
             walks: horizon(keep.walks),
         };
         while self.ask(Work::Prune(before)).await? {}

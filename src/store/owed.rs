@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use sqlx::{Row as _, SqliteConnection};
 
 use super::{Store, StoreError, writer::Work};
-use crate::model::{CARD_VERSION, Card, Identity, MessageRef, Place};
+use crate::{
+    chart::Series,
+    model::{CARD_VERSION, Card, Identity, MessageRef, Place},
+};
 
 /// One delivery that is owed.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,14 +53,40 @@ pub enum OwedWhat {
         /// Add it, or take it back.
         add: bool,
     },
+    /// A file beside an answer.
+    Attach {
+        /// Where.
+        place: Place,
+        /// To this account alone; `None`: to everybody there.
+        only: Option<Identity>,
+        /// What.
+        file: Attachment,
+    },
+}
+
+/// A file, by what it is made of: a picture is drawn when it is sent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Attachment {
+    /// A text.
+    Text {
+        /// The file's name.
+        name: String,
+        /// What it says, as it may be shown.
+        text: String,
+    },
+    /// A figure over time, as a picture.
+    Chart(Series),
 }
 
 impl OwedWhat {
     /// Deliveries of one channel are made in order; one that waits holds those behind it.
-    /// Reactions have a lane of their own: no answer waits for a courtesy.
+    /// Reactions and files have lanes of their own: no answer waits for a courtesy.
     pub fn lane(&self) -> String {
         let (place, apart) = match self {
             Self::Say { place, .. } => (place, ""),
+            // A file that is not taken holds up no answer.
+            Self::Attach { place, .. } => (place, "#files"),
             Self::Edit { message, .. } => (&message.place, ""),
             Self::React { message, .. } => (&message.place, "#reactions"),
         };
@@ -69,6 +98,7 @@ impl OwedWhat {
             Self::Say { .. } => "say",
             Self::Edit { .. } => "edit",
             Self::React { .. } => "react",
+            Self::Attach { .. } => "attach",
         }
     }
 }

@@ -26,6 +26,7 @@ use super::{
     open,
     owed::{self, Owed},
     plans::{self, PlanWork},
+    results::{self, ResultRow},
     steps::{self, StepWork},
     walks::{self, WalkWork},
 };
@@ -50,6 +51,7 @@ pub(super) enum Work {
     OwedGone { key: String, why: String, now: Timestamp },
     OwedFailed { key: String, retry_at: Timestamp, trouble: String },
     Plan(PlanWork),
+    Result(Box<ResultRow>),
     Step(StepWork),
     Walk(WalkWork),
     Anchored { anchor: Anchor, now: Timestamp },
@@ -80,6 +82,7 @@ pub(super) struct Before {
     pub(super) seen: i64,
     pub(super) figures: i64,
     pub(super) owed: i64,
+    pub(super) results: i64,
     pub(super) walks: i64,
 }
 
@@ -327,6 +330,10 @@ impl Writer {
                     owed::failed(connection, key, *retry_at, trouble).await?
                 }
                 Work::Plan(work) => plans::write(connection, work).await?,
+                Work::Result(row) => {
+                    results::insert(connection, row).await?;
+                    true
+                }
                 Work::Step(work) => steps::write(connection, work).await?,
                 Work::Walk(work) => walks::write(connection, work).await?,
                 Work::Anchored { anchor, now } => {
@@ -496,6 +503,7 @@ async fn prune(connection: &mut SqliteConnection, key: &Key, before: Before) -> 
         ("DELETE FROM seen WHERE event IN (SELECT event FROM seen WHERE at_ms < $1 LIMIT $2)", before.seen),
         ("DELETE FROM figures WHERE id IN (SELECT id FROM figures WHERE at_ms < $1 LIMIT $2)", before.figures),
         ("DELETE FROM owed WHERE id IN (SELECT id FROM owed WHERE done_ms < $1 LIMIT $2)", before.owed),
+        ("DELETE FROM results WHERE run IN (SELECT run FROM results WHERE at_ms < $1 LIMIT $2)", before.results),
         ("DELETE FROM walks WHERE question IN (SELECT question FROM walks WHERE at_ms < $1 LIMIT $2)", before.walks),
     ] {
         let gone = sqlx::query(sql).bind(horizon).bind(PRUNE).execute(&mut *connection).await?;

@@ -91,11 +91,12 @@ impl Page {
             for (at, action) in card.actions.iter().enumerate() {
                 let label = format!("[{}] {}", at + 1, action.label);
                 let ink = match action.style {
-                    ActionStyle::Plain => Ink::Plain,
+                    ActionStyle::Plain | ActionStyle::Choice | ActionStyle::Ask => Ink::Plain,
                     ActionStyle::Primary => Ink::Strong,
                     ActionStyle::Danger => Ink::Level(Level::Crit),
                 };
-                let command = format!("/redis {}", action.command);
+                let typed = if action.style == ActionStyle::Ask { " TEXT" } else { "" };
+                let command = format!("/redis {}{typed}", action.command);
                 self.wrapped(&[piece(&label, ink), piece(" → ", Ink::Dim), piece(&command, Ink::Code)], 4);
             }
         }
@@ -444,6 +445,7 @@ mod tests {
                     title: "used memory".to_owned(),
                     unit: "bytes".to_owned(),
                     points: (0..60).map(|at| (1_700_000_000 + at * 120, 2.0e7 + (at * at) as f64 * 1500.0)).collect(),
+                    threshold: None,
                 }),
                 Block::Findings(vec![
                     Finding {

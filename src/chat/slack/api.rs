@@ -132,31 +132,28 @@ impl Api {
 
     /// Calls a method. `channel` is what its rate is counted by; empty for the workspace as a whole.
     pub(super) async fn call(&self, method: &str, channel: &str, request: &Value) -> Result<Value, Trouble> {
-        let lane = (method.to_owned(), channel.to_owned());
-        self.may_go(&lane)?;
         let session = self.client.open_session(&self.token);
-        let answer = session.http_session_api.http_post::<Value, Value>(method, request, None);
-        let answer = match tokio::time::timeout(PATIENCE, answer).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(trouble(error)),
-            Err(_) => Err(Trouble::Unreachable(format!("`{method}` was not answered within {PATIENCE:?}"))),
-        };
-        if let Err(Trouble::Wait(wait)) = &answer {
-            self.held().insert(lane, Instant::now() + *wait);
-        }
-        answer
+        self.held_to_its_pace(method, channel, session.http_session_api.http_post(method, request, None)).await
     }
 
     /// Reads by GET, as Slack's reading methods want it.
     pub(super) async fn read(&self, method: &str, query: &[(&str, &str)]) -> Result<Value, Trouble> {
-        let lane = (method.to_owned(), String::new());
-        self.may_go(&lane)?;
         let session = self.client.open_session(&self.token);
         let params: Vec<(&str, Option<&str>)> = query.iter().map(|(name, value)| (*name, Some(*value))).collect();
-        let answer = session.http_session_api.http_get::<Value, _, _>(method, &params, None);
-        let answer = match tokio::time::timeout(PATIENCE, answer).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(trouble(error)),
+        self.held_to_its_pace(method, "", session.http_session_api.http_get(method, &params, None)).await
+    }
+
+    /// Sends a call, unless Slack asked to wait with its like; an answer that asks to is remembered.
+    async fn held_to_its_pace(
+        &self,
+        method: &str,
+        channel: &str,
+        sending: impl Future<Output = Result<Value, SlackClientError>>,
+    ) -> Result<Value, Trouble> {
+        let lane = (method.to_owned(), channel.to_owned());
+        self.may_go(&lane)?;
+        let answer = match tokio::time::timeout(PATIENCE, sending).await {
+            Ok(answer) => answer.map_err(trouble),
             Err(_) => Err(Trouble::Unreachable(format!("`{method}` was not answered within {PATIENCE:?}"))),
         };
         if let Err(Trouble::Wait(wait)) = &answer {

@@ -33,6 +33,16 @@ const ELEMENTS: usize = 25;
 const BUTTON: usize = 75;
 /// Characters of a button's value.
 const BUTTON_VALUE: usize = 2_000;
+/// Options of one menu.
+const OPTIONS: usize = 100;
+/// Characters of an option's value.
+const OPTION_VALUE: usize = 150;
+/// Lines to fill in of one message.
+const ASKS: usize = 2;
+/// Characters of an action's id.
+const ACTION_ID: usize = 255;
+/// What the id of a line to fill in begins with; the command follows.
+pub(super) const ASK: &str = "ask:";
 /// Characters of the fallback text.
 const FALLBACK: usize = 3_900;
 /// Characters of all text in one rich text block: kept to a section's limit.
@@ -70,10 +80,7 @@ pub(super) fn render(card: &Card, account: &dyn Fn(&PersonId) -> Option<String>)
     }
     // Buttons and small print stay on the message whatever the body's length.
     let mut tail = Vec::new();
-    for row in card.actions.chunks(ELEMENTS).take(1) {
-        let elements: Vec<Value> = row.iter().enumerate().map(|(index, action)| button(index, action)).collect();
-        tail.push(json!({ "type": "actions", "elements": elements }));
-    }
+    tail.extend(controls(&card.actions));
     if let Some(footer) = &card.footer {
         tail.push(json!({ "type": "context", "elements": [plain(footer, SECTION)] }));
     }
@@ -185,6 +192,52 @@ fn finding_block(finding: &Finding, account: &dyn Fn(&PersonId) -> Option<String
     rich_text(vec![section_element(elements)])
 }
 
+/// Buttons and menus in one row, then the lines to fill in.
+fn controls(actions: &[Action]) -> Vec<Value> {
+    // A menu's option takes fewer characters than a button: what is longer is a button.
+    let in_menu = |action: &&Action| {
+        action.style == ActionStyle::Choice
+            && action.command.chars().count() <= OPTION_VALUE
+            && !action.command.is_empty()
+    };
+    let choices: Vec<&Action> = actions.iter().filter(in_menu).collect();
+    let buttons = actions.iter().filter(|action| action.style != ActionStyle::Ask && !in_menu(action));
+    let menus = choices.chunks(OPTIONS).enumerate().map(|(index, options)| menu(index, options));
+    let elements: Vec<Value> =
+        menus.chain(buttons.enumerate().map(|(index, action)| button(index, action))).take(ELEMENTS).collect();
+    let row = (!elements.is_empty()).then(|| json!({ "type": "actions", "elements": elements }));
+    let asks = actions.iter().filter(|action| action.style == ActionStyle::Ask).take(ASKS).map(line_to_fill_in);
+    row.into_iter().chain(asks).collect()
+}
+
+fn menu(index: usize, options: &[&Action]) -> Value {
+    let options: Vec<Value> =
+        options.iter().map(|action| json!({ "text": plain(&action.label, BUTTON), "value": action.command })).collect();
+    json!({
+        "type": "static_select",
+        "action_id": format!("choose-{index}"),
+        "placeholder": plain("Choose …", BUTTON),
+        "options": options,
+    })
+}
+
+/// What is typed there comes back under the command it stands for.
+fn line_to_fill_in(action: &Action) -> Value {
+    json!({
+        "type": "input",
+        "dispatch_action": true,
+        "optional": true,
+        "label": plain(&action.label, BUTTON),
+        "element": {
+            "type": "plain_text_input",
+            "action_id": format!("{ASK}{}", cut(&action.command, ACTION_ID - ASK.len())),
+            "max_length": 100,
+            "placeholder": plain("a text, then Enter", BUTTON),
+            "dispatch_action_config": { "trigger_actions_on": ["on_enter_pressed"] },
+        },
+    })
+}
+
 fn button(index: usize, action: &Action) -> Value {
     let mut button = json!({
         "type": "button",
@@ -193,7 +246,7 @@ fn button(index: usize, action: &Action) -> Value {
         "value": cut(&action.command, BUTTON_VALUE),
     });
     match action.style {
-        ActionStyle::Plain => {}
+        ActionStyle::Plain | ActionStyle::Choice | ActionStyle::Ask => {}
         ActionStyle::Primary => button["style"] = json!("primary"),
         ActionStyle::Danger => button["style"] = json!("danger"),
     }

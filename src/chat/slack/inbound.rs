@@ -13,7 +13,7 @@ use slack_morphism::prelude::{
 };
 use tokio::sync::mpsc;
 
-use super::{Slack, text};
+use super::{Id, Slack, blocks::ASK, text};
 use crate::{
     chat::{Event, Inbound},
     model::{Identity, MessageRef, Place, PlaceKind, Platform},
@@ -61,10 +61,22 @@ impl Slack {
             pressed.message.as_ref().and_then(|message| message.origin.thread_ts.as_ref()).map(|ts| ts.0.clone());
         let via = pressed.response_url.as_ref().and_then(|url| self.routes.keep(url.0.as_str(), false));
         let place = place(&pressed.team.id.0, &channel.0, thread, via);
+        // What one person alone sees can be changed through the press's own response URL only.
+        let id = match container.is_ephemeral {
+            Some(true) => Id::Here(container.message_ts.0.clone()).to_string(),
+            _ => container.message_ts.0.clone(),
+        };
         for action in pressed.actions.iter().flatten() {
             let chosen = action.selected_option.as_ref().map(|option| option.value.clone());
-            let Some(command) = action.value.clone().or(chosen) else { continue };
-            if !self.clicks.first(&format!("{}/{}/{command}", user.id.0, container.message_ts.0)) {
+            let Some(given) = action.value.clone().or(chosen) else { continue };
+            let command = match action.action_id.0.strip_prefix(ASK) {
+                // A line that was emptied asks nothing.
+                Some(_) if given.trim().is_empty() => continue,
+                Some(command) => format!("{command} {}", quoted(given.trim())),
+                None => given,
+            };
+            if !self.clicks.first(&format!("{}/{}/{}/{command}", user.id.0, container.message_ts.0, action.action_id.0))
+            {
                 tracing::info!("a double click was handled once");
                 continue;
             }
@@ -73,10 +85,7 @@ impl Slack {
                 user: user.id.0.clone(),
                 team: pressed.team.id.0.clone(),
                 place: place.clone(),
-                what: Event::Pressed {
-                    message: MessageRef { place: place.clone(), id: container.message_ts.0.clone() },
-                    command,
-                },
+                what: Event::Pressed { message: MessageRef { place: place.clone(), id: id.clone() }, command },
             };
             self.hand_in(heard, inbound).await;
         }
@@ -142,6 +151,12 @@ impl Slack {
             tracing::warn!("an event came after the bot had stopped");
         }
     }
+}
+
+/// A text as one word of a command.
+fn quoted(text: &str) -> String {
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 fn command_in(place: &Place, ts: String, command: &str) -> Event {

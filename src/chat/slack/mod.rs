@@ -316,7 +316,7 @@ impl Slack {
             _ => match self.post(place, &message, key).await {
                 Ok(ts) => Ok(reference(ts)),
                 Err(trouble) => {
-                    let elsewhere = matches!(trouble.code(), "not_in_channel" | "channel_not_found" | "is_archived");
+                    let elsewhere = is_elsewhere(trouble.code());
                     match place.via.as_ref().filter(|via| elsewhere && self.routes.is_open(via)) {
                         Some(via) => {
                             self.routes.answer(via, &message, false, false).await?;
@@ -352,7 +352,26 @@ impl Slack {
             Id::Via { handle, private } => Ok(self.routes.answer(&handle, &message, private, true).await?),
             Id::Ephemeral { user, .. } if last => Ok(self.whisper(place, &user, &message).await.map(|_| ())?),
             Id::Ephemeral { .. } => Ok(()),
-            Id::Message(ts) => Ok(self.update(place, &ts, &message).await?),
+            Id::Here(_) => self.change_by_press(place, &message).await,
+            Id::Message(ts) => match self.update(place, &ts, &message).await {
+                // Said through a response URL, it is a message that only a press can change.
+                Err(Trouble::Refused { code, .. })
+                    if place.via.is_some()
+                        && (is_elsewhere(&code)
+                            || matches!(code.as_str(), "message_not_found" | "cant_update_message")) =>
+                {
+                    self.change_by_press(place, &message).await
+                }
+                answer => Ok(answer?),
+            },
+        }
+    }
+
+    /// Changes the card whose button was pressed, through the press's own response URL.
+    async fn change_by_press(&self, place: &Place, message: &Message) -> Result<(), Undelivered> {
+        match &place.via {
+            Some(via) => self.routes.replace_pressed(via, message).await,
+            None => Err(Undelivered::Gone("no press came with it".to_owned())),
         }
     }
 
@@ -400,6 +419,11 @@ impl Slack {
     }
 }
 
+/// Slack's words for a channel where the bot may not write.
+fn is_elsewhere(code: &str) -> bool {
+    matches!(code, "not_in_channel" | "channel_not_found" | "is_archived")
+}
+
 /// What a [`MessageRef`] of this gateway names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Id {
@@ -409,6 +433,8 @@ enum Id {
     Via { handle: String, private: bool },
     /// A message only one user sees.
     Ephemeral { user: String, ts: String },
+    /// The same, whose button was just pressed: the press can change it.
+    Here(String),
 }
 
 impl Id {
@@ -418,6 +444,9 @@ impl Id {
         }
         if let Some(handle) = text.strip_prefix("via-only:") {
             return Self::Via { handle: handle.to_owned(), private: true };
+        }
+        if let Some(ts) = text.strip_prefix("here:") {
+            return Self::Here(ts.to_owned());
         }
         match text.strip_prefix("only:").and_then(|rest| rest.split_once(':')) {
             Some((user, ts)) => Self::Ephemeral { user: user.to_owned(), ts: ts.to_owned() },
@@ -432,6 +461,7 @@ impl std::fmt::Display for Id {
             Self::Message(ts) => f.write_str(ts),
             Self::Via { handle, private } => write!(f, "via{}:{handle}", if *private { "-only" } else { "" }),
             Self::Ephemeral { user, ts } => write!(f, "only:{user}:{ts}"),
+            Self::Here(ts) => write!(f, "here:{ts}"),
         }
     }
 }
@@ -483,6 +513,15 @@ impl Gateway for Slack {
         audience: &'a Audience,
     ) -> BoxFuture<'a, Result<(), Undelivered>> {
         self.upload_now(place, name, bytes, audience).boxed()
+    }
+
+    fn hears_reactions(&self, message: &MessageRef) -> bool {
+        // What was said through a response URL stands in a channel the bot is not in, or is private.
+        matches!(Id::read(&message.id), Id::Message(_))
+    }
+
+    fn shows_pictures(&self) -> bool {
+        true
     }
 
     fn edit_pace(&self) -> Duration {

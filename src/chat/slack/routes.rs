@@ -71,14 +71,24 @@ impl Routes {
         private: bool,
         replace: bool,
     ) -> Result<(), Undelivered> {
-        let (url, replace) = {
+        let replaces = self.open().get(handle).is_some_and(|route| route.replaces);
+        self.send(handle, message, private, replace && replaces).await
+    }
+
+    /// Changes the card whose button was pressed.
+    pub(super) async fn replace_pressed(&self, handle: &str, message: &Message) -> Result<(), Undelivered> {
+        self.send(handle, message, true, true).await
+    }
+
+    async fn send(&self, handle: &str, message: &Message, private: bool, replace: bool) -> Result<(), Undelivered> {
+        let url = {
             let mut open = self.open();
             let route = open
                 .get_mut(handle)
                 .filter(|route| route.left > 0 && route.until > Instant::now())
                 .ok_or_else(|| Undelivered::Gone("the command's response URL is used up or too old".to_owned()))?;
             route.left -= 1;
-            (route.url.clone(), replace && route.replaces)
+            route.url.clone()
         };
         let mut body = json!({ "text": message.text, "blocks": message.blocks });
         body["response_type"] = json!(if private { "ephemeral" } else { "in_channel" });

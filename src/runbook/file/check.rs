@@ -18,15 +18,16 @@ use crate::{
 
 /// Names every expression and template can see beside the steps.
 pub(super) const ALWAYS: &[&str] =
-    &["args", "failed", "figures", "healthy", "instance", "last", "nodes", "now", "service"];
+    &["args", "failed", "figures", "healthy", "instance", "last", "nodes", "now", "run", "service"];
 /// Names no step may have: those above, those some places add, and words of the languages.
 const RESERVED: &[&str] = &[
     "args", "and", "card", "else", "failed", "false", "figures", "for", "healthy", "if", "in", "instance", "is",
-    "item", "last", "loop", "nodes", "none", "not", "now", "null", "or", "row", "self", "service", "true", "value",
+    "item", "last", "loop", "nodes", "none", "not", "now", "null", "or", "row", "run", "self", "service", "true",
+    "value",
 ];
 /// Names the bot answers itself.
 pub(in crate::runbook) const OWN_NAMES: &[&str] =
-    &["can-i", "cancel", "help", "reload", "services", "version", "whoami"];
+    &["can-i", "cancel", "help", "open", "page", "reload", "services", "version", "whoami"];
 /// Flags the bot reads before any command does.
 const OWN_FLAGS: &[&str] = &["help", "instance", "service"];
 

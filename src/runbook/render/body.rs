@@ -5,8 +5,9 @@ use crate::{
     chart::Series,
     model::{Bar, Block, Cell, Column, Table},
     runbook::{
-        BarsSpec, TableSpec,
+        BarsSpec, Part, TableSpec,
         language::{expression::number, show},
+        long,
     },
 };
 
@@ -42,7 +43,9 @@ impl Rendering<'_> {
             let points = self.evidence.series.get(&series.figure).cloned().unwrap_or_default();
             // One point is no course of things.
             if points.len() >= 2 {
-                blocks.push(Block::Series(Series { title: series.title.clone(), unit: series.unit.clone(), points }));
+                let threshold = self.threshold_of(&series.figure);
+                let (title, unit) = (series.title.clone(), series.unit.clone());
+                blocks.push(Block::Series(Series { title, unit, points, threshold }));
             }
         }
         for code in &spec.code {
@@ -50,7 +53,16 @@ impl Rendering<'_> {
                 match self.diagnostic.compiled.render(&code.text, &self.scope) {
                     Ok(marked) => {
                         let text = marked.block();
-                        if !text.is_empty() {
+                        let lines = text.lines().count();
+                        if lines > long::LINES {
+                            let first: Vec<&str> = text.lines().take(long::LINES).collect();
+                            blocks.push(Block::Code(format!(
+                                "{}\n… {} of {lines} lines",
+                                first.join("\n"),
+                                long::LINES
+                            )));
+                            self.long.push(Part::Code { text, shown: long::LINES });
+                        } else if !text.is_empty() {
                             blocks.push(Block::Code(text));
                         }
                     }
@@ -60,6 +72,13 @@ impl Rendering<'_> {
         }
     }
 
+    /// What a figure of this card is judged by: its warning, or what is worse where it has none.
+    fn threshold_of(&self, figure: &str) -> Option<f64> {
+        let figure = self.diagnostic.card.figures.iter().find(|spec| spec.name == figure)?;
+        let threshold = self.evidence.service.thresholds.get(figure.judge.as_ref()?)?;
+        threshold.warn.or(threshold.crit)
+    }
+
     fn table(&mut self, spec: &TableSpec) -> Table {
         let title = spec.title.as_ref().map(|title| self.line(title, "a table's title", None));
         let place = title.as_ref().map_or_else(|| "a table".to_owned(), |title| format!("the table `{title}`"));
@@ -67,7 +86,7 @@ impl Rendering<'_> {
         let total = all.len();
         let thresholds = &self.evidence.service.thresholds;
         let mut rows = Vec::new();
-        for row in all.into_iter().take(spec.limit) {
+        for row in all.into_iter().take(long::MOST_ROWS) {
             let scope = self.scope.with("row", row);
             let mut cells = Vec::new();
             for column in &spec.columns {
@@ -83,7 +102,13 @@ impl Rendering<'_> {
         let columns =
             spec.columns.iter().map(|column| Column { title: column.title.clone(), align: column.align }).collect();
         let empty = spec.empty.as_ref().filter(|_| rows.is_empty()).map(|empty| self.line(empty, &place, None));
-        Table { title, columns, total: (total > rows.len()).then_some(total as u64), rows, empty }
+        let mut table = Table { title, columns, total: (total > rows.len()).then_some(total as u64), rows, empty };
+        if total > spec.limit {
+            self.long.push(Part::Table { table: table.clone(), shown: spec.limit });
+            table.rows.truncate(spec.limit);
+            table.total = Some(total as u64);
+        }
+        table
     }
 
     fn bars(&mut self, spec: &BarsSpec) -> Option<Block> {

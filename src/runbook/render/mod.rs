@@ -13,7 +13,7 @@ mod scope;
 use std::collections::BTreeMap;
 
 use super::{
-    Command, Diagnostic, Evidence, Kind, Rendered,
+    Command, Diagnostic, Evidence, Kind, Part, Rendered,
     language::{Scope, expression::NoValue, show},
 };
 use crate::model::{Action, ActionStyle, Block, Card, Finding, Level, Span, Text};
@@ -31,7 +31,7 @@ pub fn render(command: &Command, evidence: &Evidence) -> Rendered {
         Kind::Diagnostic(diagnostic) => Rendering::new(command, diagnostic, evidence).card(),
         Kind::BuiltIn | Kind::Remediation(_) => {
             let card = Card { title: title(command, evidence), ..Card::default() };
-            Rendered { card, level: Level::Ok, figures: BTreeMap::new() }
+            Rendered { card, level: Level::Ok, figures: BTreeMap::new(), long: Vec::new(), tree: Vec::new() }
         }
     }
 }
@@ -43,6 +43,8 @@ struct Rendering<'a> {
     scope: Scope,
     /// What of the card could not be worked out, for whoever wrote the file.
     troubles: Vec<String>,
+    /// What does not go on the card whole.
+    long: Vec<Part>,
 }
 
 fn title(command: &Command, evidence: &Evidence) -> String {
@@ -56,7 +58,7 @@ fn title(command: &Command, evidence: &Evidence) -> String {
 impl<'a> Rendering<'a> {
     fn new(command: &'a Command, diagnostic: &'a Diagnostic, evidence: &'a Evidence) -> Self {
         let scope = scope::scope(diagnostic, evidence);
-        Self { command, diagnostic, evidence, scope, troubles: Vec::new() }
+        Self { command, diagnostic, evidence, scope, troubles: Vec::new(), long: Vec::new() }
     }
 
     fn card(mut self) -> Rendered {
@@ -105,7 +107,8 @@ impl<'a> Rendering<'a> {
             actions,
             footer: Some(footer),
         };
-        Rendered { card, level, figures: figures.remembered }
+        let tree = super::long::tree(self.evidence.observations.values());
+        Rendered { card, level, figures: figures.remembered, long: self.long, tree }
     }
 
     /// No wrong target: what `exec` found, or at least what the profile says.

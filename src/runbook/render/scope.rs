@@ -39,6 +39,7 @@ pub(super) fn scope(diagnostic: &Diagnostic, evidence: &Evidence) -> Scope {
     scope.set("figures", Value::from(Serde(json!({}))));
     scope.set("last", figures(evidence.last.as_ref()));
     scope.set("healthy", figures(evidence.healthy.as_ref()));
+    scope.set("run", Value::from(evidence.run.as_str()));
     scope.set("now", Value::from(evidence.now.as_second()));
     scope
 }

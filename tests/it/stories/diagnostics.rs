@@ -61,7 +61,9 @@ fn still(card: &Card) -> String {
             _ => {}
         }
     }
-    lines.extend(card.actions.iter().map(|action| format!("  ({}) {}", action.label, action.command)));
+    // How much there is to read on follows the server's version; that it can be read on is told elsewhere.
+    let own = card.actions.iter().filter(|action| !action.command.starts_with("page "));
+    lines.extend(own.map(|action| format!("  ({}) {}", action.label, action.command)));
     lines.join("\n")
 }
 

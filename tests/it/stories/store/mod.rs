@@ -9,7 +9,8 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use jiff::Timestamp;
 use rediscue::{
-    model::{Identity, Level, Place, PlaceKind, Platform, RunId},
+    model::{Card, Identity, Level, Place, PlaceKind, Platform, RunId},
+    runbook::{LONG_ANSWER_VERSION, LongAnswer, Part},
     store::{Entry, FiguresRow, Outcome, Store, StoreError, StoreSettings},
 };
 use sqlx::{ConnectOptions as _, Connection as _, sqlite::SqliteConnectOptions};
@@ -177,4 +178,48 @@ async fn every_migration_runs_on_what_the_one_before_it_left() {
     }
     let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM journal").fetch_one(&pool).await.unwrap();
     assert!(rows > 0);
+}
+
+#[tokio::test]
+async fn a_long_answer_is_read_back_for_a_day_and_the_oldest_make_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let answer = |n: u64, text: &str| LongAnswer {
+        version: LONG_ANSWER_VERSION,
+        run: RunId::from_bits(n),
+        command: "slowlog".into(),
+        service: "prospectflow".parse().unwrap(),
+        instance: "main".parse().unwrap(),
+        at_ms: at(n as i64).as_millisecond(),
+        reader: None,
+        card: Card { title: format!("answer {n}"), ..Card::default() },
+        parts: vec![Part::Code { text: text.to_owned(), shown: 1 }],
+        tree: Vec::new(),
+    };
+    assert!(store.result_keep(&answer(1, "short")).await.unwrap());
+    store.close().await;
+    let store = open(dir.path()).await;
+    let day = 86_400;
+    assert_eq!(store.result(&RunId::from_bits(1), at(day)).await.unwrap(), Some(answer(1, "short")));
+    assert_eq!(store.result(&RunId::from_bits(2), at(day)).await.unwrap(), None, "there was no such run");
+    assert_eq!(store.result(&RunId::from_bits(1), at(day + 2)).await.unwrap(), None, "a day is over");
+    store.sweep(at(day + 2)).await.unwrap();
+    assert_eq!(store.result(&RunId::from_bits(1), at(2)).await.unwrap(), None, "swept");
+
+    // One that is too large is not kept; of many large ones the newest are.
+    assert!(!store.result_keep(&answer(3, &"x".repeat(3 << 20))).await.unwrap());
+    for n in 10..60 {
+        assert!(store.result_keep(&answer(n, &"y".repeat(3 << 19))).await.unwrap());
+    }
+    let mut kept = Vec::new();
+    for n in 10..60 {
+        if store.result(&RunId::from_bits(n), at(100)).await.unwrap().is_some() {
+            kept.push(n);
+        }
+    }
+    assert_eq!(kept.last(), Some(&59));
+    let bytes = kept.len() * (3 << 19);
+    assert!(bytes <= 64 << 20 && bytes > 60 << 20, "{bytes} bytes are kept");
+    assert!(kept.windows(2).all(|pair| pair[1] == pair[0] + 1), "{kept:?}");
+    store.close().await;
 }

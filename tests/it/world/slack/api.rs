@@ -180,6 +180,8 @@ fn carry_out(
             let ts = word("ts");
             match state.message_mut(channel, &ts) {
                 Some(said) if said.user != BOT => Err(no("cant_update_message")),
+                // What came by a response URL is changed by one alone.
+                Some(said) if said.via => Err(no("message_not_found")),
                 Some(said) if said.only.is_none() => {
                     let before = said.words();
                     said.before.push(before);
@@ -305,7 +307,7 @@ async fn response_url(Extract(site): Extract<Site>, Path(id): Path<String>, Json
     let replaced = route.last.clone().or(route.source.clone()).filter(|_| request["replace_original"] == true);
     match replaced {
         Some(ts) => {
-            if route.source.as_ref() == Some(&ts) {
+            if route.source.as_ref() == Some(&ts) && !route.turns {
                 state.refusals.push(format!("response URL {id}: the card with the button was overwritten"));
             }
             if let Some(said) = state.message_mut(&route.channel, &ts) {

@@ -154,17 +154,17 @@ impl FakeSlack {
         self.send(kind, payload)
     }
 
-    fn route(&self, channel: &str, user: &str, source: Option<String>) -> String {
+    fn route(&self, channel: &str, user: &str, source: Option<String>, turns: bool) -> String {
         let mut state = self.state();
         let id = format!("route-{}-secret", state.fresh());
-        let route = Route { channel: channel.to_owned(), user: user.to_owned(), uses: 0, source, last: None };
+        let route = Route { channel: channel.to_owned(), user: user.to_owned(), uses: 0, source, turns, last: None };
         state.routes.insert(id.clone(), route);
         format!("http://127.0.0.1:{}/commands/{id}", self.http)
     }
 
     /// Somebody types `/redis …`.
     pub(crate) fn slash(&self, user: &str, channel: &str, text: &str) -> usize {
-        let response_url = self.route(channel, user, None);
+        let response_url = self.route(channel, user, None, false);
         let trigger = self.state().fresh();
         self.send(
             "slash_commands",
@@ -222,13 +222,53 @@ impl FakeSlack {
 
     /// Somebody presses the button with this label on a message.
     pub(crate) fn press(&self, user: &str, channel: &str, ts: &str, label: &str) -> usize {
-        let said = self.state().message(channel, ts).cloned().expect("the message is there");
+        let said = self.said(channel, ts);
         let buttons = said.buttons();
         let (text, action, value) = buttons
             .iter()
             .find(|(text, _, _)| text == label)
             .unwrap_or_else(|| panic!("`{label}` is no button of {buttons:?}"));
-        let response_url = self.route(channel, user, Some(ts.to_owned()));
+        let turns = ["page ", "open "].iter().any(|command| value.starts_with(command));
+        let done = json!({
+            "type": "button", "action_id": action, "block_id": "b1", "value": value, "action_ts": "1.1",
+            "text": { "type": "plain_text", "text": text },
+        });
+        self.interact(user, channel, &said, done, turns)
+    }
+
+    /// Somebody chooses an option of a menu on a message.
+    pub(crate) fn choose(&self, user: &str, channel: &str, ts: &str, label: &str) -> usize {
+        let said = self.said(channel, ts);
+        let options = said.options();
+        let (text, action, value) = options
+            .iter()
+            .find(|(text, _, _)| text == label)
+            .unwrap_or_else(|| panic!("`{label}` is no option of {options:?}"));
+        let done = json!({
+            "type": "static_select", "action_id": action, "block_id": "b1", "action_ts": "1.1",
+            "selected_option": { "text": { "type": "plain_text", "text": text, "emoji": false }, "value": value },
+            "placeholder": { "type": "plain_text", "text": "Choose …", "emoji": false },
+        });
+        self.interact(user, channel, &said, done, false)
+    }
+
+    /// Somebody fills in the first line of a message, and presses Enter.
+    pub(crate) fn fill_in(&self, user: &str, channel: &str, ts: &str, text: &str) -> usize {
+        let said = self.said(channel, ts);
+        let action = said.lines_to_fill_in().first().cloned().expect("there is a line to fill in");
+        let done = json!({
+            "type": "plain_text_input", "action_id": action, "block_id": "b2", "value": text, "action_ts": "1.1",
+        });
+        self.interact(user, channel, &said, done, true)
+    }
+
+    fn said(&self, channel: &str, ts: &str) -> Said {
+        self.state().message(channel, ts).cloned().expect("the message is there")
+    }
+
+    fn interact(&self, user: &str, channel: &str, said: &Said, action: Value, turns: bool) -> usize {
+        let ts = said.ts.as_str();
+        let response_url = self.route(channel, user, Some(ts.to_owned()), turns);
         let trigger = self.state().fresh();
         self.send(
             "interactive",
@@ -238,10 +278,7 @@ impl FakeSlack {
                 "container": { "type": "message", "message_ts": ts, "channel_id": channel, "is_ephemeral": said.only.is_some() },
                 "trigger_id": format!("13.{trigger}"), "team": { "id": TEAM, "domain": "example" },
                 "channel": { "id": channel, "name": "name" }, "message": said.to_wire(), "response_url": response_url,
-                "actions": [{
-                    "type": "button", "action_id": action, "block_id": "b1", "value": value, "action_ts": "1.1",
-                    "text": { "type": "plain_text", "text": text },
-                }],
+                "actions": [action],
             }),
         )
     }

@@ -74,6 +74,18 @@ fn check_block(block: &Value, at: &str, wrong: &mut Vec<String>) {
             }
             &["type", "block_id", "elements"]
         }
+        "input" => {
+            text_object(block.get("label"), 2_000, Some("plain_text"), &format!("{at}/label"), wrong);
+            match block.get("element") {
+                Some(element) if kind(element) == "plain_text_input" => line_to_fill_in(element, at, wrong),
+                _ => wrong.push(format!("an input needs an element that can be filled in [json-pointer:{at}/element]")),
+            }
+            // Without it nobody would hear of what was typed: a message has no button to submit.
+            if block.get("dispatch_action") != Some(&Value::Bool(true)) {
+                wrong.push(format!("an input of a message must dispatch its action [json-pointer:{at}]"));
+            }
+            &["type", "block_id", "label", "element", "dispatch_action", "optional", "hint"]
+        }
         "rich_text" => {
             let elements = list(block, "elements");
             if elements.is_empty() {
@@ -140,6 +152,29 @@ fn element_of_actions(element: &Value, at: &str, wrong: &mut Vec<String>) {
         }
         other => wrong.push(format!("unsupported type: {other} [json-pointer:{at}/type]")),
     }
+}
+
+fn line_to_fill_in(element: &Value, at: &str, wrong: &mut Vec<String>) {
+    let at = format!("{at}/element");
+    let id = word(element, "action_id");
+    if id.is_empty() || id.chars().count() > 255 {
+        wrong.push(format!("action_id `{id}` is missing or too long [json-pointer:{at}]"));
+    }
+    if element.get("placeholder").is_some() {
+        text_object(element.get("placeholder"), 150, Some("plain_text"), &format!("{at}/placeholder"), wrong);
+    }
+    let known = [
+        "type",
+        "action_id",
+        "placeholder",
+        "initial_value",
+        "multiline",
+        "min_length",
+        "max_length",
+        "focus_on_load",
+        "dispatch_action_config",
+    ];
+    strange(element, &known, &at, wrong);
 }
 
 fn text_object(object: Option<&Value>, limit: usize, only: Option<&str>, at: &str, wrong: &mut Vec<String>) {

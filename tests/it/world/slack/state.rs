@@ -52,6 +52,28 @@ impl Said {
             .collect()
     }
 
+    /// The options of its menus: what they say, the menu's action id, and their value.
+    pub(crate) fn options(&self) -> Vec<(String, String, String)> {
+        let rows = self.blocks.iter().filter(|block| block["type"] == "actions");
+        let elements = rows.flat_map(|block| block["elements"].as_array().cloned().unwrap_or_default());
+        let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let menus = elements.filter(|element| element["type"] == "static_select");
+        menus
+            .flat_map(|menu| {
+                let options = menu["options"].as_array().cloned().unwrap_or_default();
+                options.into_iter().map(move |option| {
+                    (word(&option["text"]["text"]), word(&menu["action_id"]), word(&option["value"]))
+                })
+            })
+            .collect()
+    }
+
+    /// The action ids of its lines to fill in.
+    pub(crate) fn lines_to_fill_in(&self) -> Vec<String> {
+        let inputs = self.blocks.iter().filter(|block| block["type"] == "input");
+        inputs.map(|block| block["element"]["action_id"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
     pub(super) fn to_wire(&self) -> Value {
         let mut wire =
             json!({ "type": "message", "ts": self.ts, "user": self.user, "text": self.text, "blocks": self.blocks });
@@ -92,6 +114,8 @@ pub(super) struct Route {
     pub(super) uses: usize,
     /// The card the pressed button is on.
     pub(super) source: Option<String>,
+    /// The press was one that turns its card's page.
+    pub(super) turns: bool,
     /// What was said through it last.
     pub(super) last: Option<String>,
 }
@@ -269,6 +293,11 @@ impl State {
             before: Vec::new(),
             reactions: BTreeMap::new(),
         }
+    }
+
+    /// How often each response URL was used.
+    pub(crate) fn uses(&self) -> Vec<usize> {
+        self.routes.values().map(|route| route.uses).collect()
     }
 
     /// How often a method was called.
