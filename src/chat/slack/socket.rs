@@ -175,7 +175,8 @@ async fn open(slack: &Slack, app: &Api) -> Result<Socket, String> {
     let answer = slack.noted("apps.connections.open", app.call("apps.connections.open", "", &json!({})).await);
     let answer = answer.map_err(|trouble| trouble.to_string())?;
     let url = answer.get("url").and_then(Value::as_str).unwrap_or_default();
-    match timeout(TO_OPEN, tokio_tungstenite::connect_async(url)).await {
+    // Without Nagle's pause: an acknowledgement is one small packet that somebody waits for.
+    match timeout(TO_OPEN, tokio_tungstenite::connect_async_with_config(url, None, true)).await {
         Ok(Ok((socket, _))) => Ok(socket),
         Ok(Err(_)) => Err("the address Slack named for it does not answer".to_owned()),
         Err(_) => Err(format!("the address Slack named for it did not answer within {} s", TO_OPEN.as_secs())),

@@ -35,16 +35,17 @@ async fn what_was_remembered_of_memory_is_a_picture_beside_its_card() {
     let (top, _) = bot.fake.mention("U1", "C1", Some(&thread), "memory godel");
     bot.fake.wait("the thread has its own", |state| state.files.values().any(|file| file.thread.is_some())).await;
     assert_ne!(top, thread);
-    let state = bot.fake.state();
-    for file in state.files.values() {
-        assert!(file.name.ends_with(".png") && file.bytes.starts_with(b"\x89PNG\r\n\x1a\n"), "{}", file.name);
-        // Width and height stand behind the first chunk's name.
-        let side = |at: usize| u32::from_be_bytes(file.bytes[at..at + 4].try_into().unwrap());
-        assert_eq!((side(16), side(20)), rediscue::chart::SIZE);
-        assert_eq!(file.channel.as_deref(), Some("C1"));
+    {
+        let state = bot.fake.state();
+        for file in state.files.values() {
+            assert!(file.name.ends_with(".png") && file.bytes.starts_with(b"\x89PNG\r\n\x1a\n"), "{}", file.name);
+            // Width and height stand behind the first chunk's name.
+            let side = |at: usize| u32::from_be_bytes(file.bytes[at..at + 4].try_into().unwrap());
+            assert_eq!((side(16), side(20)), rediscue::chart::SIZE);
+            assert_eq!(file.channel.as_deref(), Some("C1"));
+        }
+        // The line of blocks stays on the card, for whoever sees no pictures.
+        assert!(state.by_bot("C1").iter().any(|said| said.words().contains('█')));
     }
-    // The line of blocks stays on the card, for whoever sees no pictures.
-    assert!(state.by_bot("C1").iter().any(|said| said.words().contains('█')));
-    drop(state);
     bot.finish().await;
 }
