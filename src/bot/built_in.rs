@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::{
-    Hall, change,
+    Hall,
+    book::{self, Word},
+    change,
     command::{Asked, Ended, field, plain_card, target},
     results,
     runs::Why,
@@ -43,8 +45,23 @@ pub(super) async fn answer(hall: &Arc<Hall>, asked: &Asked<'_>, known: &Known<'_
         "services" => answered(services(asked)),
         "version" => answered(version(hall)),
         "pending" => answered(change::pending(hall).await),
+        "runbooks" => answered(book::list(hall, asked).await),
+        "pause" => book::word(hall, asked, intent, text("run"), Word::Pause).await,
+        "resume" => book::word(hall, asked, intent, text("run"), Word::Resume).await,
+        "abort" => book::word(hall, asked, intent, text("run"), Word::Abort).await,
+        "tick" => {
+            let step = match intent.arguments.get("step") {
+                Some(ArgumentValue::Integer(step)) => usize::try_from(*step).ok(),
+                _ => None,
+            };
+            book::word(hall, asked, intent, text("run"), Word::Tick(step)).await
+        }
         "approve" | "decline" => {
             let yes = intent.command.name == "approve";
+            let run = text("run").and_then(RunId::parse);
+            if run.is_some_and(|run| hall.books.desk(&run).is_some()) {
+                return book::word(hall, asked, intent, text("run"), Word::Approve(yes)).await;
+            }
             let (card, outcome) = change::by_id(hall, asked, text("run").unwrap_or_default(), yes).await;
             Ended::of(intent, outcome, card)
         }

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Hall, Rules, built_in, change, deliver::Answer, gather, health, limits::Busy, results, runs::Why};
+use super::{Hall, Rules, book, built_in, change, deliver::Answer, gather, health, limits::Busy, results, runs::Why};
 use crate::{
     chat::{Audience, Event, Inbound},
     diagnosis,
@@ -153,7 +153,8 @@ pub(super) async fn carry_out(hall: &Arc<Hall>, inbound: Inbound) {
     answer.finish(hall, card, audience, outcome == Outcome::Answered).await;
 }
 
-fn entry(asked: &Asked<'_>, ended: &Ended, took: Duration) -> Entry {
+/// The journal's row of one line.
+pub(super) fn entry(asked: &Asked<'_>, ended: &Ended, took: Duration) -> Entry {
     Entry {
         at: jiff::Timestamp::now(),
         run: asked.run.clone(),
@@ -195,6 +196,7 @@ async fn walk(hall: &Arc<Hall>, asked: &Asked<'_>, text: &str, answer: &Answer) 
         Kind::BuiltIn => built_in::answer(hall, asked, &known, &intent).await,
         Kind::Remediation(remediation) => change::propose(hall, asked, &intent, remediation, answer).await,
         Kind::Diagnostic(_) if health::is_asked(&intent) => health::answer(hall, asked, &intent).await,
+        Kind::Runbook(steps) => book::begin(hall, asked, &intent, steps, answer).await,
         Kind::Diagnostic(diagnostic) => diagnose(hall, asked, &intent, diagnostic, answer).await,
     }
 }

@@ -6,10 +6,12 @@
 //! servers is gathered in [`gather`]; how an answer reaches its place is in
 //! [`deliver`].
 
+mod book;
 mod built_in;
 mod change;
 mod command;
 mod deliver;
+mod errand;
 mod gather;
 mod health;
 mod housekeep;
@@ -17,6 +19,7 @@ mod limits;
 mod meters;
 mod results;
 mod runs;
+mod verify;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -124,6 +127,8 @@ struct Hall {
     touching: change::Touching,
     /// Told when a change was made that takes itself back.
     new_end: tokio::sync::Notify,
+    /// Runbooks under way.
+    books: book::Books,
     /// Cancelled when the bot was asked to stop: new commands are refused, aloud.
     stopping: CancellationToken,
     /// When the bot was started.
@@ -219,6 +224,7 @@ impl Bot {
             late: Mutex::default(),
             touching: change::Touching::default(),
             new_end: tokio::sync::Notify::new(),
+            books: book::Books::default(),
             stopping: CancellationToken::new(),
             since: now,
             reloaded: Mutex::new(Reloaded { at: now, problems: Vec::new(), taken: now }),
@@ -228,6 +234,7 @@ impl Bot {
         tasks.spawn(housekeep::keep(hall.clone()));
         tasks.spawn(change::recover(hall.clone()));
         tasks.spawn(change::keep_ends(hall.clone()));
+        tasks.spawn(book::keep(hall.clone()));
         let dispatcher = tokio::spawn(dispatch(hall.clone(), inbox, tasks.clone(), settings.at_once));
         Self { hall, inbound, tasks, dispatcher }
     }

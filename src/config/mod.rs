@@ -153,6 +153,20 @@ fn read_commands(dir: &Path, problems: &mut Vec<Problem>) -> (Catalogue, BTreeSe
             }
         }
     }
+    let (texts, unread) = files::read_all(&dir.join("commands").join("runbooks"), problems);
+    names.extend(unread);
+    for Text { path, stem, text } in &texts {
+        match runbook::parse_book(path, text) {
+            Ok(command) => {
+                commands.retain(|other| other.name != command.name);
+                commands.push(command);
+            }
+            Err(found) => {
+                names.insert(stem.clone());
+                problems.extend(found);
+            }
+        }
+    }
     names.extend(commands.iter().map(|command| command.name.clone()));
     let catalogue = Catalogue::new(commands).unwrap_or_else(|found| {
         problems.extend(found);

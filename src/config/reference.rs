@@ -18,6 +18,7 @@ pub fn json_schema() -> Value {
         "policy.toml": schemars::schema_for!(PolicyFile).to_value(),
         "services/NAME.toml": schemars::schema_for!(ServiceFile).to_value(),
         "commands/NAME.toml": runbook::json_schema(),
+        "commands/runbooks/NAME.toml": runbook::book_schema(),
     })
 }
 

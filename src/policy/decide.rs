@@ -12,8 +12,10 @@ use crate::{
 
 /// Commands of the bot itself that tell nobody anything about a Redis, or
 /// stop what somebody started, or have their own question of who may: whoever the policy knows may use them.
-pub(super) const FOR_EVERYBODY: [&str; 11] =
-    ["help", "whoami", "can-i", "cancel", "services", "version", "pending", "approve", "decline", "page", "open"];
+pub(super) const FOR_EVERYBODY: [&str; 16] = [
+    "help", "whoami", "can-i", "cancel", "services", "version", "pending", "approve", "decline", "page", "open",
+    "runbooks", "pause", "resume", "abort", "tick",
+];
 
 /// Commands of the program itself, run at the machine it is on and not from chat. They can be granted by name.
 pub const AT_THE_MACHINE: [&str; 1] = ["rdb-fetch"];
@@ -305,7 +307,8 @@ impl Policy {
         }
         match &command.kind {
             Kind::Remediation(_) if self.rules.mode == Mode::Observe => return Err(No::Observing),
-            Kind::Diagnostic(_) | Kind::BuiltIn | Kind::Remediation(_) => {}
+            Kind::Runbook(book) if self.rules.mode == Mode::Observe && book.changes() => return Err(No::Observing),
+            Kind::Diagnostic(_) | Kind::BuiltIn | Kind::Remediation(_) | Kind::Runbook(_) => {}
         }
         let channel = self.channel_of(place);
         if let Some((_, channel)) = channel {

@@ -15,6 +15,7 @@ mod cards;
 mod consent;
 mod decide;
 mod rules;
+mod step;
 #[cfg(test)]
 mod tests;
 

@@ -2,10 +2,14 @@
 
 use std::{path::Path, sync::LazyLock, time::Duration};
 
-use super::{ArgumentKind, ArgumentSpec, Command, Cost, Kind, parse_file};
+use super::{ArgumentKind, ArgumentSpec, Command, Cost, Kind, parse_book, parse_file};
 
 /// `commands/*.toml` by file name, put here by `build.rs`.
 const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/commands.rs"));
+/// `commands/runbooks/*.toml`, likewise.
+const BOOKS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/runbooks.rs"));
+
+const BOOKS_IN: &str = "commands/runbooks";
 
 /// What the bot answers itself, and the diagnostics compiled in from `commands/*.toml`.
 pub fn built_in() -> Vec<Command> {
@@ -19,7 +23,14 @@ pub fn built_in() -> Vec<Command> {
                 None
             }
         });
-        own().into_iter().chain(files).collect()
+        let books = BOOKS.iter().filter_map(|(name, text)| match parse_book(&Path::new(BOOKS_IN).join(name), text) {
+            Ok(command) => Some(command),
+            Err(problems) => {
+                debug_assert!(false, "{BOOKS_IN}/{name}: {problems:?}");
+                None
+            }
+        });
+        own().into_iter().chain(files).chain(books).collect()
     });
     COMMANDS.clone()
 }
@@ -121,6 +132,54 @@ fn own() -> Vec<Command> {
             &["decline 7K2Q9M4X"],
             vec![argument("run", "the run's id, under its plan", ArgumentKind::Text(16), true)],
         ),
+        answered(
+            "runbooks",
+            &["books"],
+            "the runbooks that are under way",
+            "Each with where it stands, who began it, and what it waits for.",
+            &["runbooks"],
+            vec![],
+        ),
+        answered(
+            "pause",
+            &[],
+            "let no further step of a runbook begin",
+            "What is under way goes on: a change that was proposed has a plan of its own. Whoever may run the runbook may pause it.",
+            &["pause 7K2Q9M4X"],
+            vec![argument("run", "the run's id, on its card", ArgumentKind::Text(16), true)],
+        ),
+        answered(
+            "resume",
+            &[],
+            "let a paused runbook go on",
+            "It goes on at the step it was at; a wait or a watch begins its time anew.",
+            &["resume 7K2Q9M4X"],
+            vec![argument("run", "the run's id, on its card", ArgumentKind::Text(16), true)],
+        ),
+        answered(
+            "abort",
+            &[],
+            "end a runbook where it is",
+            "A plan that still waits for consent is withdrawn; a change under way comes to its end first. The card then says what was changed and how each is taken back.",
+            &["abort 7K2Q9M4X"],
+            vec![argument("run", "the run's id, on its card", ArgumentKind::Text(16), true)],
+        ),
+        answered(
+            "tick",
+            &[],
+            "say that a step done by hand is done",
+            "Ticks the step a runbook waits for. Where it can be seen from here, it is looked whether it is so.",
+            &["tick 7K2Q9M4X", "tick 7K2Q9M4X 3"],
+            vec![
+                argument("run", "the run's id, on its card", ArgumentKind::Pattern, true),
+                argument(
+                    "step",
+                    "the step's number; the one that waits when not given",
+                    ArgumentKind::Integer { min: 1, max: 1000 },
+                    false,
+                ),
+            ],
+        ),
         answered("version", &[], "which program answers", "Its version and since when it runs.", &["version"], vec![]),
     ]
 }
@@ -186,6 +245,11 @@ mod tests {
     fn every_command_compiled_in_is_whole() {
         for (name, text) in files() {
             let read = parse_file(&Path::new("commands").join(name), text);
+            let told = read.err().unwrap_or_default().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+            assert!(told.is_empty(), "{told}");
+        }
+        for (name, text) in BOOKS {
+            let read = parse_book(&Path::new(BOOKS_IN).join(name), text);
             let told = read.err().unwrap_or_default().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
             assert!(told.is_empty(), "{told}");
         }

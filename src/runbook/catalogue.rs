@@ -67,6 +67,7 @@ impl Catalogue {
         }
         for command in catalogue.commands.values() {
             problems.extend(catalogue.unknown_nested(command));
+            problems.extend(catalogue.unknown_lines(command));
         }
         if problems.is_empty() { Ok(catalogue) } else { Err(problems) }
     }
@@ -86,7 +87,7 @@ impl Catalogue {
                         ));
                     }
                 }
-                Some(Kind::BuiltIn | Kind::Remediation(_)) => problems.push(clash(
+                Some(Kind::BuiltIn | Kind::Remediation(_) | Kind::Runbook(_)) => problems.push(clash(
                     command,
                     format!("step `{}` runs `{name}`, which is no diagnostic", step.id),
                     "only diagnostics can be run as a step".to_owned(),
@@ -96,6 +97,37 @@ impl Catalogue {
                     format!("step `{}` runs `{name}`, which is no command", step.id),
                     "write the name of a diagnostic, not an alias".to_owned(),
                 )),
+            }
+        }
+        problems
+    }
+
+    /// The lines of a runbook's steps begin with commands of the right kind.
+    fn unknown_lines(&self, command: &Command) -> Vec<Problem> {
+        let Kind::Runbook(book) = &command.kind else { return Vec::new() };
+        let mut problems = Vec::new();
+        for step in &book.steps {
+            let Some(line) = step.act.line() else { continue };
+            let name = line.split_whitespace().next().unwrap_or_default();
+            let touch = matches!(step.act, super::Act::Touch { .. });
+            let (wanted, fits) = match self.commands.get(name).map(|found| &found.kind) {
+                Some(Kind::Remediation(_)) => ("is no diagnostic", touch),
+                Some(Kind::Diagnostic(_)) => ("changes nothing", !touch),
+                Some(Kind::BuiltIn | Kind::Runbook(_)) => ("is neither a diagnostic nor a change", false),
+                None => ("is no command", false),
+            };
+            if !fits {
+                let names = self.commands.values().filter(|other| match other.kind {
+                    Kind::Remediation(_) => touch,
+                    Kind::Diagnostic(_) => !touch,
+                    Kind::BuiltIn | Kind::Runbook(_) => false,
+                });
+                let hint = super::words::nearest(name, names.map(|other| other.name.as_str())).map_or_else(
+                    || "write the name of a command, not an alias; `/redis help` lists them".to_owned(),
+                    |near| format!("did you mean `{near}`?"),
+                );
+                let reason = format!("step `{}` types `{name}`, which {wanted}", step.id);
+                problems.push(clash(command, reason, hint));
             }
         }
         problems

@@ -46,6 +46,8 @@ pub enum Kind {
     Diagnostic(Diagnostic),
     /// Touches: planned, consented to, carried out.
     Remediation(super::Remediation),
+    /// Several steps with gates, looks and touches among them.
+    Runbook(super::Book),
     /// Answered by the bot itself: `help`, `whoami`, `can-i`, `cancel`, `reload`.
     BuiltIn,
 }

@@ -94,6 +94,11 @@ fn one(command: &Command) -> Card {
         }
         footer.push(command.source.clone());
     }
+    if let Kind::Runbook(book) = &command.kind {
+        blocks.push(Block::Heading("Steps".to_owned()));
+        blocks.push(Block::Code(book_steps(book).join("\n")));
+        footer.push(command.source.clone());
+    }
     Card {
         title: format!("help · {}", command.name),
         verdict: Some(Text::plain(capital(&command.summary))),
@@ -272,9 +277,28 @@ fn reference(text: &mut String, command: &Command) {
             facts.push(format!("Looks at: {}", unique.join(", ")));
         }
     }
+    if let Kind::Runbook(book) = &command.kind {
+        text.push_str(&format!("\nSteps:\n\n{}\n", book_steps(book).join("\n")));
+    }
     if !facts.is_empty() {
         text.push_str(&format!("\n{}.\n", facts.join(". ")));
     }
+}
+
+/// The steps of a runbook, a line each: what kind, and what stands on the card.
+fn book_steps(book: &super::Book) -> Vec<String> {
+    let words = |text: &str| text.replace("{{ ", "").replace(" }}", "");
+    book.steps
+        .iter()
+        .enumerate()
+        .map(|(at, step)| {
+            let line = match &step.act {
+                super::Act::Touch { line } => format!(": {}", words(line)),
+                _ => String::new(),
+            };
+            format!("{}. {} ({}{line})", at + 1, words(&step.say), step.act.word())
+        })
+        .collect()
 }
 
 fn look(look: &Look, each: Option<Each>) -> String {

@@ -6,6 +6,7 @@
 //! texts and values.
 
 mod bind;
+mod book;
 mod built_in;
 mod catalogue;
 mod change;
@@ -30,6 +31,10 @@ mod view;
 mod words;
 
 pub use bind::{bind, bind_touches};
+pub use book::{
+    Act, BOOK_VERSION, Back, Book, BookRun, BookStart, BookStep, Happened, How, Next, NotNow, Note, Or, Phase, Slot,
+    StepRun, StepState, TouchEnd, Verify, book_card, seen,
+};
 pub use built_in::built_in;
 pub use catalogue::{Catalogue, Known};
 pub use change::{Change, Remediation, Touch, TouchKind, TouchWord, Wanted};
@@ -37,7 +42,7 @@ pub use command::{
     ArgumentKind, ArgumentSpec, ArgumentValue, Arguments, Command, Cost, Diagnostic, Each, Intent, Kind, Step,
 };
 pub use evidence::{Evidence, Figures, Rendered};
-pub use file::{json_schema, parse_file};
+pub use file::{book_schema, json_schema, parse_book, parse_file};
 pub use help::{help_card, reference_markdown};
 pub use language::Compiled;
 pub use long::{Branch, LONG_ANSWER_VERSION, LongAnswer, Part};
@@ -51,7 +56,8 @@ pub use plan::{PLAN_VERSION, Plan, PlanStep, PlanTarget, Reach, Undo};
 pub use render::render;
 pub use risk::Risk;
 pub use spec::{
-    ActionSpec, BarsSpec, CardSpec, CodeSpec, ColumnSpec, FigureSpec, FindingSpec, SeriesSpec, TableSpec, TextSpec,
+    ActionSpec, BarsSpec, CardSpec, CheckSpec, CodeSpec, ColumnSpec, FigureSpec, FindingSpec, SeriesSpec, TableSpec,
+    TextSpec,
 };
 
 /// Bytes as cards show them: `812 MiB`.

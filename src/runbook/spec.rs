@@ -19,6 +19,8 @@ pub struct CardSpec {
     pub figures: Vec<FigureSpec>,
     /// Findings, ranked by level when shown.
     pub findings: Vec<FindingSpec>,
+    /// What has to hold, in order.
+    pub checks: Vec<CheckSpec>,
     /// Paragraphs.
     pub texts: Vec<TextSpec>,
     /// Tables.
@@ -54,6 +56,20 @@ pub struct FigureSpec {
     pub otherwise: Option<String>,
     /// Remembered, so that the next look can say what changed.
     pub remember: bool,
+}
+
+/// A line of a checklist: done where it holds, failed where it does not, and
+/// passed over where it cannot be told.
+#[derive(Debug, Clone)]
+pub struct CheckSpec {
+    /// Template: what has to be so.
+    pub what: String,
+    /// CEL.
+    pub holds: String,
+    /// CEL; it is checked only where this holds.
+    pub when: Option<String>,
+    /// Template: said where it does not hold or cannot be checked.
+    pub otherwise: Option<String>,
 }
 
 /// Something that may be found.

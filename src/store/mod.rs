@@ -8,6 +8,7 @@
 //! itself when it is back: the journal then holds a row that says what it lacks.
 
 mod backups;
+mod books;
 mod chain;
 mod entry;
 mod error;
@@ -33,6 +34,7 @@ pub use backups::{
     BackupDatabase, BackupError, BackupFile, BackupReader, BackupSettings, BackupWay, BackupWriter, Backups, Kept,
     Manifest, Sealed,
 };
+pub use books::BookRow;
 pub use chain::{Anchor, Fault, FaultKind, NotAnAnchor};
 pub use entry::{Entry, JournalRow, Outcome};
 pub use error::{StoreError, StoreHealth};

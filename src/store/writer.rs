@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     StoreError, StoreHealth,
+    books::{self, BookWork},
     chain::{Anchor, GENESIS, Key, Mac},
     entry::{JournalRow, Part},
     error::meaning,
@@ -54,6 +55,7 @@ pub(super) enum Work {
     Result(Box<ResultRow>),
     Step(StepWork),
     Walk(WalkWork),
+    Book(BookWork),
     Anchored { anchor: Anchor, now: Timestamp },
     Prune(Before),
     Close,
@@ -67,6 +69,7 @@ impl Work {
             Work::Record { synced: true, .. }
                 | Work::Plan(_)
                 | Work::Step(_)
+                | Work::Book(_)
                 | Work::Owe(..)
                 | Work::OwedDone { .. }
                 | Work::Prune(_)
@@ -336,6 +339,7 @@ impl Writer {
                 }
                 Work::Step(work) => steps::write(connection, work).await?,
                 Work::Walk(work) => walks::write(connection, work).await?,
+                Work::Book(work) => books::write(connection, work).await?,
                 Work::Anchored { anchor, now } => {
                     sqlx::query("UPDATE journal_head SET anchored_seq = $1, anchored_ms = $2 WHERE id = 1")
                         .bind(anchor.seq as i64)
@@ -505,6 +509,7 @@ async fn prune(connection: &mut SqliteConnection, key: &Key, before: Before) -> 
         ("DELETE FROM owed WHERE id IN (SELECT id FROM owed WHERE done_ms < $1 LIMIT $2)", before.owed),
         ("DELETE FROM results WHERE run IN (SELECT run FROM results WHERE at_ms < $1 LIMIT $2)", before.results),
         ("DELETE FROM walks WHERE question IN (SELECT question FROM walks WHERE at_ms < $1 LIMIT $2)", before.walks),
+        ("DELETE FROM books WHERE run IN (SELECT run FROM books WHERE closed_ms < $1 LIMIT $2)", before.journal),
     ] {
         let gone = sqlx::query(sql).bind(horizon).bind(PRUNE).execute(&mut *connection).await?;
         more |= gone.rows_affected() as i64 == PRUNE;

@@ -15,7 +15,7 @@ use super::{
     word,
 };
 use crate::{
-    bot::{Hall, Rules, command::plain_card},
+    bot::{Hall, Rules, command::plain_card, verify},
     exec::{Hands, Looking, Touched},
     model::{Card, Instance, Level, Progress, Text, Tick},
     policy::{Consent, TouchPermit},
@@ -54,6 +54,9 @@ pub(super) async fn carry(hall: &Arc<Hall>, row: &PlanRow) -> (Card, bool) {
     lane.hold(None);
     hall.touching.put_down(run);
     edit(hall, row, card.clone()).await;
+    if state == PlanState::Done {
+        verify::after(hall, row).await;
+    }
     (card, state == PlanState::Done)
 }
 

@@ -8,7 +8,8 @@ use super::{
 use crate::{
     model::{Align, Level},
     runbook::{
-        ActionSpec, BarsSpec, CardSpec, CodeSpec, ColumnSpec, FigureSpec, FindingSpec, SeriesSpec, TableSpec, TextSpec,
+        ActionSpec, BarsSpec, CardSpec, CheckSpec, CodeSpec, ColumnSpec, FigureSpec, FindingSpec, SeriesSpec,
+        TableSpec, TextSpec,
     },
 };
 
@@ -25,6 +26,7 @@ pub(super) fn card(checker: &mut Checker, wire: Option<wire::Card>) -> CardSpec 
         healthy: text(wire.healthy),
         figures,
         findings: wire.findings.into_iter().filter_map(|at| finding(checker, at)).collect(),
+        checks: wire.checks.into_iter().filter_map(|at| check(checker, at)).collect(),
         texts: wire
             .texts
             .into_iter()
@@ -112,6 +114,17 @@ fn finding(checker: &mut Checker, at: At<wire::Finding>) -> Option<FindingSpec> 
         evidence: text(finding.evidence),
         next: text(finding.next),
     })
+}
+
+fn check(checker: &mut Checker, at: At<wire::CheckLine>) -> Option<CheckSpec> {
+    let (check, here) = bare(at);
+    checker.template(check.what.as_ref(), "what", &[]);
+    checker.expression(check.holds.as_ref(), "holds", &[]);
+    checker.expression(check.when.as_ref(), "when", &[]);
+    checker.template(check.otherwise.as_ref(), "otherwise", &[]);
+    let what = checker.need(check.what, "what", &here, "this check");
+    let holds = checker.need(check.holds, "holds", &here, "this check");
+    Some(CheckSpec { what: what?.value, holds: holds?.value, when: text(check.when), otherwise: text(check.otherwise) })
 }
 
 fn paragraph(checker: &mut Checker, at: At<wire::Paragraph>, of: &str) -> Option<(Option<String>, String)> {

@@ -26,8 +26,10 @@ const RESERVED: &[&str] = &[
     "value",
 ];
 /// Names the bot answers itself.
-pub(in crate::runbook) const OWN_NAMES: &[&str] =
-    &["can-i", "cancel", "help", "open", "page", "reload", "services", "version", "whoami"];
+pub(in crate::runbook) const OWN_NAMES: &[&str] = &[
+    "abort", "can-i", "cancel", "help", "open", "page", "pause", "reload", "resume", "runbooks", "services", "tick",
+    "version", "whoami",
+];
 /// Flags the bot reads before any command does.
 const OWN_FLAGS: &[&str] = &["help", "instance", "service"];
 
@@ -129,7 +131,20 @@ pub(super) fn command(file: &Path, text: &str, wire: CommandFile) -> (Option<Com
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
-impl Checker<'_> {
+impl<'a> Checker<'a> {
+    pub(super) fn new(file: &'a Path, text: &'a str) -> Self {
+        Self {
+            file,
+            text,
+            problems: Vec::new(),
+            compiler: Compiler::default(),
+            arguments: BTreeSet::new(),
+            steps: BTreeSet::new(),
+            figures: BTreeSet::new(),
+            all_figures: BTreeSet::new(),
+        }
+    }
+
     /// Notes a problem at a value.
     pub(super) fn say<T>(&mut self, at: &At<T>, reason: String, hint: &str) {
         self.say_at(at.span.clone(), reason, Some(hint.to_owned()));
@@ -139,7 +154,7 @@ impl Checker<'_> {
         self.problems.push(problem(self.file, self.text, Some(span), reason, hint));
     }
 
-    fn say_of_file(&mut self, reason: &str, hint: &str) {
+    pub(super) fn say_of_file(&mut self, reason: &str, hint: &str) {
         self.problems.push(problem(self.file, self.text, None, reason.to_owned(), Some(hint.to_owned())));
     }
 
@@ -151,7 +166,7 @@ impl Checker<'_> {
         value
     }
 
-    fn name(&mut self, name: Option<&Str>) -> String {
+    pub(super) fn name(&mut self, name: Option<&Str>) -> String {
         let Some(name) = name else {
             self.say_of_file("the file has no `name`", "begin it with `name = \"…\"`: what people type");
             return String::new();
@@ -169,7 +184,7 @@ impl Checker<'_> {
     }
 
     /// A word people type in place of a command.
-    fn word(&mut self, word: &Str, what: &str) {
+    pub(super) fn word(&mut self, word: &Str, what: &str) {
         let text = &word.value;
         let fits = (2..=32).contains(&text.len())
             && text.starts_with(|c: char| c.is_ascii_lowercase())
@@ -185,7 +200,7 @@ impl Checker<'_> {
         }
     }
 
-    fn summary(&mut self, summary: Option<&Str>) -> String {
+    pub(super) fn summary(&mut self, summary: Option<&Str>) -> String {
         let Some(summary) = summary else {
             self.say_of_file("the file has no `summary`", "add `summary = \"…\"`: one line for help");
             return String::new();
@@ -240,7 +255,7 @@ impl Checker<'_> {
         }
     }
 
-    fn arguments(&mut self, wire: Vec<At<wire::Argument>>) -> Vec<ArgumentSpec> {
+    pub(super) fn arguments(&mut self, wire: Vec<At<wire::Argument>>) -> Vec<ArgumentSpec> {
         let mut specs: Vec<ArgumentSpec> = Vec::new();
         for At { value: argument, span } in wire {
             let table = At { value: (), span };

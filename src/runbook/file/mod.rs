@@ -1,5 +1,7 @@
 //! Command files: TOML in, a [`Command`] or every problem out.
 
+mod book;
+mod book_wire;
 mod card;
 mod check;
 mod read;
@@ -28,6 +30,26 @@ pub fn parse_file(file: &Path, text: &str) -> Result<Command, Vec<Problem>> {
         Some(command) if problems.iter().all(|problem| problem.warning) => Ok(command),
         _ => Err(problems),
     }
+}
+
+/// Reads a runbook file, as [`parse_file`] reads a command file.
+///
+/// # Errors
+///
+/// Every problem of the file, in the order of its lines.
+pub fn parse_book(file: &Path, text: &str) -> Result<Command, Vec<Problem>> {
+    let read::Document { value, mut problems, taken_out } = read::read::<book_wire::BookFile>(file, text);
+    let Some(wire) = value else { return Err(problems) };
+    let (command, found) = book::command(file, text, wire);
+    problems.extend(found.into_iter().filter(|problem| !hidden(problem, &taken_out, text)));
+    problems.sort_by_key(|problem| problem.line.unwrap_or(0));
+    problems.dedup();
+    if problems.iter().all(|problem| problem.warning) { Ok(command) } else { Err(problems) }
+}
+
+/// The JSON Schema of runbook files, for editors.
+pub fn book_schema() -> serde_json::Value {
+    schemars::schema_for!(book_wire::BookFile).to_value()
 }
 
 /// Whether something is only missing because it could not be read, which was told already.

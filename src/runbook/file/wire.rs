@@ -403,6 +403,8 @@ pub(super) struct Card {
     pub(super) figures: Vec<At<Figure>>,
     /// What may be found.
     pub(super) findings: Vec<At<Finding>>,
+    /// A checklist: what has to hold, each line ticked, failed, or not to be checked from here.
+    pub(super) checks: Vec<At<CheckLine>>,
     /// Paragraphs.
     pub(super) texts: Vec<At<Paragraph>>,
     /// Tables.
@@ -453,6 +455,20 @@ pub(super) enum LevelWord {
     Warn,
     /// Past the critical threshold.
     Crit,
+}
+
+/// A line of the checklist.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct CheckLine {
+    /// What has to be so; a template.
+    pub(super) what: Option<Str>,
+    /// CEL; a value that is not there means that it cannot be checked from here.
+    pub(super) holds: Option<Str>,
+    /// CEL; it is checked only where this holds.
+    pub(super) when: Option<Str>,
+    /// Said where it does not hold or cannot be checked; a template.
+    pub(super) otherwise: Option<Str>,
 }
 
 /// Something that may be found.

@@ -5,6 +5,7 @@
 //! something, and what could not be worked out is said in its place.
 
 mod body;
+mod checks;
 mod failures;
 mod figures;
 mod findings;
@@ -29,7 +30,7 @@ const LABEL: usize = 75;
 pub fn render(command: &Command, evidence: &Evidence) -> Rendered {
     match &command.kind {
         Kind::Diagnostic(diagnostic) => Rendering::new(command, diagnostic, evidence).card(),
-        Kind::BuiltIn | Kind::Remediation(_) => {
+        Kind::BuiltIn | Kind::Remediation(_) | Kind::Runbook(_) => {
             let card = Card { title: title(command, evidence), ..Card::default() };
             Rendered { card, level: Level::Ok, figures: BTreeMap::new(), long: Vec::new(), tree: Vec::new() }
         }
@@ -64,7 +65,9 @@ impl<'a> Rendering<'a> {
     fn card(mut self) -> Rendered {
         let figures = self.figures();
         let (unseen, aside) = failures::failures(self.command, self.diagnostic, self.evidence);
+        let (checklist, unmet) = self.checks();
         let mut found = self.findings();
+        found.extend(unmet);
         found.extend(unseen);
         if self.diagnostic.card.gather {
             found.extend(findings::gathered(self.diagnostic, self.evidence));
@@ -83,6 +86,7 @@ impl<'a> Rendering<'a> {
             || level > Level::Ok
             || spec.gather
             || !spec.findings.is_empty()
+            || !spec.checks.is_empty()
             || spec.figures.iter().any(|figure| figure.judge.is_some());
         let mut blocks = Vec::new();
         let more = found.len().saturating_sub(FINDINGS);
@@ -91,6 +95,9 @@ impl<'a> Rendering<'a> {
         }
         if more > 0 {
             blocks.push(Block::Text(Text::plain(format!("and {more} more of the mildest"))));
+        }
+        if !checklist.is_empty() {
+            blocks.push(Block::Checklist(checklist));
         }
         if !figures.fields.is_empty() {
             blocks.push(Block::Fields(figures.fields));

@@ -8,7 +8,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rediscue::runbook::{Catalogue, Kind, built_in, json_schema, parse_file, reference_markdown};
+use rediscue::runbook::{
+    Catalogue, Kind, book_schema, built_in, json_schema, parse_book, parse_file, reference_markdown,
+};
 
 fn samples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples/commands")
@@ -53,6 +55,51 @@ fn every_problem_of_a_bad_file_is_told_at_once_with_its_line() {
             insta::assert_snapshot!(path.file_stem().unwrap().to_str().unwrap(), told);
         });
     }
+}
+
+fn runbooks(kind: &str) -> Vec<PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples/runbooks").join(kind);
+    let mut files: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+#[test]
+fn a_good_runbook_is_a_command_and_the_documentations_example_is_one() {
+    for path in runbooks("valid") {
+        let text = fs::read_to_string(&path).unwrap();
+        let command = parse_book(Path::new(name(&path)), &text).unwrap_or_else(|problems| panic!("{problems:?}"));
+        assert!(matches!(&command.kind, Kind::Runbook(book) if book.changes()));
+        let all = built_in().into_iter().chain([command]).collect();
+        Catalogue::new(all).unwrap_or_else(|problems| panic!("{problems:?}"));
+    }
+    let docs = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runbooks.md")).unwrap();
+    let example = docs.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    parse_book(Path::new("more-room.toml"), example).unwrap_or_else(|problems| panic!("{problems:?}"));
+}
+
+#[test]
+fn every_problem_of_a_bad_runbook_is_told_at_once_with_its_line() {
+    for path in runbooks("invalid") {
+        let text = fs::read_to_string(&path).unwrap();
+        let told = match parse_book(Path::new(name(&path)), &text) {
+            Err(problems) => problems,
+            // What only the other commands can tell.
+            Ok(command) => Catalogue::new(built_in().into_iter().chain([command]).collect()).expect_err(name(&path)),
+        };
+        let told = told.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        insta::with_settings!({
+            snapshot_path => path.parent().unwrap().with_file_name("expected"),
+            prepend_module_to_snapshot => false,
+            omit_expression => true,
+        }, {
+            insta::assert_snapshot!(path.file_stem().unwrap().to_str().unwrap(), told);
+        });
+    }
+    let schema = book_schema();
+    let keys = schema["properties"].as_object().unwrap();
+    assert!(["name", "arguments", "steps"].iter().all(|key| keys.contains_key(*key)) && !keys.contains_key("card"));
 }
 
 #[test]

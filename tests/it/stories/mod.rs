@@ -28,6 +28,8 @@ mod rdb_formats;
 mod rdb_real;
 mod rdb_replication;
 mod remediation;
+mod runbooks;
+mod runbooks_procedures;
 mod slack_audit;
 mod slack_cards;
 mod slack_charts;

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(crate) mod book;
 pub(crate) mod chat;
 pub(crate) mod disk;
 pub(crate) mod looking;

@@ -1,0 +1,182 @@
+//! A runbook being gone through: the room, the server, and the run as its row tells it.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use rediscue::{
+    chat::console::wire::FromBot,
+    model::{Card, RunId},
+    runbook::{BookRun, StepState},
+    store::PlanState,
+};
+
+use super::{
+    chat::{Answer, Chat, ChatBuilder, heard, text_of},
+    eventually_async,
+    room::Room,
+};
+
+/// Longer than any wait of a runbook under test.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// One run, and everybody around it.
+pub(crate) struct Stage {
+    pub(crate) chat: Chat,
+    pub(crate) room: Room,
+    pub(crate) run: RunId,
+    /// Every message as it stands now.
+    cards: BTreeMap<String, Card>,
+    /// The run's own.
+    message: String,
+}
+
+impl Stage {
+    /// ana begins a runbook.
+    pub(crate) async fn begin(builder: ChatBuilder, line: &str) -> Self {
+        let chat = builder.start().await;
+        Self::begin_in(chat, line).await
+    }
+
+    /// The same, in a bot that is there already.
+    pub(crate) async fn begin_in(chat: Chat, line: &str) -> Self {
+        let mut room = Room::of(&chat);
+        let begun = room.types("ana", line).await;
+        let footer = begun.messages[0].card.footer.clone().unwrap_or_default();
+        let run = footer.split_whitespace().nth(1).and_then(RunId::parse);
+        let run = run.unwrap_or_else(|| panic!("`{line}` did not begin: {}", begun.text()));
+        let message = begun.messages[0].id.clone();
+        let mut stage = Self { chat, room, run, cards: BTreeMap::new(), message };
+        stage.keep(&begun);
+        stage
+    }
+
+    /// Goes on with what another bot has left.
+    pub(crate) async fn taken_up(builder: ChatBuilder, run: RunId) -> Self {
+        let chat = builder.start().await;
+        let room = Room::of(&chat);
+        Self { chat, room, run, cards: BTreeMap::new(), message: String::new() }
+    }
+
+    fn keep(&mut self, answer: &Answer) {
+        self.cards.extend(answer.messages.iter().map(|message| (message.id.clone(), message.card.clone())));
+        self.cards.extend(answer.edited.iter().cloned());
+    }
+
+    pub(crate) async fn says(&mut self, who: &str, text: &str) -> Answer {
+        let answer = self.room.types(who, text).await;
+        self.keep(&answer);
+        answer
+    }
+
+    /// The run as it is written down.
+    pub(crate) async fn now(&self) -> BookRun {
+        self.chat.store.book(&self.run).await.unwrap().expect("a run has a row").run
+    }
+
+    /// Waits until the run is so.
+    pub(crate) async fn until(&self, what: &str, so: impl Fn(&BookRun) -> bool) -> BookRun {
+        let reached = eventually_async(what, PATIENCE, || async { so(&self.now().await) });
+        reached.await;
+        self.now().await
+    }
+
+    /// How a step stands.
+    pub(crate) async fn state(&self, id: &str) -> StepState {
+        let run = self.now().await;
+        let at = run.steps.iter().position(|step| step.id == id).unwrap_or_else(|| panic!("there is no step {id}"));
+        run.progress[at].state
+    }
+
+    /// Waits until that step waits for a person.
+    pub(crate) async fn waits(&self, id: &str) {
+        let step = |run: &BookRun| run.waits_for_a_person().map(|at| run.steps[at].id.clone());
+        let what = format!("a person is waited for, or it ends ({id})");
+        let run = self.until(&what, |run| run.is_over() || step(run).as_deref() == Some(id)).await;
+        assert_eq!(step(&run).as_deref(), Some(id), "{:?} {:#?}", run.phase, run.progress);
+    }
+
+    /// Waits for that step, and ana ticks it.
+    pub(crate) async fn ticks(&mut self, id: &str) {
+        self.waits(id).await;
+        let said = self.says("ana", &format!("tick {}", self.run)).await;
+        assert!(said.text().contains("was ticked by Ana"), "{}", said.text());
+    }
+
+    /// Waits for that step to ask, and bo approves it.
+    pub(crate) async fn approves(&mut self, id: &str) {
+        self.waits(id).await;
+        let said = self.says("bo", &format!("approve {}", self.run)).await;
+        assert!(said.text().contains("was approved by Bo"), "{}", said.text());
+    }
+
+    /// Waits until that step's plan waits for consent; its id.
+    pub(crate) async fn plan(&self, id: &str) -> RunId {
+        let plan = |run: &BookRun| {
+            let at = run.at()?;
+            (run.steps[at].id == id).then(|| run.plan_in_flight()).flatten()
+        };
+        let what = format!("step {id} is planned, or it ends");
+        let run = self.until(&what, |run| run.is_over() || plan(run).is_some()).await;
+        let plan = plan(&run).unwrap_or_else(|| panic!("{id} was not planned: {:?} {:#?}", run.phase, run.progress));
+        self.pending(&plan).await;
+        plan
+    }
+
+    /// Waits until a plan can be consented to.
+    pub(crate) async fn pending(&self, plan: &RunId) {
+        eventually_async("the plan is shown", PATIENCE, || async {
+            let row = self.chat.store.plan(plan).await.unwrap();
+            let run = self.now().await;
+            assert!(row.is_some() || !run.is_over(), "it did not become a plan: {:?} {:#?}", run.phase, run.progress);
+            row.is_some_and(|row| row.state != PlanState::Pending || row.message.is_some())
+        })
+        .await;
+    }
+
+    /// Waits for that step's plan, and bo consents to it.
+    pub(crate) async fn consents(&mut self, id: &str) {
+        let plan = self.plan(id).await;
+        let said = self.says("bo", &format!("approve {plan}")).await;
+        let row = self.chat.store.plan(&plan).await.unwrap().unwrap();
+        assert_eq!(row.state, PlanState::Done, "{}", said.text());
+    }
+
+    /// Waits until the run's card says so; all of what it says then.
+    pub(crate) async fn shows(&mut self, words: &str) -> String {
+        let begun = Instant::now();
+        loop {
+            let text = text_of(&self.cards[&self.message]);
+            if text.contains(words) {
+                return text;
+            }
+            assert!(begun.elapsed() < PATIENCE, "the card never said `{words}`: {text}");
+            match heard(&mut self.room.link).await {
+                FromBot::Say { id, card, .. } | FromBot::Edit { id, card } => {
+                    self.cards.insert(id, card);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits until it is over and told; what its card says in the end.
+    pub(crate) async fn ends(&mut self) -> String {
+        eventually_async("it ends", PATIENCE, || async {
+            let row = self.chat.store.book(&self.run).await.unwrap().unwrap();
+            let stuck = row.run.waits_for_a_person().map(|at| &row.run.progress[at]);
+            assert!(stuck.is_none(), "it waits for somebody: {stuck:#?}");
+            row.closed
+        })
+        .await;
+        // Off the list only once it was told.
+        self.says("cy", "runbooks").await;
+        text_of(&self.cards[&self.message])
+    }
+
+    /// Everything that was said and edited so far, as it stands now.
+    pub(crate) fn heard(&self) -> String {
+        self.cards.values().map(text_of).collect::<Vec<_>>().join("\n\n")
+    }
+}
