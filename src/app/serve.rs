@@ -41,6 +41,8 @@ pub fn rules(config: Config) -> Rules {
         progress_after: config.bot.deadlines.progress,
         audit: config.bot.audit.channel,
         anchor_every: config.bot.audit.anchor_every,
+        consent: config.bot.consent,
+        alerts: config.bot.alerts,
         grace: config.bot.deadlines.stop,
     };
     Rules { policy: config.policy, catalogue: config.catalogue, services: config.services, settings }

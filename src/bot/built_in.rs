@@ -40,10 +40,13 @@ pub(super) async fn answer(hall: &Arc<Hall>, asked: &Asked<'_>, known: &Known<'_
         "help" => answered(runbook::help_card(known, text("command"))),
         "whoami" => answered(asked.rules.policy.whoami(asked.actor, asked.place)),
         "can-i" => answered(can_i(asked, known, text("command").unwrap_or_default())),
-        "cancel" => answered(cancel(hall, asked, text("run"))),
+        "cancel" => {
+            let (card, outcome) = cancel(hall, asked, text("run")).await;
+            Ended::of(intent, outcome, card).in_private()
+        }
         "reload" => answered(reload(hall)),
         "services" => answered(services(asked)),
-        "version" => answered(version(hall)),
+        "version" => answered(version(hall).await),
         "pending" => answered(change::pending(hall).await),
         "runbooks" => answered(book::list(hall, asked).await),
         "pause" => book::word(hall, asked, intent, text("run"), Word::Pause).await,
@@ -67,6 +70,17 @@ pub(super) async fn answer(hall: &Arc<Hall>, asked: &Asked<'_>, known: &Known<'_
         }
         "page" => results::page(hall, asked, intent).await,
         "open" => results::open(hall, asked, intent).await,
+        word @ ("revoke" | "freeze" | "unfreeze" | "severity" | "break-glass") => {
+            let line = text("line").unwrap_or_default();
+            let (card, outcome) = match word {
+                "revoke" => change::taken_back_by_id(hall, asked, line).await,
+                "freeze" => change::freeze(hall, asked, line).await,
+                "unfreeze" => change::unfreeze(hall, asked, line).await,
+                "severity" => change::severity(hall, asked, line).await,
+                _ => change::break_glass(hall, asked, line).await,
+            };
+            Ended::of(intent, outcome, card)
+        }
         other => answered(plain_card(
             "not built in",
             format!("`{other}` is declared as built in, and this bot does not know it."),
@@ -92,7 +106,7 @@ fn can_i(asked: &Asked<'_>, known: &Known<'_>, text: &str) -> Card {
 }
 
 /// Stops a run, or lists what could be stopped.
-fn cancel(hall: &Hall, asked: &Asked<'_>, run: Option<&str>) -> Card {
+async fn cancel(hall: &Hall, asked: &Asked<'_>, run: Option<&str>) -> (Card, Outcome) {
     let me = asked.actor.person.as_ref();
     let Some(text) = run else {
         let rows: Vec<Vec<Cell>> = hall
@@ -110,7 +124,7 @@ fn cancel(hall: &Hall, asked: &Asked<'_>, run: Option<&str>) -> Card {
             })
             .collect();
         let column = |title: &str, align| Column { title: title.to_owned(), align };
-        return Card {
+        let card = Card {
             title: "running now".to_owned(),
             blocks: vec![Block::Table(Table {
                 title: None,
@@ -126,22 +140,28 @@ fn cancel(hall: &Hall, asked: &Asked<'_>, run: Option<&str>) -> Card {
             })],
             ..Card::default()
         };
+        return (card, Outcome::Answered);
     };
     let Some(run) = RunId::parse(text) else {
-        return plain_card(
+        let card = plain_card(
             "which run?",
             format!("`{text}` is not a run's id; an id has eight letters and digits and stands under every card."),
             Some("type `/redis cancel` to see what is running".to_owned()),
         );
+        return (card, Outcome::Answered);
     };
+    if let Some(said) = change::stop(hall, asked, &run).await {
+        return said;
+    }
     // Anybody the policy knows may stop a look: it changes nothing, and whoever
     // sees it hurt a server must not have to find the one who asked.
     let who = me.map_or_else(|| asked.actor.identity.user.clone(), ToString::to_string);
-    if hall.runs.cancel(&run, Why::By(who)) {
+    let card = if hall.runs.cancel(&run, Why::By(who)) {
         plain_card("cancelled", format!("Run `{run}` was asked to stop."), None)
     } else {
         plain_card("not running", format!("Run `{run}` is not running: it has ended, or never was."), None)
-    }
+    };
+    (card, Outcome::Answered)
 }
 
 /// All of a valid configuration, or none of it and every problem.
@@ -211,8 +231,9 @@ fn services(asked: &Asked<'_>) -> Card {
     }
 }
 
-fn version(hall: &Hall) -> Card {
-    let ailments = hall.ailments();
+async fn version(hall: &Hall) -> Card {
+    let mut ailments = hall.ailments();
+    ailments.extend(change::freezes_shown(hall).await);
     Card {
         title: format!("Rediscue {}", env!("CARGO_PKG_VERSION")),
         level: Some(if ailments.is_empty() { Level::Ok } else { Level::Warn }),

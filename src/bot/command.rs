@@ -468,7 +468,7 @@ fn cancelled_card(intent: &Intent, run: &RunId, why: &Why) -> Card {
             footer: Some(format!("run {run}")),
             ..Card::default()
         },
-        Why::Stopping => Card {
+        Why::Stopping | Why::Frozen(_) => Card {
             title: format!("{command} · cut short"),
             verdict: Some(Text::plain("The bot was stopped before this was answered. Nothing was changed.")),
             blocks: vec![Block::Text(Text::notation("*Next:* ask again in a minute"))],

@@ -170,6 +170,11 @@ impl Answer {
         Some(message)
     }
 
+    /// Is there a message of this answer already?
+    pub(super) async fn has_said(&self) -> bool {
+        self.said.lock().await.is_some()
+    }
+
     /// Marks the question as answered, on the message it stands in.
     pub(super) async fn seen(&self, hall: &Hall, good: bool) {
         if let Some(message) = &self.asked_in {

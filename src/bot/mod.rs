@@ -25,6 +25,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     panic::AssertUnwindSafe,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
@@ -40,7 +41,7 @@ use crate::{
     chat::{Audience, Event, Gateway, Inbound},
     exec::Exec,
     model::{Place, Platform, Problem, Service, ServiceName},
-    policy::Policy,
+    policy::{ConsentTimes, Policy},
     runbook::Catalogue,
     store::{Store, StoreHealth},
 };
@@ -76,6 +77,10 @@ pub struct Settings {
     pub audit: Option<Place>,
     /// How often it is told there.
     pub anchor_every: Duration,
+    /// How long changes wait for people.
+    pub consent: ConsentTimes,
+    /// The file with the alerts that fire now; `None`: no alert declares a severity.
+    pub alerts: Option<PathBuf>,
     /// How long commands in flight may go on once the bot was asked to stop.
     pub grace: Duration,
 }
@@ -90,6 +95,8 @@ impl Default for Settings {
             progress_after: Duration::from_millis(1500),
             audit: None,
             anchor_every: Duration::from_secs(86_400),
+            consent: ConsentTimes::default(),
+            alerts: None,
             grace: Duration::from_secs(5),
         }
     }
@@ -129,6 +136,8 @@ struct Hall {
     new_end: tokio::sync::Notify,
     /// Runbooks under way.
     books: book::Books,
+    /// Told when a plan begins to wait for consent.
+    new_wait: tokio::sync::Notify,
     /// Cancelled when the bot was asked to stop: new commands are refused, aloud.
     stopping: CancellationToken,
     /// When the bot was started.
@@ -225,6 +234,7 @@ impl Bot {
             touching: change::Touching::default(),
             new_end: tokio::sync::Notify::new(),
             books: book::Books::default(),
+            new_wait: tokio::sync::Notify::new(),
             stopping: CancellationToken::new(),
             since: now,
             reloaded: Mutex::new(Reloaded { at: now, problems: Vec::new(), taken: now }),
@@ -235,6 +245,7 @@ impl Bot {
         tasks.spawn(change::recover(hall.clone()));
         tasks.spawn(change::keep_ends(hall.clone()));
         tasks.spawn(book::keep(hall.clone()));
+        tasks.spawn(change::keep_waits(hall.clone()));
         let dispatcher = tokio::spawn(dispatch(hall.clone(), inbox, tasks.clone(), settings.at_once));
         Self { hall, inbound, tasks, dispatcher }
     }

@@ -13,6 +13,8 @@ pub(super) enum Why {
     By(String),
     /// The bot is stopping.
     Stopping,
+    /// All changes were stopped, in these words.
+    Frozen(String),
 }
 
 impl fmt::Display for Why {
@@ -20,6 +22,7 @@ impl fmt::Display for Why {
         match self {
             Self::By(who) => write!(f, "cancelled by {who}"),
             Self::Stopping => f.write_str("the bot was stopped"),
+            Self::Frozen(why) => f.write_str(why),
         }
     }
 }
@@ -81,6 +84,11 @@ impl Runs {
         }
     }
 
+    /// Why a run was stopped, if it was.
+    pub(super) fn why(&self, run: &RunId) -> Option<Why> {
+        self.lock().get(run).and_then(|entry| entry.why.clone())
+    }
+
     /// Stops everything.
     pub(super) fn cancel_all(&self, why: Why) {
         for entry in self.lock().values_mut() {
@@ -114,7 +122,7 @@ impl Runs {
 impl Entered<'_> {
     /// Why it was stopped, if it was.
     pub(super) fn why(&self) -> Option<Why> {
-        self.runs.lock().get(&self.run).and_then(|entry| entry.why.clone())
+        self.runs.why(&self.run)
     }
 }
 

@@ -8,7 +8,10 @@ use super::{
     sheet::{At, Sheet, suggest},
     wire::{BadSide, BotFile, ChatPlatform, LogFormatWord, SlackMode, ThresholdWire},
 };
-use crate::model::{Direction, Place, PlaceKind, Platform, Threshold};
+use crate::{
+    model::{Direction, Place, PlaceKind, Platform, Threshold},
+    policy::ConsentTimes,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -41,6 +44,9 @@ fn settings(sheet: &mut Sheet, file: &BotFile) -> BotSettings {
     BotSettings {
         work: Work { queue: file.work.queue as usize, at_once: file.work.at_once as usize },
         deadlines,
+        consent: consent(sheet, file),
+        alerts: (!file.consent.alerts.value.is_empty())
+            .then(|| check::path(sheet, &file.consent.alerts, "consent.alerts")),
         store,
         web: listen(sheet, file),
         console: console(sheet, file),
@@ -49,6 +55,33 @@ fn settings(sheet: &mut Sheet, file: &BotFile) -> BotSettings {
         log: log(sheet, file),
         thresholds: thresholds(sheet, file),
     }
+}
+
+fn consent(sheet: &mut Sheet, file: &BotFile) -> ConsentTimes {
+    let wire = &file.consent;
+    let mut length =
+        |written: &At<String>, what: &str, most: Duration| check::duration(sheet, written, what, SECOND, most);
+    let times = ConsentTimes {
+        within: length(&wire.within, "consent.within", 7 * DAY),
+        remind_before: length(&wire.remind_before, "consent.remind_before", 7 * DAY),
+        page_after: length(&wire.page_after, "consent.page_after", 7 * DAY),
+        break_glass_after: length(&wire.break_glass_after, "consent.break_glass_after", 7 * DAY),
+        severity_for: length(&wire.severity_for, "consent.severity_for", 7 * DAY),
+    };
+    // Whichever of them the team's file says is the one to mend.
+    let at = |one: &At<String>| one.at.or(wire.within.at);
+    if times.remind_before >= times.within {
+        let hint = "make it shorter than `consent.within`".to_owned();
+        let reason = "`consent.remind_before` is as long as a plan waits at all, so nobody would be reminded";
+        sheet.wrong(at(&wire.remind_before), reason, hint);
+    }
+    if times.page_after + times.break_glass_after >= times.within {
+        let hint = "make the two together shorter than `consent.within`".to_owned();
+        let reason = "after `consent.page_after` and `consent.break_glass_after` the plan has expired already";
+        let nearest = wire.break_glass_after.at.or(wire.page_after.at).or(wire.within.at);
+        sheet.wrong(nearest, reason, hint);
+    }
+    times
 }
 
 fn listen(sheet: &mut Sheet, file: &BotFile) -> Option<SocketAddr> {

@@ -5,11 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     bot, check, service,
     sheet::{At, Sheet, suggest},
-    wire::{AccountWire, ChannelWire, GrantWire, LimitWire, ModeWord, PolicyFile},
+    wire::{AccountWire, ApprovalWire, ChannelWire, GrantWire, LimitWire, ModeWord, PolicyFile, RiskWord, RoleWire},
 };
 use crate::{
     model::{Identity, PersonId, Platform, ServiceName},
-    policy::{AT_THE_MACHINE, Channel, CommandSet, Grant, Limit, Limits, Mode, Only, Person, PlaceSet, Role, Rules},
+    policy::{
+        AT_THE_MACHINE, Approval, Channel, CommandSet, Grant, Limit, Limits, Mode, Only, Person, PlaceSet, Role, Rules,
+    },
+    runbook::Risk,
 };
 
 /// The names that rules may speak of.
@@ -35,11 +38,15 @@ pub(super) fn read(sheet: &mut Sheet, names: &Names) -> Option<Rules> {
         keepers: keepers(sheet, &file),
         people: people(sheet, &file),
         roles: roles(sheet, &file, names),
+        tiers: tiers(sheet, &file),
+        on_call: on_call(sheet, &file),
+        owners: owners(sheet, &file, names),
         channels: channels(sheet, &file, names),
         limits: limits(&file),
     };
     let held: BTreeSet<&String> = rules.people.values().flat_map(|person| &person.roles).collect();
-    for (name, role) in file.roles.iter().filter(|(name, _)| !held.contains(name)) {
+    let kept = |role: &At<RoleWire>| role.value.on_call.is_some();
+    for (name, role) in file.roles.iter().filter(|(name, role)| !held.contains(name) && !kept(role)) {
         sheet.warn(role.at, format!("nobody holds the role `{name}`"), None);
     }
     if file.people.is_empty() {
@@ -133,12 +140,96 @@ fn roles(sheet: &mut Sheet, file: &PolicyFile, names: &Names) -> BTreeMap<String
         .iter()
         .map(|(name, written)| {
             check::word(sheet, name, written.at, "roles");
-            let mut read = |grants: &[At<GrantWire>]| {
-                grants.iter().map(|grant| read_grant(sheet, grant, names, &channels)).collect()
+            let wire = &written.value;
+            let grants = wire.may.iter().map(|grant| read_grant(sheet, grant, names, &channels)).collect();
+            let approves = wire.approves.iter().map(|one| approval(sheet, one, names, &channels)).collect();
+            let tier = wire.tier.as_ref().filter(|tier| {
+                let tiers = tier_names(file);
+                check::known(sheet, tier, "tier", tiers.iter().map(String::as_str))
+            });
+            let duties = file.on_call.keys().map(String::as_str);
+            let on_call = wire.on_call.as_ref().filter(|duty| check::known(sheet, duty, "duty", duties));
+            let role = Role {
+                about: wire.about.clone().unwrap_or_default(),
+                grants,
+                approves,
+                tier: tier.map(|tier| tier.value.clone()),
+                on_call: on_call.map(|duty| duty.value.clone()),
             };
-            let (grants, approves) = (read(&written.value.may), read(&written.value.approves));
-            (name.clone(), Role { about: written.value.about.clone().unwrap_or_default(), grants, approves })
+            (name.clone(), role)
         })
+        .collect()
+}
+
+fn approval(sheet: &mut Sheet, written: &At<ApprovalWire>, names: &Names, channels: &[&str]) -> Approval {
+    let ApprovalWire { commands, services, environments, from, up_to } = written.value.clone();
+    let grant = GrantWire { commands, services, environments, from, reveal: false };
+    Approval {
+        grant: read_grant(sheet, &At { value: grant, at: written.at }, names, channels),
+        up_to: match up_to {
+            RiskWord::Medium => Risk::Medium,
+            RiskWord::High => Risk::High,
+            RiskWord::Critical => Risk::Critical,
+        },
+    }
+}
+
+/// The tiers as they are written, or those most teams have.
+fn tier_names(file: &PolicyFile) -> Vec<String> {
+    match &file.tiers {
+        Some(tiers) => tiers.iter().map(|tier| tier.value.clone()).collect(),
+        None => ["L1", "L2", "L3", "DBA"].map(str::to_owned).into(),
+    }
+}
+
+fn tiers(sheet: &mut Sheet, file: &PolicyFile) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    for tier in file.tiers.iter().flatten() {
+        if tier.value.is_empty() || tier.value.len() > 16 || !tier.value.chars().all(|c| c.is_ascii_alphanumeric()) {
+            let hint = "use at most 16 letters and digits, as in `L2`".to_owned();
+            sheet.wrong(tier.at, format!("`{}` is no name of a tier", check::shorten(&tier.value)), hint);
+        } else if !seen.insert(&tier.value) {
+            sheet.wrong(tier.at, format!("the tier `{}` is there twice", tier.value), None);
+        }
+    }
+    tier_names(file)
+}
+
+fn on_call(sheet: &mut Sheet, file: &PolicyFile) -> BTreeMap<String, BTreeSet<PersonId>> {
+    let named: BTreeSet<&str> =
+        file.roles.values().filter_map(|role| role.value.on_call.as_ref()).map(|duty| duty.value.as_str()).collect();
+    file.on_call
+        .iter()
+        .map(|(duty, present)| {
+            let at = present.first().and_then(|person| person.at);
+            check::word(sheet, duty, at, "on_call");
+            if present.is_empty() {
+                sheet.warn(None, format!("nobody is on call for `{duty}`"), None);
+            } else if !named.contains(duty.as_str()) {
+                let hint = format!("write `on_call = \"{duty}\"` in the role they should hold");
+                sheet.warn(at, format!("no role is for whoever is on call for `{duty}`"), hint);
+            }
+            (duty.clone(), persons(sheet, file, present))
+        })
+        .collect()
+}
+
+fn owners(sheet: &mut Sheet, file: &PolicyFile, names: &Names) -> BTreeMap<ServiceName, BTreeSet<PersonId>> {
+    file.owners
+        .iter()
+        .filter_map(|(service, owners)| {
+            let written = At { value: service.clone(), at: owners.first().and_then(|owner| owner.at) };
+            Some((service_name(sheet, &written, names)?, persons(sheet, file, owners)))
+        })
+        .collect()
+}
+
+fn persons(sheet: &mut Sheet, file: &PolicyFile, written: &[At<String>]) -> BTreeSet<PersonId> {
+    let people: Vec<&str> = file.people.keys().map(String::as_str).collect();
+    written
+        .iter()
+        .filter(|person| check::known(sheet, person, "person", people.iter().copied()))
+        .filter_map(|person| person.value.parse().ok())
         .collect()
 }
 

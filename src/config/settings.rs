@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::model::{Place, SecretRef, Threshold};
+use crate::{
+    model::{Place, SecretRef, Threshold},
+    policy::ConsentTimes,
+};
 
 /// The settings of the bot itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,6 +14,10 @@ pub struct BotSettings {
     pub work: Work,
     /// How long things may take.
     pub deadlines: Deadlines,
+    /// How long changes wait for people.
+    pub consent: ConsentTimes,
+    /// The file with the alerts that fire now; `None`: no alert declares a severity.
+    pub alerts: Option<PathBuf>,
     /// Where and how long is remembered.
     pub store: StoreRoom,
     /// The listener for health and metrics (and Slack, in its HTTP mode); `None`: no listener.

@@ -54,3 +54,21 @@ pub enum Severity {
     /// Users will notice if nobody acts.
     Sev3,
 }
+
+impl Severity {
+    /// Its word, as people type it in whatever case.
+    pub fn parse(word: &str) -> Option<Self> {
+        let all = [("sev1", Self::Sev1), ("sev2", Self::Sev2), ("sev3", Self::Sev3)];
+        all.into_iter().find(|(name, _)| word.eq_ignore_ascii_case(name)).map(|(_, severity)| severity)
+    }
+}
+
+impl std::fmt::Display for Severity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Sev1 => "SEV1",
+            Self::Sev2 => "SEV2",
+            Self::Sev3 => "SEV3",
+        })
+    }
+}

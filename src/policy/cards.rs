@@ -38,7 +38,7 @@ impl Policy {
             field("Person", format!("{} ({person})", self.name_of(person))),
             field("This account", actor.identity.to_string()),
             field("All accounts", if accounts.is_empty() { "none".to_owned() } else { accounts.join(", ") }),
-            field("Roles", words(&known.roles)),
+            field("Roles", self.roles_of(person)),
             field("Mode", self.mode().to_string()),
         ];
         if let Some((name, channel)) = self.channel_of(place) {
@@ -52,7 +52,10 @@ impl Policy {
                 Block::Fields(fields),
                 Block::Table(self.grants_table(person)),
                 Block::Text(Text::plain(format!("Everybody here may run {}.", FOR_EVERYBODY.join(", ")))),
-            ],
+            ]
+            .into_iter()
+            .chain(self.approvals_table(person).map(Block::Table))
+            .collect(),
             ..Card::default()
         }
     }
@@ -86,15 +89,8 @@ impl Policy {
     }
 
     fn grants_table(&self, person: &PersonId) -> Table {
-        let rows = self
-            .rules
-            .people
-            .get(person)
-            .into_iter()
-            .flat_map(|person| &person.roles)
-            .filter_map(|name| self.rules.roles.get_key_value(name))
-            .flat_map(|(name, role)| role.grants.iter().map(move |grant| row(name, grant)))
-            .collect();
+        let rows =
+            self.held(person).flat_map(|(name, role)| role.grants.iter().map(move |grant| row(name, grant))).collect();
         let column = |title: &str| Column { title: title.to_owned(), align: Align::Left };
         Table {
             title: Some("What you may run".to_owned()),
@@ -103,6 +99,44 @@ impl Policy {
             empty: Some("Nothing else: you hold no role that grants anything.".to_owned()),
             total: None,
         }
+    }
+}
+
+impl Policy {
+    /// The roles somebody holds now, for a field.
+    fn roles_of(&self, person: &PersonId) -> String {
+        let own = self.rules.people.get(person).map(|known| &known.roles);
+        let roles: BTreeSet<String> = self
+            .held(person)
+            .map(|(name, _)| match own.is_some_and(|own| own.contains(name)) {
+                true => name.clone(),
+                false => format!("{name} (on call)"),
+            })
+            .collect();
+        words(&roles)
+    }
+
+    /// What somebody may consent to when others ask for it; `None` when that is nothing.
+    fn approvals_table(&self, person: &PersonId) -> Option<Table> {
+        let rows: Vec<Vec<Cell>> = self
+            .held(person)
+            .flat_map(|(name, role)| {
+                role.approves.iter().map(move |approval| {
+                    let mut cells = row(name, &approval.grant);
+                    cells.pop();
+                    cells.push(Cell { text: approval.up_to.word().to_owned(), level: None });
+                    cells
+                })
+            })
+            .collect();
+        let column = |title: &str| Column { title: title.to_owned(), align: Align::Left };
+        (!rows.is_empty()).then(|| Table {
+            title: Some("What you may consent to".to_owned()),
+            columns: ["Role", "Commands", "Services", "Environments", "From", "Up to"].map(column).to_vec(),
+            rows,
+            empty: None,
+            total: None,
+        })
     }
 }
 

@@ -3,12 +3,13 @@
 use jiff::Timestamp;
 
 use super::{
-    Permit, Policy, Refusal,
-    decide::{Reach, asked},
+    Broken, Permit, Policy, Refusal,
+    decide::{Reach, asked, covers},
     rules::Mode,
 };
 use crate::{
-    model::{Actor, PersonId, Place, Service},
+    model::{Actor, PersonId, Place, Platform, Service},
+    policy::Grant,
     runbook::{Command, Plan, Risk},
 };
 
@@ -19,6 +20,21 @@ pub struct Vote {
     pub person: PersonId,
     /// The digest of the plan they saw.
     pub digest: String,
+    /// The service's name as they typed it. To a critical change no word counts without.
+    pub typed: Option<String>,
+}
+
+/// Somebody whose word would count.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Consenter {
+    /// The place of their tier among the tiers; those without one come last.
+    rank: usize,
+    /// Those who are on call come first within their tier.
+    off_call: bool,
+    /// Who.
+    pub person: PersonId,
+    /// Their tier's name.
+    tier: Option<String>,
 }
 
 /// A plan that waits for somebody's word.
@@ -53,6 +69,7 @@ pub enum Consent {
 pub struct TouchPermit {
     digest: String,
     consented: Vec<PersonId>,
+    broken: Option<Broken>,
     look: Permit,
     back_only: bool,
 }
@@ -76,6 +93,11 @@ impl TouchPermit {
     /// Who consented; nobody had to when the risk is low.
     pub fn consented(&self) -> &[PersonId] {
         &self.consented
+    }
+
+    /// Who went on alone, when it took that.
+    pub fn broken(&self) -> Option<&Broken> {
+        self.broken.as_ref()
     }
 }
 
@@ -122,6 +144,7 @@ impl Policy {
         service: &Service,
         place: &Place,
         votes: &[Vote],
+        broken: Option<&Broken>,
         now: Timestamp,
     ) -> Consent {
         let void = |why: String| {
@@ -140,13 +163,18 @@ impl Policy {
         let mut consented: Vec<PersonId> = votes
             .iter()
             .filter(|vote| vote.digest == digest && vote.person != plan.requester)
+            .filter(|vote| plan.risk < Risk::Critical || vote.typed.as_deref() == Some(service.name.as_str()))
             .filter(|vote| self.counts(&vote.person, plan, command, service, place))
             .map(|vote| vote.person.clone())
             .collect();
         // However often somebody speaks, they are one.
         consented.sort();
         consented.dedup();
-        if consented.len() >= plan.risk.consents() {
+        let enough = consented.len() >= plan.risk.consents();
+        let broken = broken
+            .filter(|broken| !enough && broken.digest == digest && plan.risk < Risk::Critical)
+            .filter(|broken| self.judge(&broken.person, command, Reach::Service(service), place, false).is_ok());
+        if enough || broken.is_some() {
             let look = Permit::to_look(
                 plan.requester.clone(),
                 plan.run.clone(),
@@ -154,10 +182,18 @@ impl Policy {
                 service.name.clone(),
                 now,
             );
-            return Consent::Granted(TouchPermit { digest, consented, look, back_only: false });
+            return Consent::Granted(TouchPermit {
+                digest,
+                consented,
+                broken: broken.cloned(),
+                look,
+                back_only: false,
+            });
         }
         let missing = plan.risk.consents() - consented.len();
-        Consent::Need(Ticket { who: self.who_consents(plan, command, service, place), missing })
+        let mut able = self.consenters(plan, command, service, place);
+        able.retain(|one| !consented.contains(&one.person));
+        Consent::Need(Ticket { who: self.sentence(&able), missing })
     }
 
     /// The permit by which a change that was asked for a while takes itself
@@ -167,7 +203,7 @@ impl Policy {
         plan.lasts_ms?;
         let look =
             Permit::to_look(plan.requester.clone(), plan.run.clone(), plan.command.clone(), plan.service.clone(), now);
-        Some(TouchPermit { digest: plan.digest(), consented: Vec::new(), look, back_only: true })
+        Some(TouchPermit { digest: plan.digest(), consented: Vec::new(), broken: None, look, back_only: true })
     }
 
     /// After the bot was cut short in a run of its own: a look at what that left.
@@ -175,30 +211,100 @@ impl Policy {
         Permit::to_look(plan.requester.clone(), plan.run.clone(), command.name.clone(), plan.service.clone(), now)
     }
 
-    /// The people whose word would count, for a sentence.
-    pub fn who_consents(&self, plan: &Plan, command: &Command, service: &Service, place: &Place) -> String {
-        let able: Vec<&PersonId> = self
+    /// The people whose word would count, those to be asked first first.
+    pub fn consenters(&self, plan: &Plan, command: &Command, service: &Service, place: &Place) -> Vec<Consenter> {
+        let mut able: Vec<Consenter> = self
             .rules
             .people
             .keys()
-            .filter(|person| **person != plan.requester && self.counts(person, plan, command, service, place))
+            .filter(|person| **person != plan.requester)
+            .filter_map(|person| self.counting(person, plan, command, service, place))
             .collect();
-        self.names(&able)
+        able.sort();
+        able
+    }
+
+    /// Whom to call on when a plan is shown: the first tier that suffices, or everybody whose word would count.
+    pub fn called(&self, able: &[Consenter], plan: &Plan, all: bool) -> Vec<PersonId> {
+        let needed = plan.risk.consents();
+        let reached = able.get(needed.saturating_sub(1)).or(able.last()).map_or(0, |last| last.rank);
+        able.iter().filter(|one| all || one.rank <= reached).map(|one| one.person.clone()).collect()
+    }
+
+    /// The people whose word would count, for a sentence.
+    pub fn who_consents(&self, plan: &Plan, command: &Command, service: &Service, place: &Place) -> String {
+        self.sentence(&self.consenters(plan, command, service, place))
+    }
+
+    fn sentence(&self, able: &[Consenter]) -> String {
+        const SHOWN: usize = 6;
+        let name = |one: &Consenter| {
+            let notes: Vec<&str> =
+                one.tier.as_deref().into_iter().chain((!one.off_call).then_some("on call")).collect();
+            let name = self.name_of(&one.person);
+            if notes.is_empty() { name.to_owned() } else { format!("{name} ({})", notes.join(", ")) }
+        };
+        let names: Vec<String> = able.iter().take(SHOWN).map(name).collect();
+        match able.len() {
+            0 => "nobody".to_owned(),
+            all if all > SHOWN => format!("{} and {} more", names.join(", "), all - SHOWN),
+            _ => names.join(", "),
+        }
+    }
+
+    /// Does the person have an account where the place is, so that they can be told there?
+    pub fn is_told_in(&self, person: &PersonId, place: &Place) -> bool {
+        // The console is one place; whoever sits there is told.
+        place.platform == Platform::Console
+            || self.rules.people.get(person).is_some_and(|known| {
+                known.identities.iter().any(|own| (own.platform, &own.team) == (place.platform, &place.team))
+            })
+    }
+
+    /// May this person stop the run: whoever asked for it, may run it, or may consent to it.
+    pub fn may_stop(&self, actor: &Actor, plan: &Plan, command: &Command, service: &Service, place: &Place) -> bool {
+        let Ok(person) = self.standing(actor) else { return false };
+        *person == plan.requester
+            || self.counts(person, plan, command, service, place)
+            || self.judge(person, command, Reach::Service(service), place, false).is_ok()
     }
 
     fn counts(&self, person: &PersonId, plan: &Plan, command: &Command, service: &Service, place: &Place) -> bool {
+        self.counting(person, plan, command, service, place).is_some()
+    }
+
+    /// By which tier a person's word counts, if it does.
+    fn counting(
+        &self,
+        person: &PersonId,
+        plan: &Plan,
+        command: &Command,
+        service: &Service,
+        place: &Place,
+    ) -> Option<Consenter> {
         if self.mode() == Mode::Observe {
-            return false;
+            return None;
         }
         let channel = self.channel_of(place).map(|(name, _)| name);
-        let Some(known) = self.rules.people.get(person) else { return false };
-        let approves = known.roles.iter().filter_map(|role| self.rules.roles.get(role)).any(|role| {
-            role.approves.iter().any(|grant| {
-                super::decide::covers(grant, command, Reach::Service(service)) && grant.places.covers(place, channel)
+        let here =
+            |grant: &Grant| covers(grant, command, Reach::Service(service)) && grant.places.covers(place, channel);
+        let runs = plan.risk < Risk::High && self.judge(person, command, Reach::Service(service), place, false).is_ok();
+        self.held(person)
+            .filter(|(_, role)| {
+                role.approves.iter().any(|approval| approval.up_to >= plan.risk && here(&approval.grant))
+                    || (runs && role.grants.iter().any(here))
             })
-        });
-        let runs = || self.judge(person, command, Reach::Service(service), place, false).is_ok();
-        approves || (plan.risk < Risk::High && runs())
+            .map(|(_, role)| Consenter {
+                rank: role
+                    .tier
+                    .as_ref()
+                    .and_then(|tier| self.rules.tiers.iter().position(|other| other == tier))
+                    .unwrap_or(self.rules.tiers.len()),
+                off_call: !self.is_on_call(person, role.on_call.as_deref()),
+                person: person.clone(),
+                tier: role.tier.clone(),
+            })
+            .min()
     }
 }
 
@@ -211,7 +317,7 @@ mod tests {
     use super::*;
     use crate::{
         model::{Address, Credential, Deployment, Environment, Identity, Instance, PlaceKind, Platform},
-        policy::{CommandSet, Grant, Only, Person, Role, Rules},
+        policy::{Approval, CommandSet, Only, Person, Role, Rules},
         runbook,
     };
 
@@ -240,7 +346,10 @@ mod tests {
             [person("ana", &["runs"]), person("bo", &["approves"]), person("cy", &[]), person("ora", &["runs"])];
         let roles = BTreeMap::from([
             ("runs".to_owned(), Role { grants: vec![grant()], ..Role::default() }),
-            ("approves".to_owned(), Role { approves: vec![grant()], ..Role::default() }),
+            (
+                "approves".to_owned(),
+                Role { approves: vec![Approval { grant: grant(), up_to: Risk::Critical }], ..Role::default() },
+            ),
         ]);
         Policy::new(Rules { mode, people: people.into(), roles, ..Rules::default() })
     }
@@ -298,11 +407,11 @@ mod tests {
 
     fn granted(policy: &Policy, plan: &Plan, votes: &[Vote], now_ms: i64) -> bool {
         let now = Timestamp::from_millisecond(now_ms).unwrap();
-        matches!(policy.consent(plan, &command(), &service(), &place(), votes, now), Consent::Granted(_))
+        matches!(policy.consent(plan, &command(), &service(), &place(), votes, None, now), Consent::Granted(_))
     }
 
     fn vote(person: &str, plan: &Plan) -> Vote {
-        Vote { person: person.parse().unwrap(), digest: plan.digest() }
+        Vote { person: person.parse().unwrap(), digest: plan.digest(), typed: Some("shop".to_owned()) }
     }
 
     #[test]

@@ -12,9 +12,28 @@ use crate::{
 
 /// Commands of the bot itself that tell nobody anything about a Redis, or
 /// stop what somebody started, or have their own question of who may: whoever the policy knows may use them.
-pub(super) const FOR_EVERYBODY: [&str; 16] = [
-    "help", "whoami", "can-i", "cancel", "services", "version", "pending", "approve", "decline", "page", "open",
-    "runbooks", "pause", "resume", "abort", "tick",
+pub(super) const FOR_EVERYBODY: [&str; 21] = [
+    "help",
+    "whoami",
+    "can-i",
+    "cancel",
+    "services",
+    "version",
+    "pending",
+    "approve",
+    "decline",
+    "revoke",
+    "freeze",
+    "unfreeze",
+    "severity",
+    "break-glass",
+    "page",
+    "open",
+    "runbooks",
+    "pause",
+    "resume",
+    "abort",
+    "tick",
 ];
 
 /// Commands of the program itself, run at the machine it is on and not from chat. They can be granted by name.
@@ -301,7 +320,9 @@ impl Policy {
         place: &Place,
         reveal: bool,
     ) -> Result<String, No> {
-        let known = self.rules.people.get(person).ok_or(No::Nobody)?;
+        if !self.rules.people.contains_key(person) {
+            return Err(No::Nobody);
+        }
         if is_for_everybody(command) {
             return Ok("everybody in policy.toml".to_owned());
         }
@@ -320,8 +341,7 @@ impl Policy {
             }
         }
         let place_name = channel.map(|(name, _)| name);
-        let held = known.roles.iter().filter_map(|name| self.rules.roles.get_key_value(name));
-        let grants = held.flat_map(|(name, role)| role.grants.iter().map(move |grant| (name, grant)));
+        let grants = self.held(person).flat_map(|(name, role)| role.grants.iter().map(move |grant| (name, grant)));
         let granting: Vec<(&String, &Grant)> = grants.filter(|(_, grant)| covers(grant, command, reach)).collect();
         if granting.is_empty() {
             return Err(No::NotGranted);
@@ -345,8 +365,7 @@ impl Policy {
         reveal: bool,
     ) -> Refusal {
         let what = asked(command, reach);
-        let no_roles = BTreeSet::new();
-        let roles = self.rules.people.get(person).map_or(&no_roles, |known| &known.roles);
+        let roles: BTreeSet<&String> = self.held(person).map(|(name, _)| name).collect();
         let channel = self.channel_of(place);
         let of_the_channel = |why: String| Refusal {
             rule: format!("channels.{}", channel.map_or("", |(name, _)| name)),
@@ -373,8 +392,8 @@ impl Policy {
             No::NotGranted => {
                 let held = match roles.len() {
                     0 => "you hold no role".to_owned(),
-                    1 => format!("your role {} does not", join(roles.iter())),
-                    _ => format!("your roles {} do not", join(roles.iter())),
+                    1 => format!("your role {} does not", join(roles.iter().copied())),
+                    _ => format!("your roles {} do not", join(roles.iter().copied())),
                 };
                 Refusal {
                     rule: "roles".to_owned(),
@@ -383,7 +402,7 @@ impl Policy {
                 }
             }
             No::NotFromHere => {
-                let grants = roles.iter().filter_map(|name| self.rules.roles.get(name)).flat_map(|role| &role.grants);
+                let grants = self.held(person).flat_map(|(_, role)| &role.grants);
                 let places: BTreeSet<String> = grants
                     .filter(|grant| covers(grant, command, reach))
                     .map(|grant| grant.places.to_string())
@@ -403,6 +422,19 @@ impl Policy {
                 ),
             },
         }
+    }
+
+    /// The roles a person holds now: their own, and those of the duties they are on call for.
+    pub(super) fn held<'a>(&'a self, person: &'a PersonId) -> impl Iterator<Item = (&'a String, &'a Role)> {
+        let own = self.rules.people.get(person).map(|known| &known.roles);
+        self.rules.roles.iter().filter(move |(name, role)| {
+            own.is_some_and(|own| own.contains(*name) || self.is_on_call(person, role.on_call.as_deref()))
+        })
+    }
+
+    /// Is the person on call for that duty? Here a rota would answer.
+    pub(super) fn is_on_call(&self, person: &PersonId, duty: Option<&str>) -> bool {
+        duty.and_then(|duty| self.rules.on_call.get(duty)).is_some_and(|present| present.contains(person))
     }
 
     pub(super) fn channel_of(&self, place: &Place) -> Option<(&str, &Channel)> {

@@ -14,11 +14,17 @@
 mod cards;
 mod consent;
 mod decide;
+mod freeze;
+mod glass;
 mod rules;
 mod step;
 #[cfg(test)]
 mod tests;
 
-pub use consent::{Consent, Ticket, TouchPermit, Vote};
+pub use consent::{Consent, Consenter, Ticket, TouchPermit, Vote};
 pub use decide::{AT_THE_MACHINE, Ask, Permit, Policy, Refusal, Verdict};
-pub use rules::{Channel, CommandSet, Grant, Limit, Limits, Mode, Only, Person, PlaceSet, Role, Rules};
+pub use freeze::Freeze;
+pub use glass::{BreakAsk, Broken, Declared};
+pub use rules::{
+    Approval, Channel, CommandSet, ConsentTimes, Grant, Limit, Limits, Mode, Only, Person, PlaceSet, Role, Rules,
+};

@@ -3,11 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    time::Duration,
 };
 
 use crate::{
     model::{Environment, Identity, PersonId, Place, PlaceKind, Platform, Service, ServiceName},
-    runbook::{Command, Kind},
+    runbook::{Command, Kind, Risk},
 };
 
 /// Everything a policy is made of.
@@ -21,6 +22,12 @@ pub struct Rules {
     pub people: BTreeMap<PersonId, Person>,
     /// What each role may do.
     pub roles: BTreeMap<String, Role>,
+    /// The tiers of escalation, the first to be asked first.
+    pub tiers: Vec<String>,
+    /// Who is on call now, by the name of the duty. A rota of that name would say the same.
+    pub on_call: BTreeMap<String, BTreeSet<PersonId>>,
+    /// Who answers for a service, and is told when its glass is broken.
+    pub owners: BTreeMap<ServiceName, BTreeSet<PersonId>>,
     /// Channels with a rule or a default service, by a name of the team's own.
     pub channels: BTreeMap<String, Channel>,
     /// How much at once.
@@ -65,8 +72,49 @@ pub struct Role {
     pub about: String,
     /// What it allows; each stands alone.
     pub grants: Vec<Grant>,
-    /// Whose changes it may consent to, up to high risk; it does not let them run these.
-    pub approves: Vec<Grant>,
+    /// Whose changes it may consent to; it does not let them run these.
+    pub approves: Vec<Approval>,
+    /// Its tier, one of [`Rules::tiers`]: the first that can consent is asked first.
+    pub tier: Option<String>,
+    /// Whoever is on call for this duty holds the role too, for as long as they are.
+    pub on_call: Option<String>,
+}
+
+/// The right to consent to these changes, up to a risk.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Approval {
+    /// Which changes, on which services, said from where.
+    pub grant: Grant,
+    /// No riskier than this.
+    pub up_to: Risk,
+}
+
+/// How long people are waited for, and told what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsentTimes {
+    /// A plan waits for consent so long.
+    pub within: Duration,
+    /// Approvers are reminded so long before it expires.
+    pub remind_before: Duration,
+    /// When no approver has answered for so long, all are called again.
+    pub page_after: Duration,
+    /// So long after that somebody alone may go on, if all else holds.
+    pub break_glass_after: Duration,
+    /// A severity somebody declared holds so long.
+    pub severity_for: Duration,
+}
+
+impl Default for ConsentTimes {
+    fn default() -> Self {
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+        Self {
+            within: minutes(15),
+            remind_before: minutes(5),
+            page_after: minutes(5),
+            break_glass_after: minutes(5),
+            severity_for: minutes(240),
+        }
+    }
 }
 
 /// These commands, on these services, from these places.

@@ -53,16 +53,15 @@ impl Policy {
         service: &Service,
         place: &Place,
     ) -> bool {
-        let Some(known) = self.rules.people.get(person) else { return false };
         if self.mode() == Mode::Observe {
             return false;
         }
         if let Some(role) = role {
-            return known.roles.contains(role);
+            return self.held(person).any(|(name, _)| name == role);
         }
         let channel = self.channel_of(place).map(|(name, _)| name);
-        let approves = known.roles.iter().filter_map(|role| self.rules.roles.get(role)).any(|role| {
-            role.approves.iter().any(|grant| {
+        let approves = self.held(person).any(|(_, role)| {
+            role.approves.iter().map(|approval| &approval.grant).any(|grant| {
                 super::decide::covers(grant, command, Reach::Service(service)) && grant.places.covers(place, channel)
             })
         });

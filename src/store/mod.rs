@@ -22,6 +22,7 @@ mod standing;
 mod steps;
 mod verify;
 mod walks;
+mod words;
 mod writer;
 
 use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
@@ -46,6 +47,7 @@ pub use plans::{PlanRow, PlanState};
 pub use standing::Standing;
 pub use steps::{StepRow, StepState};
 pub use verify::{VerifyReport, verify};
+pub use words::{Call, SeverityRow};
 
 use writer::{Ask, Before, Trouble, Work, Writer};
 

@@ -78,7 +78,7 @@ pub(super) enum PlanWork {
     Add { run: String, document: String, place: String, made_ms: i64, expires_ms: i64 },
     Shown { run: String, message: String, id: String },
     Move { run: String, from: PlanState, to: PlanState, note: Option<String> },
-    Consent { run: String, person: String, digest: String, at_ms: i64 },
+    Consent { run: String, person: String, digest: String, typed: Option<String>, at_ms: i64 },
     Revoke { run: String, person: String },
 }
 
@@ -132,6 +132,7 @@ impl Store {
             run: run.to_string(),
             person: vote.person.to_string(),
             digest: vote.digest.clone(),
+            typed: vote.typed.clone(),
             at_ms: now.as_millisecond(),
         };
         self.ask(Work::Plan(work)).await
@@ -150,11 +151,15 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn consents(&self, run: &RunId) -> Result<Vec<Vote>, StoreError> {
-        let query = sqlx::query("SELECT person, digest FROM consents WHERE run = $1 ORDER BY at_ms").bind(run.as_str());
+        let query =
+            sqlx::query("SELECT person, digest, typed FROM consents WHERE run = $1 ORDER BY at_ms").bind(run.as_str());
         let rows = self.reading(query.fetch_all(self.reader())).await?;
         Ok(rows
             .iter()
-            .filter_map(|row| Some(Vote { person: row.get::<String, _>(0).parse().ok()?, digest: row.get(1) }))
+            .filter_map(|row| {
+                let person = row.get::<String, _>(0).parse().ok()?;
+                Some(Vote { person, digest: row.get(1), typed: row.get(2) })
+            })
             .collect())
     }
 
@@ -230,15 +235,17 @@ pub(super) async fn write(on: &mut SqliteConnection, work: &PlanWork) -> Result<
                 .bind(to.word())
                 .bind(note)
         }
-        PlanWork::Consent { run, person, digest, at_ms } => sqlx::query(
-            "INSERT INTO consents (run, person, digest, at_ms) SELECT $1, $2, $3, $4 \
+        PlanWork::Consent { run, person, digest, typed, at_ms } => sqlx::query(
+            "INSERT INTO consents (run, person, digest, at_ms, typed) SELECT $1, $2, $3, $4, $5 \
              WHERE EXISTS (SELECT 1 FROM plans WHERE run = $1 AND state = 'pending') \
-             ON CONFLICT (run, person) DO UPDATE SET digest = excluded.digest, at_ms = excluded.at_ms",
+             ON CONFLICT (run, person) DO UPDATE SET digest = excluded.digest, at_ms = excluded.at_ms, \
+             typed = excluded.typed",
         )
         .bind(run)
         .bind(person)
         .bind(digest)
-        .bind(at_ms),
+        .bind(at_ms)
+        .bind(typed),
         PlanWork::Revoke { run, person } => sqlx::query(
             "DELETE FROM consents WHERE run = $1 AND person = $2 \
              AND EXISTS (SELECT 1 FROM plans WHERE run = $1 AND state IN ('pending', 'claimed'))",

@@ -30,6 +30,7 @@ use super::{
     results::{self, ResultRow},
     steps::{self, StepWork},
     walks::{self, WalkWork},
+    words::{self, WordWork},
 };
 use crate::model::MessageRef;
 
@@ -56,6 +57,7 @@ pub(super) enum Work {
     Step(StepWork),
     Walk(WalkWork),
     Book(BookWork),
+    Word(WordWork),
     Anchored { anchor: Anchor, now: Timestamp },
     Prune(Before),
     Close,
@@ -70,6 +72,7 @@ impl Work {
                 | Work::Plan(_)
                 | Work::Step(_)
                 | Work::Book(_)
+                | Work::Word(_)
                 | Work::Owe(..)
                 | Work::OwedDone { .. }
                 | Work::Prune(_)
@@ -340,6 +343,7 @@ impl Writer {
                 Work::Step(work) => steps::write(connection, work).await?,
                 Work::Walk(work) => walks::write(connection, work).await?,
                 Work::Book(work) => books::write(connection, work).await?,
+                Work::Word(work) => words::write(connection, work).await?,
                 Work::Anchored { anchor, now } => {
                     sqlx::query("UPDATE journal_head SET anchored_seq = $1, anchored_ms = $2 WHERE id = 1")
                         .bind(anchor.seq as i64)

@@ -9,7 +9,8 @@ use crate::{
         command::{field, plain_card},
     },
     model::{
-        Action, ActionStyle, Block, Card, Field, Finding, Level, Place, Progress, Service, Text, Tick, show_duration,
+        Action, ActionStyle, Block, Card, Field, Finding, Level, PersonId, Place, Progress, Service, Span, Text, Tick,
+        show_duration,
     },
     runbook::{Command, Plan, Reach, Risk, Undo, show_bytes, show_number},
     store::StoreError,
@@ -41,11 +42,13 @@ pub(super) fn plan(
         };
         fields.push(field("Who may consent", needs));
         fields.push(field("Waits until", until(plan)));
-        actions.push(Action {
-            label: format!("{YES} Consent"),
-            command: format!("approve {}", plan.run),
-            style: ActionStyle::Danger,
-        });
+        if plan.risk < Risk::Critical {
+            actions.push(Action {
+                label: format!("{YES} Consent"),
+                command: format!("approve {}", plan.run),
+                style: ActionStyle::Danger,
+            });
+        }
         actions.push(Action {
             label: format!("{NO} Decline"),
             command: format!("decline {}", plan.run),
@@ -53,6 +56,14 @@ pub(super) fn plan(
         });
     }
     let mut blocks = vec![Block::Fields(fields)];
+    if plan.risk > Risk::Low {
+        let able = rules.policy.consenters(plan, command, service, place);
+        let called = rules.policy.called(&able, plan, false);
+        blocks.push(Block::Text(calling(rules, place, "Consent is asked of", &called)));
+    }
+    if plan.risk >= Risk::Critical {
+        blocks.push(Block::Text(Text::notation(&how_to_consent(plan))));
+    }
     if !plan.warnings.is_empty() {
         let warn = |warning: &String| Finding {
             level: Level::Warn,
@@ -78,6 +89,35 @@ pub(super) fn plan(
         actions,
         footer: Some(format!("run {} · plan {}", plan.run, &plan.digest()[..12])),
     }
+}
+
+/// A line that calls people, each by their account where they have one, by their name where not.
+pub(super) fn calling(rules: &Rules, place: &Place, before: &str, people: &[PersonId]) -> Text {
+    // A longer line calls nobody any more.
+    const MOST: usize = 10;
+    let mut spans = vec![Span::Plain(format!("{before} "))];
+    for (number, person) in people.iter().take(MOST).enumerate() {
+        if number > 0 {
+            spans.push(Span::Plain(", ".to_owned()));
+        }
+        spans.push(match rules.policy.is_told_in(person, place) {
+            true => Span::Mention(person.clone()),
+            false => Span::Plain(format!("{} (no account here: tell them)", rules.policy.name_of(person))),
+        });
+    }
+    let rest = match people.len() {
+        0 => "nobody: no rule lets anybody else consent.".to_owned(),
+        all if all > MOST => format!(" and {} more.", all - MOST),
+        _ => ".".to_owned(),
+    };
+    spans.push(Span::Plain(rest));
+    Text(spans)
+}
+
+/// What to type to a critical plan.
+pub(super) fn how_to_consent(plan: &Plan) -> String {
+    let line = format!("/redis approve {} {}", plan.run, plan.service);
+    format!("*Critical:* a {YES} alone does not count. Whoever consents types the service's name: `{line}`")
 }
 
 /// Every step as it will be sent; the same on several servers is said once.

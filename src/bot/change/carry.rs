@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::{
-    CALL, asker_of, bound, cards, edit,
+    CALL, asker_of, bound, cards, edit, freeze,
     plan::{self, Made, Unplanned, Wish},
     word,
 };
@@ -27,7 +27,7 @@ use crate::{
 /// plan's own message, and by the card that is given back.
 pub(super) async fn carry(hall: &Arc<Hall>, row: &PlanRow) -> (Card, bool) {
     let run = &row.plan.run;
-    hall.touching.take_up(run);
+    hall.touching.take_up(&row.plan);
     match hall.store.plan_move(run, PlanState::Pending, PlanState::Claimed, None).await {
         Ok(true) => {}
         Ok(false) => {
@@ -76,7 +76,9 @@ async fn checked(hall: &Arc<Hall>, row: &PlanRow) -> (Card, PlanState) {
     };
     let permitted = async || -> Result<TouchPermit, String> {
         let votes = hall.store.consents(&plan.run).await.map_err(|error| error.to_string())?;
-        match rules.policy.consent(plan, command, service, &row.place, &votes, Timestamp::now()) {
+        let broken = hall.store.broken(&plan.run).await.map_err(|error| error.to_string())?;
+        freeze::holds_up(hall, &rules, &plan.service).await?;
+        match rules.policy.consent(plan, command, service, &row.place, &votes, broken.as_ref(), Timestamp::now()) {
             Consent::Granted(permit) => Ok(permit),
             Consent::Need(ticket) => Err(format!("consent is missing; one of these could give it: {}.", ticket.who)),
             Consent::Void(refusal) => Err(refusal.why),
@@ -101,7 +103,7 @@ async fn checked(hall: &Arc<Hall>, row: &PlanRow) -> (Card, PlanState) {
     };
     match hall.store.plan_move(&plan.run, PlanState::Claimed, PlanState::Running, None).await {
         Ok(true) => {}
-        Ok(false) => return void("its row was moved by somebody else.".to_owned()).await,
+        Ok(false) => return void("it was called off before it began.".to_owned()).await,
         Err(error) => return void(format!("the store cannot be written ({error}).")).await,
     }
     let entered = hall.runs.enter(&plan.run, Some(plan.requester.clone()), &plan.what());
@@ -149,10 +151,10 @@ async fn again(
 async fn note(hall: &Hall, row: &PlanRow, permit: &TouchPermit, state: PlanState, why: &str) {
     let plan = &row.plan;
     let by: Vec<&str> = permit.consented().iter().map(|person| person.as_str()).collect();
-    let said = if by.is_empty() {
-        state.word().to_owned()
-    } else {
-        format!("{}; consented by {}", state.word(), by.join(", "))
+    let said = match permit.broken() {
+        Some(broken) => format!("{}; glass broken by {} ({})", state.word(), broken.person, broken.declared),
+        None if by.is_empty() => state.word().to_owned(),
+        None => format!("{}; consented by {}", state.word(), by.join(", ")),
     };
     let entry = Entry {
         outcome: if state == PlanState::Done { Outcome::Answered } else { Outcome::Failed },
@@ -253,8 +255,8 @@ impl<'a> Running<'a> {
         }
         self.hall.new_end.notify_one();
         for seq in 0..plan.steps.len() {
-            if self.stop.is_cancelled() {
-                return self.broken(seq, "it was stopped before this step".to_owned(), false).await;
+            if let Some(why) = self.halted().await {
+                return self.broken(seq, why, false).await;
             }
             if let Err(error) = self.hall.store.step(&plan.run, seq, StepState::Begun, None).await {
                 return self.broken(seq, format!("the store cannot be written ({error})"), false).await;
@@ -298,6 +300,15 @@ impl<'a> Running<'a> {
         self.ended(PlanState::Done, Level::Ok, "done", String::new())
     }
 
+    /// Why the next step is not begun, when it must not be.
+    async fn halted(&self) -> Option<String> {
+        if self.stop.is_cancelled() {
+            let why = self.hall.runs.why(&self.plan().run);
+            return Some(why.map_or_else(|| "it was stopped before this step".to_owned(), |why| why.to_string()));
+        }
+        freeze::holds_up(self.hall, &self.hall.rules(), &self.plan().service).await.err()
+    }
+
     async fn touch(&self, seq: usize, progress: &watch::Sender<Progress>) -> Touched {
         let plan = self.plan();
         let step = &plan.steps[seq];
@@ -323,8 +334,11 @@ impl<'a> Running<'a> {
             let ticks = self.ticks.lock().expect("nobody panics while ticking");
             (0..seq).filter(|&step| ticks[step].0 == Tick::Done).collect()
         };
+        // Where all changes are stopped, the way back waits for its own plan.
+        let frozen = freeze::holds_up(self.hall, &self.hall.rules(), &plan.service).await.is_err();
         for &step in done.iter().rev() {
-            match self.back(step).await {
+            let back = if frozen { Err("all changes are stopped".to_owned()) } else { self.back(step).await };
+            match back {
                 Ok(()) => {}
                 Err(why) => {
                     left = true;
@@ -424,9 +438,15 @@ impl Ran<'_> {
         let plan = self.plan;
         let what = if self.state == PlanState::Done {
             let names: Vec<&str> = permit.consented().iter().map(|person| rules.policy.name_of(person)).collect();
-            let by = match names[..] {
-                [] => String::new(),
-                _ => format!(", with the consent of {}", names.join(", ")),
+            let by = match (permit.broken(), &names[..]) {
+                (Some(broken), _) => format!(
+                    ". Glass was broken by {} alone ({}): {}",
+                    rules.policy.name_of(&broken.person),
+                    broken.declared,
+                    broken.reason
+                ),
+                (None, []) => String::new(),
+                (None, _) => format!(", with the consent of {}", names.join(", ")),
             };
             let ends = plan.lasts_ms.map_or_else(String::new, |ms| {
                 format!(" It takes itself back at {}.", cards::clock(Timestamp::now().as_millisecond() + ms))

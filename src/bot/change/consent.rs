@@ -4,18 +4,17 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{NO, YES, bound, cards, carry, close, word};
+use super::{NO, YES, bound, cards, carry, close, freeze, word};
 use crate::{
     bot::{
         Hall, Rules,
         command::{Asked, plain_card},
-        deliver,
     },
     chat::{Event, Inbound},
-    model::{Actor, Card, MessageRef, Place, RunId, Service},
+    model::{Actor, Card, MessageRef, RunId, Service},
     policy::{Consent, Refusal, Vote},
-    runbook::Command,
-    store::{Outcome, OwedWhat, PlanRow, PlanState},
+    runbook::{Command, Plan, Risk},
+    store::{Outcome, PlanRow, PlanState},
 };
 
 /// Somebody reacted to a message.
@@ -42,45 +41,80 @@ pub(in crate::bot) async fn reacted(hall: &Arc<Hall>, inbound: Inbound) {
     }
     if !added {
         if emoji == YES
-            && let Some(person) = &actor.person
-            && hall.store.consent_revoke(&row.plan.run, person).await.unwrap_or(false)
+            && let Some(card) = taken_back(hall, &rules, &actor, &row).await
         {
-            let _ = hall.store.record_synced(word(&row, &actor, "revoke", Outcome::Answered, None)).await;
-            let card =
-                plain_card("taken back", format!("{} took their consent back.", rules.policy.name_of(person)), None);
             say(hall, &inbound, message, card).await;
         }
         return;
     }
-    let (card, _) = vote(hall, &rules, &actor, row, emoji == YES).await;
+    let (card, _) = vote(hall, &rules, &actor, row, emoji == YES, None).await;
     say(hall, &inbound, message, card).await;
 }
 
 async fn say(hall: &Hall, inbound: &Inbound, message: &MessageRef, card: Card) {
-    let place = Place { via: None, ..message.place.clone() };
-    let Some(gateway) = hall.gateway(place.platform) else { return };
-    let key = format!("word-{}", inbound.event);
-    deliver::deliver(hall, &**gateway, &key, OwedWhat::Say { place, card, only: None }).await;
+    super::tell(hall, &message.place, format!("word-{}", inbound.event), card).await;
 }
 
-/// Consent or refusal by its run's id.
-pub(in crate::bot) async fn by_id(hall: &Arc<Hall>, asked: &Asked<'_>, run: &str, yes: bool) -> (Card, Outcome) {
+/// Takes a person's consent back, if they gave one and the run has not begun; what is said to it.
+async fn taken_back(hall: &Hall, rules: &Rules, actor: &Actor, row: &PlanRow) -> Option<Card> {
+    let person = actor.person.as_ref()?;
+    match hall.store.consent_revoke(&row.plan.run, person).await {
+        Ok(true) => {}
+        Ok(false) => return None,
+        Err(error) => return Some(cards::unwritten(&error)),
+    }
+    if let Err(error) = hall.store.record_synced(word(row, actor, "revoke", Outcome::Answered, None)).await {
+        tracing::error!(%error, run = %row.plan.run, "a consent that was taken back could not be journalled");
+    }
+    Some(plain_card("taken back", format!("{} took their consent back.", rules.policy.name_of(person)), None))
+}
+
+/// The plan of a run that somebody names, or what to say to them.
+pub(super) async fn named(hall: &Hall, run: &str) -> Result<PlanRow, (Card, Outcome)> {
     let found = match RunId::parse(run) {
         Some(run) => hall.store.plan(&run).await,
         None => Ok(None),
     };
-    match found {
-        Ok(Some(row)) => vote(hall, asked.rules, asked.actor, row, yes).await,
-        Ok(None) => {
-            let next = Some("`/redis pending` lists what waits".to_owned());
-            (plain_card("which plan?", "No plan has that run id.", next), Outcome::Misunderstood)
+    found.map_err(|error| (cards::unwritten(&error), Outcome::Failed))?.ok_or_else(|| {
+        let next = Some("`/redis pending` lists what waits".to_owned());
+        (plain_card("which plan?", "No plan has that run id.", next), Outcome::Misunderstood)
+    })
+}
+
+/// Consent or refusal by its run's id, and the service's name where it is typed.
+pub(in crate::bot) async fn by_id(hall: &Arc<Hall>, asked: &Asked<'_>, text: &str, yes: bool) -> (Card, Outcome) {
+    let mut words = text.split_whitespace();
+    match named(hall, words.next().unwrap_or_default()).await {
+        Ok(row) => vote(hall, asked.rules, asked.actor, row, yes, words.next()).await,
+        Err(said) => said,
+    }
+}
+
+/// Takes consent back by its run's id.
+pub(in crate::bot) async fn taken_back_by_id(hall: &Hall, asked: &Asked<'_>, run: &str) -> (Card, Outcome) {
+    let row = match named(hall, run.trim()).await {
+        Ok(row) => row,
+        Err(said) => return said,
+    };
+    match taken_back(hall, asked.rules, asked.actor, &row).await {
+        Some(card) => (card, Outcome::Answered),
+        None => {
+            let why = format!("There is no consent of yours to take back: that plan is {}.", row.state.word());
+            let next = format!("`/redis cancel {}` stops it while it runs", row.plan.run);
+            (plain_card("not taken back", why, Some(next)), Outcome::Misunderstood)
         }
-        Err(error) => (cards::unwritten(&error), Outcome::Failed),
     }
 }
 
 /// One person's word on one plan, and the run when it is enough.
-async fn vote(hall: &Arc<Hall>, rules: &Rules, actor: &Actor, row: PlanRow, yes: bool) -> (Card, Outcome) {
+async fn vote(
+    hall: &Arc<Hall>,
+    rules: &Rules,
+    actor: &Actor,
+    row: PlanRow,
+    yes: bool,
+    typed: Option<&str>,
+) -> (Card, Outcome) {
     let plan = &row.plan;
     let act = if yes { "consent" } else { "decline" };
     let refused = async |refusal: &Refusal| {
@@ -115,6 +149,13 @@ async fn vote(hall: &Arc<Hall>, rules: &Rules, actor: &Actor, row: PlanRow, yes:
         Err(_) if own && !yes => plan.requester.clone(),
         Err(refusal) => return refused(&refusal).await,
     };
+    if yes && let Err(refusal) = typed_right(plan, typed) {
+        return refused(&refusal).await;
+    }
+    if yes && let Err(why) = freeze::holds_up(hall, rules, &plan.service).await {
+        let next = "Consent once they go on, if the plan still waits then.".to_owned();
+        return refused(&Refusal { rule: "freeze".to_owned(), why, next }).await;
+    }
     if let Err(error) = hall.store.record_synced(word(&row, actor, act, Outcome::Answered, None)).await {
         return (cards::unwritten(&error), Outcome::Failed);
     }
@@ -126,7 +167,7 @@ async fn vote(hall: &Arc<Hall>, rules: &Rules, actor: &Actor, row: PlanRow, yes:
             Outcome::Answered,
         );
     }
-    let vote = Vote { person, digest: plan.digest() };
+    let vote = Vote { person, digest: plan.digest(), typed: typed.map(str::to_owned) };
     match hall.store.consent_add(&plan.run, &vote, Timestamp::now()).await {
         Ok(true) => {}
         Ok(false) => return refused(&closed("Somebody was faster: the plan is no longer open.".to_owned())).await,
@@ -141,6 +182,18 @@ async fn vote(hall: &Arc<Hall>, rules: &Rules, actor: &Actor, row: PlanRow, yes:
     (card, if good { Outcome::Answered } else { Outcome::Failed })
 }
 
+/// A critical change takes the service's name typed; a name that is typed must be the right one anyway.
+fn typed_right(plan: &Plan, typed: Option<&str>) -> Result<(), Refusal> {
+    let why = match typed {
+        Some(typed) if typed == plan.service.as_str() => return Ok(()),
+        None if plan.risk < Risk::Critical => return Ok(()),
+        Some(_) => "The name you typed is not the service of that plan, so nothing was taken down.",
+        None => "That change is critical: a tap is not enough, and nothing was taken down.",
+    };
+    let next = format!("If you mean it, type `/redis approve {} {}`.", plan.run, plan.service);
+    Err(Refusal { rule: "consent".to_owned(), why: why.to_owned(), next })
+}
+
 /// One word of several that a plan needs: whose is missing.
 async fn not_enough_yet(
     hall: &Hall,
@@ -150,7 +203,7 @@ async fn not_enough_yet(
     service: &Service,
 ) -> Option<Card> {
     let votes = hall.store.consents(&row.plan.run).await.ok()?;
-    match rules.policy.consent(&row.plan, command, service, &row.place, &votes, Timestamp::now()) {
+    match rules.policy.consent(&row.plan, command, service, &row.place, &votes, None, Timestamp::now()) {
         Consent::Need(ticket) => Some(plain_card(
             "consent taken down",
             format!("It takes {} more. These could give it: {}.", ticket.missing, ticket.who),

@@ -7,12 +7,12 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{CALL, PLAN_WITHIN, asker_of, bound, cards, word};
+use super::{CALL, PLAN_WITHIN, asker_of, bound, cards, freeze, word};
 use crate::{
-    bot::{Hall, deliver},
+    bot::Hall,
     exec::{Hands, Touched, touching},
-    model::{Card, Level, Place, Text, Tick},
-    store::{Outcome, OwedWhat, PlanRow, StepState},
+    model::{Card, Level, Text, Tick},
+    store::{Call, Outcome, PlanRow, StepState},
 };
 
 /// The rows are looked at at least this often: the clock may be set, and the store may have been away.
@@ -58,6 +58,10 @@ async fn take_back(hall: &Arc<Hall>, row: &PlanRow) {
     let rules = hall.rules();
     let lane = hall.touching.of(plan);
     let _alone = lane.alone.lock().await;
+    if let Err(why) = freeze::holds_up(hall, &rules, &plan.service).await {
+        // It stays due; lifting the stop wakes us.
+        return waits(hall, row, &why).await;
+    }
     // A row that had begun is gone on with: the way back is only ever gone from the value this run set.
     if let Err(error) = hall.store.end_begin(&plan.run).await {
         tracing::warn!(%error, run = %plan.run, "a change's end could not be begun; it is tried again");
@@ -124,6 +128,20 @@ async fn take_back(hall: &Arc<Hall>, row: &PlanRow) {
     tell(hall, row, good, lines).await;
 }
 
+/// Its time is up, and all changes are stopped: said once, until they go on.
+async fn waits(hall: &Arc<Hall>, row: &PlanRow, why: &str) {
+    match hall.store.called(&row.plan.run, Call::EndWaits, Timestamp::now()).await {
+        Ok(true) => {}
+        Ok(false) => return,
+        Err(error) => {
+            tracing::warn!(%error, run = %row.plan.run, "an end that waits could not be noted; it is said again");
+        }
+    }
+    let what = format!("Its time is up, and it is not taken back yet. {why} It is taken back as soon as they go on.");
+    let card = cards::end(&row.plan, Level::Warn, "its end waits", &what, Vec::new());
+    super::tell(hall, &row.place, format!("end-waits-{}", row.plan.run), card).await;
+}
+
 async fn tell(hall: &Arc<Hall>, row: &PlanRow, good: bool, lines: Vec<(Tick, Text)>) {
     let plan = &row.plan;
     let (level, what) = if good {
@@ -133,8 +151,5 @@ async fn tell(hall: &Arc<Hall>, row: &PlanRow, good: bool, lines: Vec<(Tick, Tex
         (Level::Warn, format!("Its time is up, and it could not be taken back whole. Next: {next}"))
     };
     let card: Card = cards::end(plan, level, "taken back", &what, lines);
-    let place = Place { via: None, ..row.place.clone() };
-    let Some(gateway) = hall.gateway(place.platform) else { return };
-    let key = format!("end-{}", plan.run);
-    deliver::deliver(hall, &**gateway, &key, OwedWhat::Say { place, card, only: None }).await;
+    super::tell(hall, &row.place, format!("end-{}", plan.run), card).await;
 }

@@ -5,7 +5,9 @@
 //! is found claimed or running after a restart is never carried out again.
 //!
 //! [`plan`] makes plans and makes them again; [`propose`] shows them;
-//! [`consent`] hears what people say to them; [`carry`] carries them out;
+//! [`consent`] hears what people say to them, [`glass`] whoever goes on alone;
+//! [`waits`] calls the approvers and lets plans expire; [`carry`] carries them
+//! out; [`freeze`] and [`stop`] halt them;
 //! [`ends`] takes back what was made for a while; [`recover`] tells after a
 //! restart what its end cut short; [`cards`] is what people read.
 
@@ -13,13 +15,18 @@ mod cards;
 mod carry;
 mod consent;
 mod ends;
+mod freeze;
+mod glass;
 mod pending;
 mod plan;
 mod propose;
 mod recover;
+mod severity;
+mod stop;
+mod waits;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -28,19 +35,22 @@ use jiff::Timestamp;
 
 use super::{Hall, Rules, deliver};
 use crate::{
-    model::{Actor, Card, Instance, InstanceName, Level, RunId, Service, ServiceName},
+    model::{Actor, Card, Instance, InstanceName, Level, Place, RunId, Service, ServiceName},
     runbook::{Command, Plan},
     store::{Entry, Outcome, OwedWhat, PlanRow, PlanState},
 };
 
-pub(super) use consent::{by_id, reacted};
+pub(super) use consent::{by_id, reacted, taken_back_by_id};
 pub(super) use ends::keep as keep_ends;
+pub(super) use freeze::{freeze, shown as freezes_shown, unfreeze};
+pub(super) use glass::break_glass;
 pub(super) use pending::pending;
 pub(super) use propose::propose;
 pub(super) use recover::recover;
+pub(super) use severity::severity;
+pub(super) use stop::stop;
+pub(super) use waits::keep as keep_waits;
 
-/// How long a plan waits for consent.
-const CONSENT_WITHIN: Duration = Duration::from_secs(15 * 60);
 /// A plan is made within this, unless it has to walk over keys.
 const PLAN_WITHIN: Duration = Duration::from_secs(15);
 /// One call to the server is given up after this.
@@ -101,6 +111,18 @@ fn word(row: &PlanRow, actor: &Actor, act: &str, outcome: Outcome, why: Option<S
     }
 }
 
+/// Says a card in the place of a plan, now or as soon as it can be; said again under the same key, it is said once.
+async fn tell(hall: &Hall, place: &Place, key: String, card: Card) {
+    let place = Place { via: None, ..place.clone() };
+    let Some(gateway) = hall.gateway(place.platform) else { return };
+    deliver::deliver(hall, &**gateway, &key, OwedWhat::Say { place, card, only: None }).await;
+}
+
+/// Words of a person that others will read and the journal keeps: no secrets, no emphasis of their own.
+fn tidy(words: &str) -> String {
+    crate::diagnosis::redact::line(words.trim()).replace(['`', '*'], "").chars().take(300).collect()
+}
+
 /// The one who asked for a plan, as the journal names them.
 fn asker_of(plan: &Plan) -> Actor {
     Actor { identity: plan.asker.clone(), person: Some(plan.requester.clone()), display: String::new() }
@@ -110,8 +132,8 @@ fn asker_of(plan: &Plan) -> Actor {
 #[derive(Default)]
 pub(super) struct Touching {
     lanes: Mutex<HashMap<(ServiceName, InstanceName), Lane>>,
-    /// Runs this process has taken up: what a restart left is every other one.
-    ours: Mutex<HashSet<RunId>>,
+    /// Runs this process has taken up, and whose changes they are: what a restart left is every other one.
+    ours: Mutex<HashMap<RunId, ServiceName>>,
 }
 
 /// The one lane for changes of an instance.
@@ -130,12 +152,20 @@ impl Touching {
     }
 
     /// This process takes the run up; said before its row is.
-    fn take_up(&self, run: &RunId) {
-        self.ours.lock().expect("nobody panics while naming a run").insert(run.clone());
+    fn take_up(&self, plan: &Plan) {
+        let mut ours = self.ours.lock().expect("nobody panics while naming a run");
+        ours.insert(plan.run.clone(), plan.service.clone());
     }
 
     fn is_ours(&self, run: &RunId) -> bool {
-        self.ours.lock().expect("nobody panics while naming a run").contains(run)
+        self.ours.lock().expect("nobody panics while naming a run").contains_key(run)
+    }
+
+    /// The runs this process has taken up, of one service or of all.
+    fn under_way(&self, service: Option<&ServiceName>) -> Vec<RunId> {
+        let ours = self.ours.lock().expect("nobody panics while naming a run");
+        let of = |one: &&ServiceName| service.is_none_or(|service| service == *one);
+        ours.iter().filter(|(_, one)| of(one)).map(|(run, _)| run.clone()).collect()
     }
 
     fn put_down(&self, run: &RunId) {

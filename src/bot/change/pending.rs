@@ -1,50 +1,60 @@
-//! What waits for consent.
+//! What waits for consent, is queued, or runs; and what is stopped.
 
 use jiff::Timestamp;
 
-use super::{cards, close};
+use super::{cards, close, freeze};
 use crate::{
     bot::Hall,
-    model::{Align, Block, Card, Cell, Column, Table},
-    store::PlanState,
+    model::{Align, Block, Card, Cell, Column, Level, Table, Text},
+    store::{PlanRow, PlanState},
 };
 
-/// The plans that wait, those that have waited too long closed.
+/// The changes that wait, are queued or run, those that have waited too long closed.
 pub(in crate::bot) async fn pending(hall: &Hall) -> Card {
-    let rows = match hall.store.plans(PlanState::Pending).await {
-        Ok(rows) => rows,
-        Err(error) => return cards::unwritten(&error),
-    };
-    let mut waiting = Vec::new();
-    for row in rows {
-        if row.plan.expired(Timestamp::now()) {
-            close(hall, &row, PlanState::Void, "It expired without enough consent. Nothing was changed.").await;
-        } else {
-            waiting.push(row.plan);
+    let mut shown: Vec<(PlanRow, String)> = Vec::new();
+    for state in [PlanState::Running, PlanState::Claimed, PlanState::Pending] {
+        let rows = match hall.store.plans(state).await {
+            Ok(rows) => rows,
+            Err(error) => return cards::unwritten(&error),
+        };
+        for row in rows {
+            let how = match state {
+                PlanState::Running => "running".to_owned(),
+                PlanState::Claimed => "queued, has consent".to_owned(),
+                _ if row.plan.expired(Timestamp::now()) => {
+                    close(hall, &row, PlanState::Void, "It expired without enough consent. Nothing was changed.").await;
+                    continue;
+                }
+                _ => format!("waits for consent until {}", cards::until(&row.plan)),
+            };
+            shown.push((row, how));
         }
     }
+    let freezes = freeze::shown(hall).await;
     let cell = |text: String| Cell { text, level: None };
     let column = |title: &str| Column { title: title.to_owned(), align: Align::Left };
+    let table = Block::Table(Table {
+        title: None,
+        columns: ["run", "change", "asked by", "risk", "state"].map(column).into(),
+        total: Some(shown.len() as u64),
+        rows: shown
+            .iter()
+            .map(|(PlanRow { plan, .. }, how)| {
+                vec![
+                    cell(plan.run.to_string()),
+                    cell(plan.what()),
+                    cell(plan.requester.to_string()),
+                    cell(plan.risk.word().to_owned()),
+                    cell(how.clone()),
+                ]
+            })
+            .collect(),
+        empty: Some("Nothing waits for consent, is queued or runs.".to_owned()),
+    });
     Card {
-        title: "waiting for consent".to_owned(),
-        blocks: vec![Block::Table(Table {
-            title: None,
-            columns: ["run", "change", "asked by", "risk", "until"].map(column).into(),
-            total: Some(waiting.len() as u64),
-            rows: waiting
-                .iter()
-                .map(|plan| {
-                    vec![
-                        cell(plan.run.to_string()),
-                        cell(plan.what()),
-                        cell(plan.requester.to_string()),
-                        cell(plan.risk.word().to_owned()),
-                        cell(cards::until(plan)),
-                    ]
-                })
-                .collect(),
-            empty: Some("Nothing waits for consent.".to_owned()),
-        })],
+        title: "changes under way".to_owned(),
+        level: (!freezes.is_empty()).then_some(Level::Warn),
+        blocks: freezes.into_iter().map(|freeze| Block::Text(Text::plain(freeze))).chain([table]).collect(),
         ..Card::default()
     }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    CONSENT_WITHIN, NO, PLAN_WITHIN, YES, cards, carry,
+    NO, PLAN_WITHIN, YES, cards, carry, freeze,
     plan::{self, Unplanned, Wish},
+    waits,
 };
 use crate::{
     bot::{
@@ -50,6 +51,10 @@ pub(in crate::bot) async fn propose(
         Verdict::Deny(refusal) => return Ended::denied(intent, &refusal).on(service, instance),
     };
     let end = |outcome, card| Ended::of(intent, outcome, card).on(service, instance);
+    if let Err(why) = freeze::holds_up(hall, asked.rules, &service.name).await {
+        let card = plain_card("changes are stopped", format!("{why} Nothing was planned."), None);
+        return end(Outcome::Denied, card).in_private();
+    }
     let wanted = match runbook::bind_touches(intent, service) {
         Ok(wanted) => wanted,
         Err(error) => {
@@ -72,7 +77,7 @@ pub(in crate::bot) async fn propose(
         instance,
         wanted: &wanted,
         made_ms: now.as_millisecond(),
-        expires_ms: now.as_millisecond() + CONSENT_WITHIN.as_millis() as i64,
+        expires_ms: now.as_millisecond() + asked.rules.settings.consent.within.as_millis() as i64,
         lasts_ms,
         asker: asked.actor,
     };
@@ -121,6 +126,8 @@ async fn show(
         let outcome = if good { Outcome::Answered } else { Outcome::Failed };
         return Ended { shown: row.message.is_some(), ..end(outcome, card) };
     }
+    // An edit calls nobody: where something was said before, the approvers are called beside it.
+    let edited = answer.has_said().await;
     let Some(message) = answer.show(card.clone()).await else {
         let why = "it could not be shown";
         if let Err(error) = hall.store.plan_move(&plan.run, PlanState::Pending, PlanState::Void, Some(why)).await {
@@ -131,6 +138,11 @@ async fn show(
     };
     if let Err(error) = hall.store.plan_shown(&plan.run, &message).await {
         return end(Outcome::Failed, cards::unwritten(&error));
+    }
+    hall.new_wait.notify_one();
+    let row = PlanRow { plan, place: asked.place.clone(), message: Some(message.clone()), state: PlanState::Pending };
+    if edited {
+        waits::call(hall, asked.rules, &row, waits::Why::Shown).await;
     }
     if let Some(gateway) = hall.gateway(message.place.platform) {
         for sign in [YES, NO] {

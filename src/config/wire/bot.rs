@@ -16,6 +16,8 @@ pub(in crate::config) struct BotFile {
     pub(in crate::config) work: WorkWire,
     /// How long things may take.
     pub(in crate::config) deadlines: DeadlinesWire,
+    /// How long changes wait for people.
+    pub(in crate::config) consent: ConsentWire,
     /// Where and how long is remembered.
     pub(in crate::config) store: StoreWire,
     /// Health, metrics, and Slack's requests in its HTTP mode.
@@ -58,6 +60,24 @@ pub(in crate::config) struct DeadlinesWire {
     pub(in crate::config) progress: At<String>,
     /// On SIGTERM, commands in flight are waited for this long.
     pub(in crate::config) stop: At<String>,
+}
+
+/// How long changes wait for people.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::config) struct ConsentWire {
+    /// A plan waits for consent so long, and then expires.
+    pub(in crate::config) within: At<String>,
+    /// Approvers are reminded so long before that.
+    pub(in crate::config) remind_before: At<String>,
+    /// When no approver has answered for so long, all of them are called again.
+    pub(in crate::config) page_after: At<String>,
+    /// So long after that break-glass is open, for a SEV1 and up to high risk.
+    pub(in crate::config) break_glass_after: At<String>,
+    /// A severity that somebody declared holds so long.
+    pub(in crate::config) severity_for: At<String>,
+    /// A file with the alerts that fire now; empty: none.
+    pub(in crate::config) alerts: At<String>,
 }
 
 /// Where and how long is remembered.

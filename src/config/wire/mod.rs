@@ -12,7 +12,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub(super) use bot::{BotFile, ChatPlatform, LogFormatWord, SlackMode, ThresholdWire};
-pub(super) use policy::{AccountWire, ChannelWire, GrantWire, LimitWire, ModeWord, PolicyFile};
+pub(super) use policy::{
+    AccountWire, ApprovalWire, ChannelWire, GrantWire, LimitWire, ModeWord, PolicyFile, RiskWord, RoleWire,
+};
 pub(super) use service::{
     BadSide, EndpointWire, EnvironmentWord, HeaderWire, InstanceWire, LogWire, MethodWord, ServiceFile,
 };

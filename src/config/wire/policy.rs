@@ -20,6 +20,12 @@ pub(in crate::config) struct PolicyFile {
     pub(in crate::config) people: BTreeMap<String, At<PersonWire>>,
     /// What each role may do.
     pub(in crate::config) roles: BTreeMap<String, At<RoleWire>>,
+    /// The tiers of escalation, the first to be asked first; left out: `L1`, `L2`, `L3`, `DBA`.
+    pub(in crate::config) tiers: Option<Vec<At<String>>>,
+    /// Who is on call now, by a name of your own for the duty: `redis = ["ada"]`.
+    pub(in crate::config) on_call: BTreeMap<String, Vec<At<String>>>,
+    /// Who answers for a service, by its name, and is told when its glass is broken; left out: the keepers.
+    pub(in crate::config) owners: BTreeMap<String, Vec<At<String>>>,
     /// Channels with a rule or a default service, by a name of your own.
     pub(in crate::config) channels: BTreeMap<String, At<ChannelWire>>,
     /// How much at once. A command is counted under each.
@@ -73,8 +79,42 @@ pub(in crate::config) struct RoleWire {
     pub(in crate::config) about: Option<String>,
     /// What it allows; each entry stands alone.
     pub(in crate::config) may: Vec<At<GrantWire>>,
-    /// Changes it may consent to when others ask for them; written like `may`.
-    pub(in crate::config) approves: Vec<At<GrantWire>>,
+    /// Changes it may consent to when others ask for them.
+    pub(in crate::config) approves: Vec<At<ApprovalWire>>,
+    /// Its tier, one of `tiers`: of those who may consent, the first tier is asked first.
+    pub(in crate::config) tier: Option<At<String>>,
+    /// A duty of `[on_call]`: whoever is on call for it holds this role for as long as they are.
+    pub(in crate::config) on_call: Option<At<String>>,
+}
+
+/// Consent to changes by these commands, on these services, said from these places.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["commands", "services"]))]
+pub(in crate::config) struct ApprovalWire {
+    /// Names of commands, `group:NAME`, or `*`.
+    pub(in crate::config) commands: Vec<At<String>>,
+    /// Names of services, or `*`.
+    pub(in crate::config) services: Vec<At<String>>,
+    /// `prod`, `staging`, `dev`; left out: any.
+    pub(in crate::config) environments: Option<Vec<EnvironmentWord>>,
+    /// Names of channels below, `direct`, `console`; left out: anywhere.
+    pub(in crate::config) from: Option<Vec<At<String>>>,
+    /// The highest risk it may consent to: `medium`, `high` or `critical`; left out: `critical`.
+    pub(in crate::config) up_to: RiskWord,
+}
+
+/// How risky a change may be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::config) enum RiskWord {
+    /// What another person who may run it consents to as well.
+    Medium,
+    /// What takes one approver.
+    High,
+    /// What takes two approvers.
+    #[default]
+    Critical,
 }
 
 /// These commands, on these services, from these places.
