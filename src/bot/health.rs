@@ -69,6 +69,12 @@ async fn card(hall: &Hall, asked: &Asked<'_>) -> Card {
             next: Some(Text::plain("look at the disk of the store, and at the bot's log")),
         }),
     }
+    findings.extend(super::change::freezes_shown(hall).await.into_iter().map(|freeze| Finding {
+        level: Level::Warn,
+        what: Text::plain(freeze),
+        evidence: None,
+        next: None,
+    }));
     let reloaded = hall.reloaded();
     findings.extend(reloaded.problems.first().map(|problem| Finding {
         level: Level::Warn,

@@ -24,6 +24,15 @@ pub struct Vote {
     pub typed: Option<String>,
 }
 
+/// What people have said to a plan.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Said<'a> {
+    /// Their votes.
+    pub votes: &'a [Vote],
+    /// Whoever went on alone.
+    pub broken: Option<&'a Broken>,
+}
+
 /// Somebody whose word would count.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Consenter {
@@ -143,8 +152,7 @@ impl Policy {
         command: &Command,
         service: &Service,
         place: &Place,
-        votes: &[Vote],
-        broken: Option<&Broken>,
+        said: Said<'_>,
         now: Timestamp,
     ) -> Consent {
         let void = |why: String| {
@@ -160,7 +168,8 @@ impl Policy {
             return void("The plan is for another command or service.".to_owned());
         }
         let digest = plan.digest();
-        let mut consented: Vec<PersonId> = votes
+        let mut consented: Vec<PersonId> = said
+            .votes
             .iter()
             .filter(|vote| vote.digest == digest && vote.person != plan.requester)
             .filter(|vote| plan.risk < Risk::Critical || vote.typed.as_deref() == Some(service.name.as_str()))
@@ -171,7 +180,8 @@ impl Policy {
         consented.sort();
         consented.dedup();
         let enough = consented.len() >= plan.risk.consents();
-        let broken = broken
+        let broken = said
+            .broken
             .filter(|broken| !enough && broken.digest == digest && plan.risk < Risk::Critical)
             .filter(|broken| self.judge(&broken.person, command, Reach::Service(service), place, false).is_ok());
         if enough || broken.is_some() {
@@ -407,7 +417,10 @@ mod tests {
 
     fn granted(policy: &Policy, plan: &Plan, votes: &[Vote], now_ms: i64) -> bool {
         let now = Timestamp::from_millisecond(now_ms).unwrap();
-        matches!(policy.consent(plan, &command(), &service(), &place(), votes, None, now), Consent::Granted(_))
+        matches!(
+            policy.consent(plan, &command(), &service(), &place(), Said { votes, broken: None }, now),
+            Consent::Granted(_)
+        )
     }
 
     fn vote(person: &str, plan: &Plan) -> Vote {

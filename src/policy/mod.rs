@@ -21,7 +21,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-pub use consent::{Consent, Consenter, Ticket, TouchPermit, Vote};
+pub use consent::{Consent, Consenter, Said, Ticket, TouchPermit, Vote};
 pub use decide::{AT_THE_MACHINE, Ask, Permit, Policy, Refusal, Verdict};
 pub use freeze::Freeze;
 pub use glass::{BreakAsk, Broken, Declared};

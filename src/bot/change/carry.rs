@@ -18,7 +18,7 @@ use crate::{
     bot::{Hall, Rules, command::plain_card, verify},
     exec::{Hands, Looking, Touched},
     model::{Card, Instance, Level, Progress, Text, Tick},
-    policy::{Consent, TouchPermit},
+    policy::{Consent, Said, TouchPermit},
     runbook::{Command, Plan},
     store::{Entry, Outcome, PlanRow, PlanState, StepState},
 };
@@ -78,7 +78,8 @@ async fn checked(hall: &Arc<Hall>, row: &PlanRow) -> (Card, PlanState) {
         let votes = hall.store.consents(&plan.run).await.map_err(|error| error.to_string())?;
         let broken = hall.store.broken(&plan.run).await.map_err(|error| error.to_string())?;
         freeze::holds_up(hall, &rules, &plan.service).await?;
-        match rules.policy.consent(plan, command, service, &row.place, &votes, broken.as_ref(), Timestamp::now()) {
+        let said = Said { votes: &votes, broken: broken.as_ref() };
+        match rules.policy.consent(plan, command, service, &row.place, said, Timestamp::now()) {
             Consent::Granted(permit) => Ok(permit),
             Consent::Need(ticket) => Err(format!("consent is missing; one of these could give it: {}.", ticket.who)),
             Consent::Void(refusal) => Err(refusal.why),

@@ -12,7 +12,7 @@ use crate::{
     },
     chat::{Event, Inbound},
     model::{Actor, Card, MessageRef, RunId, Service},
-    policy::{Consent, Refusal, Vote},
+    policy::{Consent, Refusal, Said, Vote},
     runbook::{Command, Plan, Risk},
     store::{Outcome, PlanRow, PlanState},
 };
@@ -203,7 +203,8 @@ async fn not_enough_yet(
     service: &Service,
 ) -> Option<Card> {
     let votes = hall.store.consents(&row.plan.run).await.ok()?;
-    match rules.policy.consent(&row.plan, command, service, &row.place, &votes, None, Timestamp::now()) {
+    let said = Said { votes: &votes, broken: None };
+    match rules.policy.consent(&row.plan, command, service, &row.place, said, Timestamp::now()) {
         Consent::Need(ticket) => Some(plain_card(
             "consent taken down",
             format!("It takes {} more. These could give it: {}.", ticket.missing, ticket.who),

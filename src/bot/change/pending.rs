@@ -18,8 +18,15 @@ pub(in crate::bot) async fn pending(hall: &Hall) -> Card {
             Err(error) => return cards::unwritten(&error),
         };
         for row in rows {
+            // What an earlier process left under way does not go on: it is settled, and told of, by itself.
+            if state != PlanState::Pending && !hall.touching.is_ours(&row.plan.run) {
+                continue;
+            }
             let how = match state {
                 PlanState::Running => "running".to_owned(),
+                PlanState::Claimed if hall.touching.of(&row.plan).holder().as_ref() == Some(&row.plan.run) => {
+                    "looked at once more, about to run".to_owned()
+                }
                 PlanState::Claimed => "queued, has consent".to_owned(),
                 _ if row.plan.expired(Timestamp::now()) => {
                     close(hall, &row, PlanState::Void, "It expired without enough consent. Nothing was changed.").await;

@@ -125,6 +125,11 @@ impl ChatBuilder {
         self.dir.path().join("config")
     }
 
+    /// Where a file of the configuration is.
+    pub(crate) fn written(&self, name: &str) -> PathBuf {
+        self.config_dir().join(name)
+    }
+
     /// Where the bot's store will be.
     pub(crate) fn store_dir(&self) -> PathBuf {
         self.dir.path().join("store")

@@ -15,6 +15,7 @@ pub(crate) mod redis;
 pub(crate) mod room;
 pub(crate) mod slack;
 pub(crate) mod slack_bot;
+pub(crate) mod team;
 pub(crate) mod web;
 
 /// Polls until `state` holds. Waits for a state, never for a time.

@@ -72,6 +72,11 @@ impl Room {
         Self { link: chat.seat_all(&["ana", "bo", "cy", "mallory"]), line: 0 }
     }
 
+    /// The same terminal for whoever is named.
+    pub(crate) fn seating(chat: &Chat, people: &[&str]) -> Self {
+        Self { link: chat.seat_all(people), line: 0 }
+    }
+
     pub(crate) async fn types(&mut self, who: &str, text: &str) -> Answer {
         self.line += 1;
         let typed = ToBot::Command { line: self.line, speaker: Some(who.to_owned()), text: text.to_owned() };
