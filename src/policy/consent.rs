@@ -59,7 +59,7 @@ pub struct Ticket {
 #[derive(Debug)]
 pub enum Consent {
     /// Go.
-    Granted(TouchPermit),
+    Granted(Box<TouchPermit>),
     /// Not enough yet.
     Need(Ticket),
     /// It can no longer be granted, and why.

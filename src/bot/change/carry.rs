@@ -80,7 +80,7 @@ async fn checked(hall: &Arc<Hall>, row: &PlanRow) -> (Card, PlanState) {
         freeze::holds_up(hall, &rules, &plan.service).await?;
         let said = Said { votes: &votes, broken: broken.as_ref() };
         match rules.policy.consent(plan, command, service, &row.place, said, Timestamp::now()) {
-            Consent::Granted(permit) => Ok(permit),
+            Consent::Granted(permit) => Ok(*permit),
             Consent::Need(ticket) => Err(format!("consent is missing; one of these could give it: {}.", ticket.who)),
             Consent::Void(refusal) => Err(refusal.why),
         }
