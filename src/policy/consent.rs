@@ -192,13 +192,8 @@ impl Policy {
                 service.name.clone(),
                 now,
             );
-            return Consent::Granted(TouchPermit {
-                digest,
-                consented,
-                broken: broken.cloned(),
-                look,
-                back_only: false,
-            });
+            let broken = broken.cloned();
+            return Consent::Granted(Box::new(TouchPermit { digest, consented, broken, look, back_only: false }));
         }
         let missing = plan.risk.consents() - consented.len();
         let mut able = self.consenters(plan, command, service, place);
