@@ -78,6 +78,7 @@ use crate::{
 };
 
 pub use keyspace::survey;
+pub(crate) use touch::save::under_way;
 pub use touch::{Hands, Touched, touching};
 pub use wire::Flavour;
 

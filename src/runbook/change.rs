@@ -4,7 +4,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Compiled, Parameter, Risk};
+use super::{ClientFilter, Compiled, Parameter, Risk};
+use crate::model::show_duration;
+
+/// What a server does in the background is followed for this long.
+const BACKGROUND: Duration = Duration::from_secs(30 * 60);
 
 /// What a touch does. A closed set: `exec::touch` and `bot::change::plan` have a file per kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +22,14 @@ pub enum TouchKind {
     ResetSlowlog,
     /// Copies all data into a sealed file of the bot's own.
     Backup,
+    /// Closes connections of clients.
+    KillClients,
+    /// Holds writes back for a while.
+    PauseWrites,
+    /// Has a snapshot written.
+    SaveSnapshot,
+    /// Has the append-only file written anew.
+    RewriteAof,
     /// Takes back what an earlier run did.
     Undo,
 }
@@ -41,8 +53,17 @@ const fn may(name: &'static str) -> TouchWord {
 
 impl TouchKind {
     /// Every kind there is.
-    pub const ALL: &[TouchKind] =
-        &[TouchKind::SetConfig, TouchKind::RewriteConfig, TouchKind::ResetSlowlog, TouchKind::Backup, TouchKind::Undo];
+    pub const ALL: &[TouchKind] = &[
+        TouchKind::SetConfig,
+        TouchKind::RewriteConfig,
+        TouchKind::ResetSlowlog,
+        TouchKind::KillClients,
+        TouchKind::PauseWrites,
+        TouchKind::SaveSnapshot,
+        TouchKind::RewriteAof,
+        TouchKind::Backup,
+        TouchKind::Undo,
+    ];
 
     /// Its name in command files.
     pub fn word(self) -> &'static str {
@@ -51,6 +72,10 @@ impl TouchKind {
             TouchKind::RewriteConfig => "rewrite-config",
             TouchKind::ResetSlowlog => "reset-slowlog",
             TouchKind::Backup => "backup",
+            TouchKind::KillClients => "kill-clients",
+            TouchKind::PauseWrites => "pause-writes",
+            TouchKind::SaveSnapshot => "save-snapshot",
+            TouchKind::RewriteAof => "rewrite-aof",
             TouchKind::Undo => "undo",
         }
     }
@@ -61,6 +86,11 @@ impl TouchKind {
             TouchKind::SetConfig => const { &[needs("parameter"), needs("value")] },
             TouchKind::RewriteConfig | TouchKind::ResetSlowlog => &[],
             TouchKind::Backup => const { &[may("from"), may("no_encrypt")] },
+            TouchKind::KillClients => {
+                const { &[may("name"), may("address"), may("user"), may("idle"), may("output"), may("type")] }
+            }
+            TouchKind::PauseWrites => const { &[needs("duration")] },
+            TouchKind::SaveSnapshot | TouchKind::RewriteAof => &[],
             TouchKind::Undo => const { &[needs("run")] },
         }
     }
@@ -139,6 +169,28 @@ pub enum Change {
         /// The server saves, and its file is read from here; else the copy comes over the replication stream.
         save: bool,
     },
+    /// Connections are closed.
+    KillClients {
+        /// Which.
+        filter: ClientFilter,
+        /// How many there were when the plan was made.
+        clients: u64,
+        /// With more than this, nothing is done.
+        most: u64,
+    },
+    /// Writes are held back; the server itself ends it.
+    PauseWrites {
+        /// For how long, in milliseconds.
+        ms: u64,
+        /// Reads too: servers before 6.2 know nothing else.
+        all: bool,
+    },
+    /// A pause of writes is ended.
+    ResumeWrites,
+    /// A snapshot is written in the background.
+    SaveSnapshot,
+    /// The append-only file is written anew, from memory, in the background.
+    RewriteAof,
 }
 
 impl Change {
@@ -149,6 +201,10 @@ impl Change {
             Change::RewriteConfig => TouchKind::RewriteConfig,
             Change::ResetSlowlog { .. } => TouchKind::ResetSlowlog,
             Change::Backup { .. } => TouchKind::Backup,
+            Change::KillClients { .. } => TouchKind::KillClients,
+            Change::PauseWrites { .. } | Change::ResumeWrites => TouchKind::PauseWrites,
+            Change::SaveSnapshot => TouchKind::SaveSnapshot,
+            Change::RewriteAof => TouchKind::RewriteAof,
         }
     }
 
@@ -156,14 +212,23 @@ impl Change {
     pub fn what(&self) -> String {
         match self {
             Change::SetConfig { parameter, old, new } => {
-                let known = Parameter::find(parameter);
-                let show = |value: &str| known.map_or_else(|| value.to_owned(), |known| known.show(value));
-                format!("set {parameter} from {} to {}", show(old), show(new))
+                let (old, new) = match Parameter::find(parameter) {
+                    Some(known) => known.compared(old, new),
+                    None => (old.clone(), new.clone()),
+                };
+                format!("set {parameter} from {old} to {new}")
             }
             Change::RewriteConfig => "write the settings into the configuration file".to_owned(),
             Change::ResetSlowlog { entries } => format!("empty the slow log of {entries} entries"),
             Change::Backup { save: false } => "back up all data over the replication stream".to_owned(),
             Change::Backup { save: true } => "save all data on the server and back its file up".to_owned(),
+            Change::KillClients { filter, clients: 1, .. } => format!("close 1 connection {}", filter.words()),
+            Change::KillClients { filter, clients, .. } => format!("close {clients} connections {}", filter.words()),
+            Change::PauseWrites { ms, all: false } => format!("hold writes back for {}", length(*ms)),
+            Change::PauseWrites { ms, all: true } => format!("hold everything back, reads too, for {}", length(*ms)),
+            Change::ResumeWrites => "let writes through again".to_owned(),
+            Change::SaveSnapshot => "write a snapshot".to_owned(),
+            Change::RewriteAof => "write the append-only file anew".to_owned(),
         }
     }
 
@@ -171,10 +236,13 @@ impl Change {
     pub fn steps(&self) -> Vec<String> {
         match self {
             Change::SetConfig { parameter, old, new } => vec![
-                format!("read {parameter} and stop unless it is still {old}"),
-                format!("CONFIG SET {parameter} {new}"),
-                format!("read {parameter} again: it must be {new}"),
-            ],
+                format!("read {parameter} and stop unless it is still {}", quoted(old)),
+                format!("CONFIG SET {parameter} {}", quoted(new)),
+                format!("read {parameter} again: it must be {}", quoted(new)),
+            ]
+            .into_iter()
+            .chain(self.waits_for_aof().then(|| "wait until the append-only file is written whole".to_owned()))
+            .collect(),
             Change::RewriteConfig => vec!["CONFIG REWRITE".to_owned()],
             Change::ResetSlowlog { .. } => {
                 vec!["SLOWLOG RESET".to_owned(), "SLOWLOG LEN again: only what came since may be there".to_owned()]
@@ -198,6 +266,33 @@ impl Change {
                 ];
                 had.into_iter().chain(then.map(str::to_owned)).collect()
             }
+            Change::KillClients { filter, most, .. } => vec![
+                format!("CLIENT LIST: those {}; never replicas, primaries, Sentinels or this bot", filter.words()),
+                format!("stop if they are more than {most}"),
+                "for each: look whether it still is one of them, then CLIENT KILL ID".to_owned(),
+                "CLIENT LIST again: none of them may be there".to_owned(),
+            ],
+            Change::PauseWrites { ms, all } => vec![
+                format!("CLIENT PAUSE {ms} {}", if *all { "(of everything)" } else { "WRITE" }),
+                match all {
+                    false => "try the removal of a key nobody has: it must be held back".to_owned(),
+                    true => "PING: it must be held back".to_owned(),
+                },
+                format!("the server ends it by itself after {}", length(*ms)),
+            ],
+            Change::ResumeWrites => {
+                vec!["CLIENT UNPAUSE".to_owned(), "try the removal of a key nobody has: it must be answered".to_owned()]
+            }
+            Change::SaveSnapshot => vec![
+                "INFO persistence: stop if another save is under way".to_owned(),
+                "BGSAVE".to_owned(),
+                "wait until it is over: its status must be ok, and LASTSAVE must have moved".to_owned(),
+            ],
+            Change::RewriteAof => vec![
+                "INFO persistence: stop if another save is under way".to_owned(),
+                "BGREWRITEAOF".to_owned(),
+                "wait until it is over: its status must be ok".to_owned(),
+            ],
         }
     }
 
@@ -209,10 +304,22 @@ impl Change {
                 Parameter::find(parameter)?.read(old).ok()?;
                 Some(Change::SetConfig { parameter: parameter.clone(), old: new.clone(), new: old.clone() })
             }
-            Change::RewriteConfig | Change::ResetSlowlog { .. } => None,
+            // A pause of everything holds back what would end it as well.
+            Change::PauseWrites { all, .. } => (!all).then_some(Change::ResumeWrites),
+            Change::RewriteConfig
+            | Change::ResetSlowlog { .. }
+            | Change::KillClients { .. }
+            | Change::ResumeWrites
+            | Change::SaveSnapshot
+            | Change::RewriteAof => None,
             // Nothing of the server changed; the file goes when its time is over.
             Change::Backup { .. } => None,
         }
+    }
+
+    /// Switching the append-only file on writes the whole data set once, and is done when that is.
+    fn waits_for_aof(&self) -> bool {
+        matches!(self, Change::SetConfig { parameter, new, .. } if parameter == "appendonly" && new == "yes")
     }
 
     /// What no longer holds, in words, when the same change is planned again
@@ -227,7 +334,13 @@ impl Change {
             }
             // A slow log grows by itself; what it holds is of no account to anybody but its reader.
             (Change::ResetSlowlog { .. }, Change::ResetSlowlog { .. })
-            | (Change::RewriteConfig, Change::RewriteConfig) => None,
+            | (Change::RewriteConfig, Change::RewriteConfig)
+            | (Change::ResumeWrites, Change::ResumeWrites)
+            | (Change::SaveSnapshot, Change::SaveSnapshot)
+            | (Change::RewriteAof, Change::RewriteAof) => None,
+            // How many there are is held to the tolerance of the whole plan.
+            (Change::KillClients { filter, .. }, Change::KillClients { filter: now, .. }) if filter == now => None,
+            (Change::PauseWrites { .. }, Change::PauseWrites { .. }) if self == now => None,
             (Change::Backup { save }, Change::Backup { save: now }) if save == now => None,
             _ => Some("the change itself would be another".to_owned()),
         }
@@ -236,8 +349,24 @@ impl Change {
     /// It is given up after this long: settings in seconds, what walks over many keys in hours.
     pub fn longest(&self) -> Duration {
         match self {
-            Change::SetConfig { .. } | Change::RewriteConfig | Change::ResetSlowlog { .. } => Duration::from_secs(15),
+            Change::SetConfig { .. } if self.waits_for_aof() => BACKGROUND,
+            Change::SetConfig { .. }
+            | Change::RewriteConfig
+            | Change::ResetSlowlog { .. }
+            | Change::PauseWrites { .. }
+            | Change::ResumeWrites => Duration::from_secs(15),
+            Change::KillClients { .. } => Duration::from_secs(5 * 60),
+            Change::SaveSnapshot | Change::RewriteAof => BACKGROUND,
             Change::Backup { .. } => Duration::from_secs(12 * 3_600),
         }
     }
+}
+
+fn length(ms: u64) -> String {
+    show_duration(Duration::from_millis(ms))
+}
+
+/// A value as it would be typed: what is empty or has spaces stands in quotes.
+fn quoted(value: &str) -> String {
+    if value.is_empty() || value.contains(' ') { format!("\"{value}\"") } else { value.to_owned() }
 }

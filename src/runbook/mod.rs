@@ -10,6 +10,7 @@ mod book;
 mod built_in;
 mod catalogue;
 mod change;
+mod clients;
 mod command;
 mod evidence;
 mod file;
@@ -38,6 +39,7 @@ pub use book::{
 pub use built_in::built_in;
 pub use catalogue::{Catalogue, Known};
 pub use change::{Change, Remediation, Touch, TouchKind, TouchWord, Wanted};
+pub use clients::{ClientFilter, ClientKind, spared};
 pub use command::{
     ArgumentKind, ArgumentSpec, ArgumentValue, Arguments, Command, Cost, Diagnostic, Each, Intent, Kind, Step,
 };

@@ -47,24 +47,36 @@ pub struct Reach {
     pub sample: Vec<String>,
     /// Counted, not estimated.
     pub exact: bool,
-    /// How far `keys` may be off when the plan is made again, in per cent.
+    /// How far `keys` and `clients` may be off when the plan is made again, in per cent.
     pub tolerance_percent: u32,
 }
 
 impl Reach {
     /// The most keys a run may touch before it stops by itself: what was shown and the tolerance.
     pub fn most_keys(&self) -> Option<u64> {
-        let keys = self.keys?;
-        // At least a few, or a busy handful of keys could never be dealt with.
-        let more = (u128::from(keys) * u128::from(self.tolerance_percent)).div_ceil(100).max(10);
-        Some(keys.saturating_add(u64::try_from(more).unwrap_or(u64::MAX)))
+        self.most(self.keys?)
+    }
+
+    /// The most clients a run may reach, likewise.
+    pub fn most_clients(&self) -> Option<u64> {
+        self.most(self.clients?)
+    }
+
+    fn most(&self, shown: u64) -> Option<u64> {
+        // At least a few, or a busy handful could never be dealt with.
+        let more = (u128::from(shown) * u128::from(self.tolerance_percent)).div_ceil(100).max(10);
+        Some(shown.saturating_add(u64::try_from(more).unwrap_or(u64::MAX)))
     }
 
     fn drift(&self, now: &Reach) -> Option<String> {
-        let (most, found) = (self.most_keys()?, now.keys?);
-        let shown = self.keys.unwrap_or_default();
-        (found > most).then(|| {
-            format!("it was about {shown} keys and is now about {found}, more than {} % off", self.tolerance_percent)
+        // Where nothing is said of a tolerance, how many there are is told and decides nothing.
+        let clients = (self.tolerance_percent > 0).then(|| self.most_clients()).flatten();
+        let counts = [("keys", self.most_keys(), self.keys, now.keys), ("clients", clients, self.clients, now.clients)];
+        counts.into_iter().find_map(|(what, most, shown, found)| {
+            let (most, shown, found) = (most?, shown?, found?);
+            let off = self.tolerance_percent;
+            (found > most)
+                .then(|| format!("it was about {shown} {what} and is now about {found}, more than {off} % off"))
         })
     }
 }
@@ -288,5 +300,12 @@ pub(crate) mod tests {
         assert_eq!(about(1_000).drift(&about(1_050)), None);
         assert_eq!(about(1_000).drift(&about(0)), None);
         assert!(about(1_000).drift(&about(1_051)).unwrap().contains("1051"));
+        let clients = |clients, tolerance_percent| Plan {
+            reach: Reach { clients: Some(clients), tolerance_percent, ..Reach::default() },
+            ..sample()
+        };
+        assert_eq!(clients(100, 20).drift(&clients(120, 20)), None);
+        assert!(clients(100, 20).drift(&clients(121, 20)).unwrap().contains("121"));
+        assert_eq!(clients(100, 0).drift(&clients(500, 0)), None, "a count that is only told decides nothing");
     }
 }

@@ -12,7 +12,7 @@ use crate::{
         Action, ActionStyle, Block, Card, Field, Finding, Level, PersonId, Place, Progress, Service, Span, Text, Tick,
         show_duration,
     },
-    runbook::{Command, Plan, Reach, Risk, Undo, show_bytes, show_number},
+    runbook::{Change, Command, Plan, Reach, Risk, Undo, show_bytes, show_number},
     store::StoreError,
 };
 
@@ -164,11 +164,12 @@ fn reach(reach: &Reach) -> Vec<Field> {
     if !counts.is_empty() {
         fields.push(field("How much", counts.join(", ")));
     }
-    if let (Some(_), Some(most)) = (reach.keys, reach.most_keys()) {
-        fields.push(field(
-            "Stops at",
-            format!("{} keys: what is shown and {} %", show_number(most), reach.tolerance_percent),
-        ));
+    let clients = reach.most_clients().filter(|_| reach.tolerance_percent > 0);
+    for (most, what) in [(reach.most_keys(), "keys"), (clients, "clients")] {
+        fields.extend(most.map(|most| {
+            let how = format!("{} {what}: what is shown and {} %", show_number(most), reach.tolerance_percent);
+            field("Stops at", how)
+        }));
     }
     if !reach.sample.is_empty() {
         fields.push(field("For example", reach.sample.join("\n")));
@@ -229,6 +230,17 @@ pub(super) fn end(plan: &Plan, level: Level, title: &str, what: &str, steps: Vec
 pub(super) fn undo(plan: &Plan) -> Option<Action> {
     let command = plan.undo_line()?;
     Some(Action { label: "Undo".to_owned(), command, style: ActionStyle::Danger })
+}
+
+/// The button that makes settings survive a restart of the server.
+pub(super) fn make_it_last(rules: &Rules, plan: &Plan) -> Option<Action> {
+    let live = plan.steps.iter().any(|step| matches!(step.change, Change::SetConfig { .. }));
+    let command = rules.catalogue.find("rewrite-config").filter(|_| live && plan.lasts_ms.is_none())?;
+    Some(Action {
+        label: "Make it last".to_owned(),
+        command: format!("{} {}/{}", command.name, plan.service, plan.instance),
+        style: ActionStyle::Plain,
+    })
 }
 
 pub(super) fn unwritten(error: &StoreError) -> Card {

@@ -461,6 +461,9 @@ impl Ran<'_> {
         if anything && (self.state != PlanState::Failed || self.why.starts_with("It did not get through:")) {
             card.actions.extend(cards::undo(plan));
         }
+        if self.state == PlanState::Done {
+            card.actions.extend(cards::make_it_last(rules, plan));
+        }
         card
     }
 }

@@ -6,7 +6,9 @@ use super::{CALL, PLAN_WITHIN, bound, close};
 use crate::{
     bot::Hall,
     diagnosis::Observation,
-    exec::touching,
+    exec::{touching, under_way},
+    model::{Instance, Service},
+    policy::Permit,
     runbook::{Change, Look, Nodes, Plan, PlanStep},
     store::{PlanRow, PlanState, StepState},
 };
@@ -126,6 +128,20 @@ async fn seen(hall: &Arc<Hall>, plan: &Plan, step: &PlanStep) -> (Option<bool>, 
                 ),
             }
         }
+        Change::KillClients { .. } => (
+            None,
+            "which connections were closed cannot be told from those that came anew; `/redis clients` shows who is there"
+                .to_owned(),
+        ),
+        Change::PauseWrites { .. } => (
+            None,
+            "whether writes were held back could not be checked; the server ends a pause by itself".to_owned(),
+        ),
+        Change::ResumeWrites => (
+            None,
+            "whether the pause was ended could not be checked; the server ends it by itself".to_owned(),
+        ),
+        Change::SaveSnapshot | Change::RewriteAof => saved(hall, &permit, service, instance, plan, step).await,
         Change::RewriteConfig => (None, "whether the file was written cannot be seen from here".to_owned()),
         Change::Backup { .. } => kept(hall, plan, step).await,
         Change::ResetSlowlog { .. } => {
@@ -148,6 +164,44 @@ async fn kept(hall: &Arc<Hall>, plan: &Plan, step: &PlanStep) -> (Option<bool>, 
         (Some(true), "its file is there and named in the manifest".to_owned())
     } else {
         (Some(false), "no file of it was kept, and nothing of the server was changed".to_owned())
+    }
+}
+
+/// What the server tells of a save that had begun.
+async fn saved(
+    hall: &Arc<Hall>,
+    permit: &Permit,
+    service: &Arc<Service>,
+    instance: &Instance,
+    plan: &Plan,
+    step: &PlanStep,
+) -> (Option<bool>, String) {
+    let look = Look::Redis { argv: ["INFO", "persistence"].map(str::to_owned).into(), nodes: Nodes::Primaries };
+    let seen = hall.exec.look(permit, service, instance, &look, &touching(Instant::now() + PLAN_WITHIN, CALL)).await;
+    let told = plan.target_of(step).and_then(|target| {
+        let found = seen.nodes.iter().find(|outcome| outcome.node.address.to_string() == target.address)?;
+        found.result.as_ref().ok()
+    });
+    let Some(told) = told else {
+        return (None, "the server could not be asked; `/redis persistence` tells".to_owned());
+    };
+    if let Some(what) = under_way(told) {
+        return (None, format!("the server is writing {what} now; `/redis persistence` tells when it is done"));
+    }
+    let text = |name: &str| told.get(name).and_then(serde_json::Value::as_str).unwrap_or("unknown").to_owned();
+    let saved_at = told.get("rdb_last_save_time").and_then(serde_json::Value::as_i64).unwrap_or(0);
+    match step.change {
+        Change::SaveSnapshot if text("rdb_last_bgsave_status") == "ok" && saved_at >= plan.made_ms / 1000 => {
+            (Some(true), "the server tells of a good save since the plan was made".to_owned())
+        }
+        Change::SaveSnapshot => (Some(false), "the server tells of no good save since the plan was made".to_owned()),
+        _ => (
+            None,
+            format!(
+                "nothing is being written now, and the last rewrite's status is {}",
+                text("aof_last_bgrewrite_status")
+            ),
+        ),
     }
 }
 

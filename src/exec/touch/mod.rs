@@ -4,11 +4,14 @@
 //! looks whether it holds; none sends anything twice.
 
 mod backup;
+mod clients;
+mod pause;
+pub(crate) mod save;
 mod saving;
 mod settings;
 mod slowlog;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -97,12 +100,18 @@ impl Exec {
         if target.address != hands.address.to_string() || plan.instance != hands.instance.name {
             return elsewhere();
         }
-        let lane = Lane { instance: hands.instance, address: hands.address, target, budget: budget(hands.cx) };
+        let lane =
+            Lane { instance: hands.instance, address: hands.address, target, budget: budget(hands.cx), cx: hands.cx };
         match change {
             Change::SetConfig { parameter, old, new } => lane.set_config(parameter, old, new).await,
             Change::RewriteConfig => lane.rewrite_config().await,
             Change::ResetSlowlog { .. } => lane.reset_slowlog().await,
             Change::Backup { save } => lane.backup(permit.look(), plan, *save, hands).await,
+            Change::KillClients { filter, most, .. } => lane.kill_clients(filter, *most).await,
+            Change::PauseWrites { ms, all } => lane.pause_writes(*ms, *all).await,
+            Change::ResumeWrites => lane.resume_writes().await,
+            Change::SaveSnapshot => lane.save_snapshot().await,
+            Change::RewriteAof => lane.rewrite_aof().await,
         }
     }
 }
@@ -121,6 +130,19 @@ struct Lane<'a> {
     address: &'a Address,
     target: &'a PlanTarget,
     budget: Budget,
+    cx: &'a Looking,
+}
+
+/// What became of a write that was tried.
+enum Write {
+    /// The server took it.
+    Taken,
+    /// It kept silent.
+    Held,
+    /// It said no, and why.
+    Refused(String),
+    /// It could not be tried: the touch user may not, or the slot is another server's.
+    Unknown,
 }
 
 impl Lane<'_> {
@@ -166,6 +188,29 @@ impl Lane<'_> {
         one(Some(wire.call(&command, self.budget.until()).await?))
     }
 
+    /// Tries a write that changes nothing: the removal of a key nobody has.
+    async fn write(&self, wire: &Wire, patience: Duration) -> Write {
+        // In a cluster some names belong to other shards; soon one is this one's.
+        for _ in 0..500 {
+            let key = format!("rediscue:probe:{:032x}", rand::random::<u128>());
+            let until = self.budget.until().min(tokio::time::Instant::now() + patience);
+            let fault = match wire.call(redis::cmd("UNLINK").arg(key), until).await {
+                Ok(_) => return Write::Taken,
+                Err(fault) => fault,
+            };
+            match fault {
+                fault if fault.is_silence() => return Write::Held,
+                Fault::Server(line) if line.starts_with("MOVED") || line.starts_with("ASK ") => {}
+                Fault::Server(line) if line.starts_with("NOPERM") || line.contains("unknown command") => {
+                    return Write::Unknown;
+                }
+                Fault::Server(line) => return Write::Refused(line),
+                _ => return Write::Unknown,
+            }
+        }
+        Write::Unknown
+    }
+
     /// A fault as people read it.
     fn explain(&self, fault: &Fault, command: &str) -> Explained {
         let credential = self.instance.touch.as_ref().unwrap_or(&self.instance.look);
@@ -178,6 +223,6 @@ fn refused(what: &str, cause: &str, next: &str) -> Explained {
 }
 
 /// The conditions of a touch: it must end by `deadline`.
-pub fn touching(deadline: Instant, call: std::time::Duration) -> Looking {
+pub fn touching(deadline: Instant, call: Duration) -> Looking {
     Looking { deadline, call, stop: Default::default(), progress: None, partial: None }
 }

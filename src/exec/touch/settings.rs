@@ -27,7 +27,7 @@ impl Lane<'_> {
             Ok(Some(found)) if found == old => {}
             Ok(found) => {
                 return Touched::Untouched(refused(
-                    &format!("{parameter} is {} now, not {old}", found.as_deref().unwrap_or("unknown")),
+                    &format!("{parameter} is {} now, not {}", shown(found.as_deref().unwrap_or("unknown")), shown(old)),
                     "somebody changed it after the plan was made",
                     "ask for the change again",
                 ));
@@ -41,6 +41,13 @@ impl Lane<'_> {
             Err(fault) => return self.look_again(parameter, old, new, explain(&fault)).await,
         }
         match self.setting(&wire, parameter).await {
+            // The file is of use when all that is in memory is in it.
+            Ok(Some(found)) if found == new && parameter == "appendonly" && new == "yes" => {
+                match self.until_aof_is_written(wire).await {
+                    Touched::Verified(said) => Touched::Verified(format!("appendonly is yes, and {said}")),
+                    other => other,
+                }
+            }
             Ok(Some(found)) if found == new => holds(parameter, new),
             Ok(Some(found)) => Touched::Otherwise { found },
             Ok(None) => Touched::Uncertain(refused(
@@ -77,6 +84,10 @@ impl Lane<'_> {
     }
 }
 
+fn shown(value: &str) -> &str {
+    if value.is_empty() { "empty" } else { value }
+}
+
 fn holds(parameter: &str, new: &str) -> Touched {
-    Touched::Verified(format!("read again: {parameter} is {new}"))
+    Touched::Verified(format!("read again: {parameter} is {}", shown(new)))
 }

@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -31,6 +31,22 @@ struct Way {
     delay_ms: AtomicU64,
     swallows: AtomicBool,
     made: AtomicU64,
+    trap: Mutex<Option<Trap>>,
+}
+
+/// A word on its way to the server that makes the proxy cut the connection it came over, once.
+#[derive(Debug)]
+struct Trap {
+    word: &'static str,
+    passes: bool,
+}
+
+impl Way {
+    fn springs(&self, chunk: &[u8]) -> Option<Trap> {
+        let mut trap = self.trap.lock().unwrap();
+        let found = |word: &str| chunk.windows(word.len()).any(|bytes| bytes.eq_ignore_ascii_case(word.as_bytes()));
+        if trap.as_ref().is_some_and(|trap| found(trap.word)) { trap.take() } else { None }
+    }
 }
 
 impl Proxy {
@@ -81,6 +97,17 @@ impl Proxy {
         self.cuts.send_modify(|cuts| *cuts += 1);
     }
 
+    /// Cuts the connection over which this word is sent next: with `passes`, after the server
+    /// has it, so that only the answer is lost; else before.
+    pub(crate) fn cut_on(&self, word: &'static str, passes: bool) {
+        *self.way.trap.lock().unwrap() = Some(Trap { word, passes });
+    }
+
+    /// Has [`Proxy::cut_on`] cut anything?
+    pub(crate) fn has_cut(&self) -> bool {
+        self.way.trap.lock().unwrap().is_none()
+    }
+
     /// How many connections were made through it.
     pub(crate) fn connections(&self) -> u64 {
         self.way.made.load(Ordering::Relaxed)
@@ -97,7 +124,22 @@ impl Drop for Proxy {
 async fn pass(client: TcpStream, server: TcpStream, way: &Way) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
-    let asking = async { tokio::io::copy(&mut from_client, &mut to_server).await.map(drop) };
+    let asking = async {
+        let mut chunk = vec![0; 64 << 10];
+        loop {
+            let read = from_client.read(&mut chunk).await?;
+            if read == 0 {
+                return std::io::Result::Ok(());
+            }
+            let trap = way.springs(&chunk[..read]);
+            if trap.as_ref().is_none_or(|trap| trap.passes) {
+                to_server.write_all(&chunk[..read]).await?;
+            }
+            if trap.is_some() {
+                return Ok(());
+            }
+        }
+    };
     let answering = async {
         let mut chunk = vec![0; 64 << 10];
         loop {

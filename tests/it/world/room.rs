@@ -47,18 +47,24 @@ may = [{ commands = ["reload"], services = ["*"] }]
 
 /// A server with a user of its own for changes, and a bot that knows it.
 pub(crate) fn house(mode: &str) -> (RedisServer, ChatBuilder) {
-    let server = RedisServer::builder().user("toucher on >touch-secret ~* &* +@all").start();
+    let server = RedisServer::builder().user(TOUCHER).start();
+    let builder = house_at(mode, &server, &format!("address = \"{}\"", server.address()));
+    (server, builder)
+}
+
+/// The user for changes, as every server of a room has it.
+pub(crate) const TOUCHER: &str = "toucher on >touch-secret ~* &* +@all";
+
+/// A bot that knows servers with a [`TOUCHER`] by these words of a profile; its secret lies in the folder of `server`.
+pub(crate) fn house_at(mode: &str, server: &RedisServer, found_by: &str) -> ChatBuilder {
     let secret = server.dir().join("touch.secret");
     std::fs::write(&secret, "touch-secret\n").unwrap();
     let service = format!(
-        "title = \"shop\"\nenvironment = \"prod\"\nowner = \"the tests\"\n\n[[instances]]\naddress = \"{}\"\n\
+        "title = \"shop\"\nenvironment = \"prod\"\nowner = \"the tests\"\n\n[[instances]]\n{found_by}\n\
          touch = {{ user = \"toucher\", password = {{ file = \"{}\" }} }}\n",
-        server.address(),
         secret.display()
     );
-    let builder =
-        ChatBuilder::new().file("policy.toml", &POLICY.replace("MODE", mode)).file("services/shop.toml", &service);
-    (server, builder)
+    ChatBuilder::new().file("policy.toml", &POLICY.replace("MODE", mode)).file("services/shop.toml", &service)
 }
 
 /// The people at one terminal.
@@ -104,6 +110,13 @@ impl Room {
                 }
             }
         }
+    }
+
+    /// What ana asks for, with the consent of bo; the plan's text and how it ended.
+    pub(crate) async fn agreed(&mut self, line: &str) -> (String, Answer) {
+        let plan = self.types("ana", line).await;
+        let done = self.reacts("bo", "✅", &plan.id()).await;
+        (plan.text(), done)
     }
 
     pub(crate) async fn presses(&mut self, who: &str, id: &str, command: &str) -> Answer {

@@ -4,6 +4,9 @@
 //! made twice: when it is shown, and again before it is carried out.
 
 mod backup;
+mod clients;
+mod pause;
+mod save;
 mod settings;
 mod slowlog;
 mod undo;
@@ -80,6 +83,8 @@ pub(super) struct Draft {
 pub(super) struct Primary {
     pub(super) address: Address,
     pub(super) target: PlanTarget,
+    /// Its version, as far as it tells: `(7, 0)`.
+    pub(super) version: Option<(u32, u32)>,
 }
 
 /// What every kind of touch can ask while its draft is made.
@@ -141,7 +146,7 @@ pub(super) async fn make(hall: &Arc<Hall>, permit: &Permit, wish: &Wish<'_>) -> 
         };
         let address = node.node.address.clone();
         let target = PlanTarget { address: address.to_string(), run_id, replicas: 0, lag_bytes: None };
-        primaries.push(Primary { address, target });
+        primaries.push(Primary { address, target, version: node.version.as_deref().and_then(version) });
     }
     if primaries.is_empty() {
         return Err(Unplanned::Failed(trouble(
@@ -208,6 +213,10 @@ async fn draft(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, Unplanned> {
         TouchKind::RewriteConfig => settings::rewrite(maker),
         TouchKind::ResetSlowlog => slowlog::reset(maker).await,
         TouchKind::Backup => backup::draft(maker, wanted).await,
+        TouchKind::KillClients => clients::kill(maker, wanted).await,
+        TouchKind::PauseWrites => pause::writes(maker, wanted).await,
+        TouchKind::SaveSnapshot => save::snapshot(maker).await,
+        TouchKind::RewriteAof => save::aof(maker).await,
         TouchKind::Undo => undo::draft(maker, wanted).await,
     }
 }
@@ -256,6 +265,12 @@ fn followed(info: &Value) -> (u64, Option<u64>) {
     let offsets = info.get("replicas").and_then(Value::as_object).into_iter().flat_map(|replicas| replicas.values());
     let slowest = offsets.filter_map(|replica| replica.get("offset").and_then(Value::as_u64)).min();
     (count, head.zip(slowest).map(|(head, slowest)| head.saturating_sub(slowest)))
+}
+
+/// `7.0.15` as `(7, 0)`.
+fn version(told: &str) -> Option<(u32, u32)> {
+    let mut parts = told.split('.').map(|part| part.parse().ok());
+    Some((parts.next()??, parts.next()??))
 }
 
 /// The same change of one target.

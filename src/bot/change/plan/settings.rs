@@ -22,61 +22,115 @@ pub(super) async fn set(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, Unp
             Some("see `/redis help set-config`".into()),
         ))));
     };
-    let new = parameter.read(wanted.need("value")).map_err(|why| {
+    let typed = parameter.read(wanted.need("value")).map_err(|why| {
         let what = format!("`{}` cannot be set to that: {why}.", parameter.name);
         Unplanned::Misunderstood(Box::new(plain_card(&maker.wish.command.name, what, None)))
     })?;
     let all: Vec<usize> = (0..maker.primaries.len()).collect();
-    to(maker, parameter, &new, &all).await
+    to(maker, parameter, &typed, &all).await
 }
 
-/// The draft that gives a setting a value on some of the primaries.
+/// The draft that gives a setting a value on some of the primaries; of a setting
+/// with parts, what `typed` does not name stays as it is.
 pub(super) async fn to(
     maker: &Maker<'_>,
     parameter: &'static Parameter,
-    new: &str,
+    typed: &str,
     on: &[usize],
 ) -> Result<Draft, Unplanned> {
     let held = held(maker, parameter, on).await?;
-    if parameter.name == "maxmemory" {
-        above_what_is_used(maker, new, on).await?;
+    match parameter.name {
+        "maxmemory" => above_what_is_used(maker, typed, on).await?,
+        "min-replicas-to-write" => enough_replicas(maker, typed, on)?,
+        _ => {}
     }
     let mut steps = Vec::new();
+    let mut risk = Risk::Low;
+    let mut moves: Vec<(String, String)> = Vec::new();
+    let mut first = String::new();
     for (target, name, old) in &held {
-        if old != new {
-            let (parameter, old, new) = (name.clone(), old.clone(), new.to_owned());
-            steps.push(step(*target, Change::SetConfig { parameter, old, new }));
+        let new = parameter.over(typed, old).map_err(|why| {
+            trouble(
+                format!("{} cannot be set to that: {why}", parameter.name),
+                "the value does not fit",
+                "see `/redis help set-config`",
+            )
+        })?;
+        if *old == new {
+            first.clone_from(&new);
+            continue;
         }
+        risk = risk.max(parameter.risk).max(parameter.risk_of(old, &new));
+        let compared = parameter.compared(old, &new);
+        if !moves.contains(&compared) {
+            moves.push(compared);
+        }
+        steps.push(step(*target, Change::SetConfig { parameter: name.clone(), old: old.clone(), new }));
     }
-    let Some(first) = steps.first() else {
-        return Err(Unplanned::Nothing(format!("`{}` is {} already.", parameter.name, parameter.show(new))));
+    if steps.is_empty() {
+        return Err(Unplanned::Nothing(format!("`{}` is {} already.", parameter.name, parameter.show(&first))));
+    }
+    let undo = if steps.iter().all(|step| step.change.back().is_some()) {
+        Undo::By("each server gets the value it had".to_owned())
+    } else {
+        let olds: Vec<&str> = moves.iter().map(|(old, _)| old.as_str()).collect();
+        let olds = olds.join(", ");
+        Undo::Never(format!("{olds} is outside what may be set from here; it has to be set by hand"))
     };
-    let undo = match (steps.iter().all(|step| step.change.back().is_some()), &first.change) {
-        (true, _) => Undo::By("each server gets the value it had".to_owned()),
-        (false, Change::SetConfig { old, .. }) => {
-            Undo::Never(format!("{old} is outside what may be set from here; it has to be set by hand"))
-        }
-        (false, _) => Undo::Never("it is no setting".to_owned()),
-    };
-    let mut facts = vec![("Setting".to_owned(), parameter.name.to_owned())];
-    let moves: Vec<String> =
-        held.iter().filter(|(_, _, old)| old != new).map(|(_, _, old)| parameter.show(old)).collect();
-    let same = moves.iter().all(|old| *old == moves[0]);
-    let olds = if same { moves[0].clone() } else { moves.join(", ") };
-    facts.push(("Old → new".to_owned(), format!("{olds} → {}", parameter.show(new))));
-    facts.push(("What it does".to_owned(), parameter.meaning.to_owned()));
     let lasts = match maker.wish.lasts_ms {
         Some(_) => "until it takes itself back, or the server restarts",
         None => {
             "until the server restarts; its configuration file is not rewritten (`/redis rewrite-config` does that)"
         }
     };
-    facts.push(("Lasts".to_owned(), lasts.to_owned()));
+    let arrows: Vec<String> = moves.iter().map(|(old, new)| format!("{old} → {new}")).collect();
+    let facts = [
+        ("Setting", parameter.name.to_owned()),
+        ("Old → new", arrows.join("\n")),
+        ("What it does", parameter.meaning.to_owned()),
+        ("Lasts", lasts.to_owned()),
+    ];
+    let facts = facts.map(|(label, value)| (label.to_owned(), value)).into();
     let mut warnings = Vec::new();
     if on.iter().any(|&target| maker.primaries[target].target.replicas > 0) {
         warnings.push("Replicas keep their own value: after a failover, theirs holds.".to_owned());
     }
-    Ok(Draft { steps, reach: whole_server(), facts, warnings, undo, risk: parameter.risk, undoes: None })
+    warnings.extend(nothing_survives(maker, parameter, typed, on).await);
+    Ok(Draft { steps, reach: whole_server(), facts, warnings, undo, risk, undoes: None })
+}
+
+/// Switching off the last thing that survives a restart.
+async fn nothing_survives(maker: &Maker<'_>, parameter: &Parameter, new: &str, on: &[usize]) -> Option<String> {
+    let (other, off) = match (parameter.name, new) {
+        ("save", "") => ("appendonly", "no"),
+        ("appendonly", "no") => ("save", ""),
+        _ => return None,
+    };
+    let answers = maker.read(&["CONFIG", "GET", other]).await;
+    let is_off = |answer: &Result<Value, Explained>| {
+        answer.as_ref().ok().and_then(|answer| answer.get(other)).and_then(plain).is_some_and(|value| value == off)
+    };
+    let bare = answers.iter().enumerate().any(|(target, answer)| on.contains(&target) && is_off(answer));
+    bare.then(|| {
+        let is = if off.is_empty() { "empty" } else { off };
+        format!("{other} is {is} as well: from then on nothing is written to disk by itself, and a restart loses everything.")
+    })
+}
+
+/// More replicas asked for than there are: every write would be refused at once.
+fn enough_replicas(maker: &Maker<'_>, new: &str, on: &[usize]) -> Result<(), Explained> {
+    let needed: u64 = new.parse().unwrap_or(0);
+    match on.iter().map(|&target| &maker.primaries[target].target).find(|target| target.replicas < needed) {
+        Some(target) => Err(trouble(
+            format!(
+                "{} has {} replicas, and {needed} would be needed for every write",
+                target.address, target.replicas
+            ),
+            "the server would refuse all writes at once (NOREPLICAS)",
+            "choose no more than there are, better one less; `/redis replication` shows them",
+        )),
+        None => Ok(()),
+    }
 }
 
 /// What each of those primaries holds: its place, the name it knows the setting by, the value.

@@ -1,6 +1,6 @@
 //! Plans that take an earlier run back.
 
-use super::{Draft, Maker, Unplanned, settings, together, trouble};
+use super::{Draft, Maker, Unplanned, pause, settings, together, trouble};
 use crate::{
     bot::{Hall, command::plain_card},
     diagnosis::Explained,
@@ -85,10 +85,24 @@ async fn back(maker: &Maker<'_>, plan: &crate::runbook::Plan, step: &PlanStep) -
             }
             Ok(draft)
         }
-        Change::RewriteConfig | Change::ResetSlowlog { .. } | Change::Backup { .. } => {
-            Err(Unplanned::Failed(never("this kind of change has no way back")))
-        }
+        Change::PauseWrites { ms, all: false } => pause::end(maker, plan, *ms, on).await,
+        Change::RewriteConfig
+        | Change::ResetSlowlog { .. }
+        | Change::KillClients { .. }
+        | Change::PauseWrites { .. }
+        | Change::ResumeWrites
+        | Change::SaveSnapshot
+        | Change::RewriteAof
+        | Change::Backup { .. } => Err(Unplanned::Failed(never("this kind of change has no way back"))),
     }
+}
+
+/// Whether an earlier run took this one back, where the server itself does not tell.
+pub(super) async fn taken_back(hall: &Hall, run: &RunId) -> Result<bool, Explained> {
+    let done = hall.store.plans(PlanState::Done).await.map_err(|error| {
+        trouble(format!("the store cannot be read: {error}"), "earlier runs are written there", "see `/redis version`")
+    })?;
+    Ok(done.iter().any(|row| row.plan.undoes.as_ref() == Some(run)))
 }
 
 /// Which of the primaries of now a step was done on.
