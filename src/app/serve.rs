@@ -24,7 +24,7 @@ use crate::{
     config::{self, Config},
     exec::{Exec, ExecSettings},
     model::{Platform, Problem},
-    store::{Retention, Store, StoreSettings},
+    store::{BackupSettings, Retention, Store, StoreSettings},
     web,
 };
 
@@ -44,6 +44,7 @@ pub fn rules(config: Config) -> Rules {
         consent: config.bot.consent,
         alerts: config.bot.alerts,
         grace: config.bot.deadlines.stop,
+        schedules: config.bot.backups.schedules,
     };
     Rules { policy: config.policy, catalogue: config.catalogue, services: config.services, settings }
 }
@@ -203,7 +204,15 @@ pub async fn serve(directory: &Path) -> anyhow::Result<ExitCode> {
 /// Where the store is and how long it keeps what, as the settings say.
 pub fn store_settings(settings: &config::BotSettings) -> StoreSettings {
     let keep = Retention { journal: settings.store.keep, figures: settings.store.keep_figures, ..Retention::default() };
+    let beside = BackupSettings::beside(&settings.store.path);
+    let backups = BackupSettings {
+        dir: settings.backups.dir.clone().unwrap_or(beside.dir),
+        key: beside.key,
+        keep: settings.backups.keep,
+        keep_last: settings.backups.keep_last,
+    };
     StoreSettings {
+        backups: Some(backups),
         database: settings.store.path.clone(),
         key: Some(settings.store.key_file.clone()),
         retention: keep,

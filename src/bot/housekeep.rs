@@ -28,6 +28,12 @@ async fn once(hall: &Hall, now: jiff::Timestamp) {
     if let Err(error) = hall.store.sweep(now).await {
         tracing::warn!(%error, "the store could not be swept");
     }
+    let backups = hall.store.backups();
+    match tokio::task::spawn_blocking(move || backups.sweep_all(now)).await {
+        Ok(Ok(0)) | Err(_) => {}
+        Ok(Ok(count)) => tracing::info!(count, "backups whose time is over were removed"),
+        Ok(Err(error)) => tracing::warn!(%error, "backups could not be swept"),
+    }
     let rules = hall.rules();
     let Some(channel) = rules.settings.audit.clone() else { return };
     let anchor = match hall.store.anchor_due(now, rules.settings.anchor_every).await {

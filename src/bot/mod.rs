@@ -19,6 +19,7 @@ mod limits;
 mod meters;
 mod results;
 mod runs;
+mod scheduled;
 mod verify;
 
 use std::{
@@ -36,6 +37,7 @@ use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use meters::Meters;
+pub use scheduled::Schedule;
 
 use crate::{
     chat::{Audience, Event, Gateway, Inbound},
@@ -83,6 +85,8 @@ pub struct Settings {
     pub alerts: Option<PathBuf>,
     /// How long commands in flight may go on once the bot was asked to stop.
     pub grace: Duration,
+    /// Backups that are made by the clock.
+    pub schedules: Vec<Schedule>,
 }
 
 impl Default for Settings {
@@ -98,6 +102,7 @@ impl Default for Settings {
             consent: ConsentTimes::default(),
             alerts: None,
             grace: Duration::from_secs(5),
+            schedules: Vec::new(),
         }
     }
 }
@@ -246,6 +251,7 @@ impl Bot {
         tasks.spawn(change::keep_ends(hall.clone()));
         tasks.spawn(book::keep(hall.clone()));
         tasks.spawn(change::keep_waits(hall.clone()));
+        tasks.spawn(scheduled::keep(hall.clone()));
         let dispatcher = tokio::spawn(dispatch(hall.clone(), inbox, tasks.clone(), settings.at_once));
         Self { hall, inbound, tasks, dispatcher }
     }

@@ -3,12 +3,13 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::LazyLock, time::Duration};
 
 use super::{
-    Audit, BotSettings, Deadlines, Log, LogFormat, SlackSettings, SlackTransport, StoreRoom, Work, check,
+    Audit, BackupRoom, BotSettings, Deadlines, Log, LogFormat, SlackSettings, SlackTransport, StoreRoom, Work, check,
     check::Private,
     sheet::{At, Sheet, suggest},
-    wire::{BadSide, BotFile, ChatPlatform, LogFormatWord, SlackMode, ThresholdWire},
+    wire::{BadSide, BotFile, ChatPlatform, LogFormatWord, ScheduleWire, SlackMode, ThresholdWire},
 };
 use crate::{
+    bot::Schedule,
     model::{Direction, Place, PlaceKind, Platform, Threshold},
     policy::ConsentTimes,
 };
@@ -48,6 +49,7 @@ fn settings(sheet: &mut Sheet, file: &BotFile) -> BotSettings {
         alerts: (!file.consent.alerts.value.is_empty())
             .then(|| check::path(sheet, &file.consent.alerts, "consent.alerts")),
         store,
+        backups: backups(sheet, file),
         web: listen(sheet, file),
         console: console(sheet, file),
         slack: slack(sheet, file),
@@ -82,6 +84,55 @@ fn consent(sheet: &mut Sheet, file: &BotFile) -> ConsentTimes {
         sheet.wrong(nearest, reason, hint);
     }
     times
+}
+
+fn backups(sheet: &mut Sheet, file: &BotFile) -> BackupRoom {
+    let written = &file.backups;
+    BackupRoom {
+        dir: (!written.dir.value.is_empty()).then(|| check::path(sheet, &written.dir, "backups.dir")),
+        keep: check::duration(sheet, &written.keep, "backups.keep", DAY, YEARS),
+        keep_last: written.keep_last.max(1) as usize,
+        schedules: written.schedules.iter().filter_map(|schedule| self::schedule(sheet, schedule)).collect(),
+    }
+}
+
+fn schedule(sheet: &mut Sheet, written: &At<ScheduleWire>) -> Option<Schedule> {
+    let ScheduleWire { service, instance, at, by } = &written.value;
+    let mut wrong = |value: &At<String>, what: &str, why: String, hint: &str| {
+        // What is missing has no line of its own.
+        sheet.wrong(value.at.or(written.at), format!("`backups.schedules.{what}` {why}"), hint.to_owned());
+    };
+    let minute = minute(&at.value);
+    if minute.is_none() {
+        wrong(at, "at", "is no time of the day".to_owned(), "write hours and minutes in UTC: `03:00`");
+    }
+    let named = service.value.parse();
+    if let Err(error) = &named {
+        wrong(service, "service", format!("is no service's name: {error}"), "name a file of services/");
+    }
+    let person = by.value.parse();
+    if let Err(error) = &person {
+        wrong(by, "by", format!("is no person's name: {error}"), "name a person of policy.toml");
+    }
+    let instance = match instance.as_ref().map(|written| (written, written.value.parse())) {
+        None => None,
+        Some((_, Ok(name))) => Some(name),
+        Some((written, Err(error))) => {
+            wrong(written, "instance", format!("is no instance's name: {error}"), "leave it out for the first");
+            return None;
+        }
+    };
+    Some(Schedule { service: named.ok()?, instance, minute: minute?, by: person.ok()? })
+}
+
+/// `03:00` as the minute of the day.
+fn minute(text: &str) -> Option<u16> {
+    let (hours, minutes) = text.split_once(':')?;
+    let two = |text: &str, below: u16| {
+        let digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u16>().ok().filter(|number| digits && *number < below)
+    };
+    Some(two(hours, 24)? * 60 + two(minutes, 60)?)
 }
 
 fn listen(sheet: &mut Sheet, file: &BotFile) -> Option<SocketAddr> {

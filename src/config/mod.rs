@@ -32,7 +32,9 @@ use files::Text;
 use sheet::Sheet;
 
 pub use reference::{json_schema, reference_markdown};
-pub use settings::{Audit, BotSettings, Deadlines, Log, LogFormat, SlackSettings, SlackTransport, StoreRoom, Work};
+pub use settings::{
+    Audit, BackupRoom, BotSettings, Deadlines, Log, LogFormat, SlackSettings, SlackTransport, StoreRoom, Work,
+};
 pub use world::check_world;
 
 /// A whole, valid configuration.
@@ -73,6 +75,7 @@ pub fn load(dir: &Path) -> Result<Config, Vec<Problem>> {
     let rules = read_policy(dir, &catalogue, &command_names, &service_names, &mut problems);
 
     check_judges(&catalogue, &bot, &services, &mut problems);
+    check_schedules(dir, &bot, &services, &service_names, &rules, &mut problems);
 
     problems.sort();
     if problems.iter().any(|problem| !problem.warning) {
@@ -197,6 +200,39 @@ fn check_judges(
                 hint: sheet::suggest(judge, known.iter().copied()),
                 warning: false,
             });
+        }
+    }
+}
+
+/// What a schedule names must be there: it fails when nobody looks.
+fn check_schedules(
+    dir: &Path,
+    bot: &BotSettings,
+    services: &BTreeMap<ServiceName, Arc<Service>>,
+    names: &BTreeSet<String>,
+    rules: &Rules,
+    problems: &mut Vec<Problem>,
+) {
+    for schedule in &bot.backups.schedules {
+        let mut say = |reason: String, hint: Option<String>| {
+            problems.push(Problem { file: dir.join("bot.toml"), line: None, reason, hint, warning: false });
+        };
+        if !names.contains(schedule.service.as_str()) {
+            let hint = sheet::suggest(schedule.service.as_str(), names.iter().map(String::as_str));
+            say(format!("`backups.schedules` names the service `{}`, and there is none", schedule.service), hint);
+        }
+        if let Some(service) = services.get(&schedule.service)
+            && service.instance(schedule.instance.as_ref()).is_none()
+        {
+            let what = schedule.instance.as_ref().map(ToString::to_string).unwrap_or_default();
+            say(format!("`backups.schedules`: `{}` has no instance `{what}`", schedule.service), None);
+        }
+        if !rules.people.contains_key(&schedule.by) {
+            let hint = sheet::suggest(schedule.by.as_str(), rules.people.keys().map(|person| person.as_str()));
+            say(
+                format!("`backups.schedules` is in the name of `{}`, whom policy.toml does not know", schedule.by),
+                hint,
+            );
         }
     }
 }

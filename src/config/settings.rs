@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{
+    bot::Schedule,
     model::{Place, SecretRef, Threshold},
     policy::ConsentTimes,
 };
@@ -20,6 +21,8 @@ pub struct BotSettings {
     pub alerts: Option<PathBuf>,
     /// Where and how long is remembered.
     pub store: StoreRoom,
+    /// Copies of all data of an instance.
+    pub backups: BackupRoom,
     /// The listener for health and metrics (and Slack, in its HTTP mode); `None`: no listener.
     pub web: Option<SocketAddr>,
     /// The socket of the local console; `None`: no console.
@@ -69,6 +72,19 @@ pub struct StoreRoom {
     pub keep: Duration,
     /// Remembered figures older than this are swept.
     pub keep_figures: Duration,
+}
+
+/// Copies of all data of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupRoom {
+    /// Their directory; `None`: `backups` beside the store.
+    pub dir: Option<PathBuf>,
+    /// They are removed when they are older, but never the last good one of an instance.
+    pub keep: Duration,
+    /// So many good ones of each instance are kept.
+    pub keep_last: usize,
+    /// Made by the clock.
+    pub schedules: Vec<Schedule>,
 }
 
 /// The journal's witness outside.

@@ -582,3 +582,121 @@ impl Read for Counting {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY_MS: i64 = 86_400_000;
+
+    fn home(keep_last: usize) -> (tempfile::TempDir, Backups) {
+        let dir = tempfile::TempDir::new().unwrap();
+        let settings = BackupSettings { keep_last, ..BackupSettings::beside(&dir.path().join("rediscue.db")) };
+        (dir, Backups::new(settings))
+    }
+
+    /// A backup of `made` days, with the files of so many of its two primaries.
+    fn backup(home: &Backups, made: i64, files: usize) -> RunId {
+        let run = RunId::from_bits(made.unsigned_abs());
+        let (service, instance) = ("shop".parse().unwrap(), "main".parse().unwrap());
+        let mut manifest = Manifest::new(run.clone(), service, instance, made * DAY_MS, 2);
+        for node in 0..files {
+            let mut writer = home.begin(&manifest, node).unwrap();
+            writer.write_all(b"REDIS0011 and more").unwrap();
+            let sealed = writer.finish().unwrap();
+            let (bytes, sha256) = (sealed.bytes, sealed.sha256.clone());
+            manifest.files.push(BackupFile {
+                file: sealed.keep().unwrap(),
+                address: format!("10.0.0.{node}:6379"),
+                run_id: "abc".to_owned(),
+                redis: None,
+                way: BackupWay::Stream,
+                position: None,
+                databases: vec![BackupDatabase { db: 0, keys: 1, expiring: 0 }],
+                rdb_bytes: 18,
+                bytes,
+                sha256,
+                verified_ms: made * DAY_MS,
+            });
+        }
+        home.write(&manifest).unwrap();
+        run
+    }
+
+    fn sweep(home: &Backups, day: i64) -> Vec<RunId> {
+        let (service, instance) = ("shop".parse().unwrap(), "main".parse().unwrap());
+        home.sweep(&service, &instance, Timestamp::from_millisecond(day * DAY_MS).unwrap()).unwrap();
+        home.list(&service, &instance).unwrap().manifests.into_iter().map(|manifest| manifest.run).collect()
+    }
+
+    fn count(home: &Backups) -> usize {
+        files_of(&home.dir(&"shop".parse().unwrap(), &"main".parse().unwrap())).unwrap().len()
+    }
+
+    #[test]
+    fn what_was_sealed_comes_out_again_and_is_counted_and_summed() {
+        let (_dir, home) = home(3);
+        backup(&home, 1, 1);
+        let manifest = home.list(&"shop".parse().unwrap(), &"main".parse().unwrap()).unwrap().manifests.remove(0);
+        let path = home.dir(&manifest.service, &manifest.instance).join(&manifest.files[0].file);
+        let mut reader = home.open(&path).unwrap();
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "REDIS0011 and more");
+        assert_eq!((reader.place(), reader.sum()), (manifest.files[0].bytes, manifest.files[0].sha256.clone()));
+        assert!(!manifest.whole(), "one file of two");
+    }
+
+    #[test]
+    fn retention_goes_by_count_and_age_and_never_takes_the_last_good_one() {
+        let (_dir, home) = home(3);
+        let runs: Vec<RunId> = (1..=5).map(|day| backup(&home, day, 2)).collect();
+        assert_eq!(sweep(&home, 6), [runs[4].clone(), runs[3].clone(), runs[2].clone()]);
+        assert_eq!(count(&home), 9, "what goes takes its files along");
+        // A newer one that is not whole does not count as good, and is swept after a day.
+        let torn = backup(&home, 300, 1);
+        assert_eq!(sweep(&home, 300), [torn, runs[4].clone()]);
+        assert_eq!(sweep(&home, 302), [runs[4].clone()]);
+        assert_eq!(sweep(&home, 9_000), [runs[4].clone()]);
+        assert_eq!(home.sweep_all(Timestamp::from_millisecond(9_000 * DAY_MS).unwrap()).unwrap(), 0);
+    }
+
+    #[test]
+    fn what_a_crash_left_goes_after_a_day_and_what_is_not_ours_stays() {
+        let (_dir, home) = home(3);
+        let run = backup(&home, 1, 2);
+        let dir = home.dir(&"shop".parse().unwrap(), &"main".parse().unwrap());
+        for name in ["20200101T000000Z-AAAAAAAA.0.rdb.age", "20200101T000000Z-AAAAAAAA.0.rdb.age.part", "notes.txt"] {
+            fs::write(dir.join(name), "left").unwrap();
+        }
+        let today = Timestamp::now().as_millisecond() / DAY_MS;
+        sweep(&home, today);
+        assert_eq!(count(&home), 6, "it may be at work on");
+        assert_eq!(sweep(&home, today + 3), [run]);
+        assert_eq!(count(&home), 4);
+    }
+
+    #[test]
+    fn a_file_that_is_given_up_is_not_there_any_more() {
+        let (_dir, home) = home(3);
+        let manifest = Manifest::new(RunId::from_bits(1), "shop".parse().unwrap(), "main".parse().unwrap(), 0, 1);
+        let mut writer = home.begin(&manifest, 0).unwrap();
+        writer.write_all(b"half of it").unwrap();
+        drop(writer);
+        let sealed = home.begin(&manifest, 0).unwrap().finish().unwrap();
+        assert_eq!(count(&home), 1);
+        drop(sealed);
+        assert_eq!(count(&home), 0);
+    }
+
+    #[test]
+    fn a_lost_key_is_said_and_never_replaced() {
+        let (_dir, home) = home(3);
+        backup(&home, 1, 2);
+        fs::remove_file(&home.settings().key).unwrap();
+        let manifest = Manifest::new(RunId::from_bits(9), "shop".parse().unwrap(), "main".parse().unwrap(), 0, 1);
+        assert!(matches!(home.begin(&manifest, 0), Err(BackupError::Key(IdentityError::Missing { .. }))));
+        fs::write(&home.settings().key, "nonsense").unwrap();
+        assert!(matches!(home.begin(&manifest, 0), Err(BackupError::Key(IdentityError::Bad { .. }))));
+    }
+}

@@ -18,6 +18,7 @@ mod open;
 mod owed;
 mod plans;
 mod results;
+mod schedules;
 mod standing;
 mod steps;
 mod verify;

@@ -28,6 +28,7 @@ use super::{
     owed::{self, Owed},
     plans::{self, PlanWork},
     results::{self, ResultRow},
+    schedules::{self, ScheduleWork},
     steps::{self, StepWork},
     walks::{self, WalkWork},
     words::{self, WordWork},
@@ -58,6 +59,7 @@ pub(super) enum Work {
     Walk(WalkWork),
     Book(BookWork),
     Word(WordWork),
+    Schedule(ScheduleWork),
     Anchored { anchor: Anchor, now: Timestamp },
     Prune(Before),
     Close,
@@ -344,6 +346,7 @@ impl Writer {
                 Work::Walk(work) => walks::write(connection, work).await?,
                 Work::Book(work) => books::write(connection, work).await?,
                 Work::Word(work) => words::write(connection, work).await?,
+                Work::Schedule(work) => schedules::write(connection, work).await?,
                 Work::Anchored { anchor, now } => {
                     sqlx::query("UPDATE journal_head SET anchored_seq = $1, anchored_ms = $2 WHERE id = 1")
                         .bind(anchor.seq as i64)

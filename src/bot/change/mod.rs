@@ -11,6 +11,7 @@
 //! [`ends`] takes back what was made for a while; [`recover`] tells after a
 //! restart what its end cut short; [`cards`] is what people read.
 
+mod by_the_clock;
 mod cards;
 mod carry;
 mod consent;
@@ -40,6 +41,7 @@ use crate::{
     store::{Entry, Outcome, OwedWhat, PlanRow, PlanState},
 };
 
+pub(super) use by_the_clock::backup as backup_by_the_clock;
 pub(super) use consent::{by_id, reacted, taken_back_by_id};
 pub(super) use ends::keep as keep_ends;
 pub(super) use freeze::{freeze, shown as freezes_shown, unfreeze};

@@ -20,6 +20,8 @@ pub(in crate::config) struct BotFile {
     pub(in crate::config) consent: ConsentWire,
     /// Where and how long is remembered.
     pub(in crate::config) store: StoreWire,
+    /// Copies of all data of an instance.
+    pub(in crate::config) backups: BackupsWire,
     /// Health, metrics, and Slack's requests in its HTTP mode.
     pub(in crate::config) web: WebWire,
     /// The local chat.
@@ -92,6 +94,36 @@ pub(in crate::config) struct StoreWire {
     pub(in crate::config) keep: At<String>,
     /// Remembered figures older than this are swept.
     pub(in crate::config) keep_figures: At<String>,
+}
+
+/// Copies of all data of an instance.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::config) struct BackupsWire {
+    /// Their directory; empty: `backups` beside the store.
+    pub(in crate::config) dir: At<String>,
+    /// They are removed when they are older, but never the last good one of an instance.
+    pub(in crate::config) keep: At<String>,
+    /// So many good ones of each instance are kept.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub(in crate::config) keep_last: u32,
+    /// Made by the clock.
+    pub(in crate::config) schedules: Vec<At<ScheduleWire>>,
+}
+
+/// A backup that is made every day.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["service", "at", "by"]))]
+pub(in crate::config) struct ScheduleWire {
+    /// The service.
+    pub(in crate::config) service: At<String>,
+    /// Its instance; left out: the first.
+    pub(in crate::config) instance: Option<At<String>>,
+    /// When, in UTC: `03:00`.
+    pub(in crate::config) at: At<String>,
+    /// The person in whose name, who must be allowed to run `backup` there.
+    pub(in crate::config) by: At<String>,
 }
 
 /// The listener.

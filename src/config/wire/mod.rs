@@ -11,7 +11,7 @@ mod service;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub(super) use bot::{BotFile, ChatPlatform, LogFormatWord, SlackMode, ThresholdWire};
+pub(super) use bot::{BotFile, ChatPlatform, LogFormatWord, ScheduleWire, SlackMode, ThresholdWire};
 pub(super) use policy::{
     AccountWire, ApprovalWire, ChannelWire, GrantWire, LimitWire, ModeWord, PolicyFile, RiskWord, RoleWire,
 };

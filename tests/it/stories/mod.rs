@@ -1,6 +1,7 @@
 //! One file per story.
 
 mod backup_made;
+mod backup_trouble;
 mod bot_health;
 mod command_files;
 mod config_files;

@@ -91,6 +91,7 @@ pub(super) async fn draft(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, U
         ));
     }
     let (warnings, risk) = warnings(&figures, save);
+    let risk = if wanted.get("scheduled").is_some() { Risk::Low } else { risk };
     let steps = (0..maker.primaries.len()).map(|target| step(target, Change::Backup { save })).collect();
     Ok(Draft {
         steps,
