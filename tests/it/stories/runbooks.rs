@@ -178,6 +178,36 @@ async fn a_runbook_is_paused_resumed_and_aborted_by_those_who_may_run_it_and_a_w
 }
 
 #[tokio::test]
+async fn where_a_role_is_asked_for_only_those_who_hold_it_count_and_a_decline_ends_the_run() {
+    let file = r#"
+name = "mend"
+summary = "mends the shop"
+
+[[steps]]
+id = "one"
+say = "Somebody who looks after it"
+approve = "viewer"
+
+[[steps]]
+id = "two"
+say = "And once more"
+approve = "viewer"
+"#;
+    let (_server, builder) = with("mend", file);
+    let mut stage = Stage::begin(builder, "mend shop").await;
+    stage.waits("one").await;
+    let refused = stage.says("bo", &format!("approve {}", stage.run)).await;
+    assert!(refused.text().contains("which asks for viewer") && refused.text().contains("Cy"), "{}", refused.text());
+    stage.says("cy", &format!("approve {}", stage.run)).await;
+    stage.waits("two").await;
+    stage.says("cy", &format!("decline {}", stage.run)).await;
+    let end = stage.ends().await;
+    assert!(end.contains("Stopped at step 2 of 2 (And once more): it was declined"), "{end}");
+    assert!(end.contains("1. Somebody who looks after it · done") && end.contains("by Cy"), "{end}");
+    stage.chat.stop().await;
+}
+
+#[tokio::test]
 async fn what_fails_stops_the_run_or_waits_for_a_person_as_the_file_says() {
     let file = r#"
 name = "mend"

@@ -238,6 +238,7 @@ async fn s19_data_that_is_missing_is_measured_put_back_and_told() {
     let mut stage = Stage::begin(builder, "data-loss --keys 100 shop").await;
     stage.ticks("writes").await;
     stage.waits("agreed").await;
+    assert_eq!(stage.state("kept").await, StepState::Done, "what is left is copied first");
     stage.shows("there are 60 keys where there were 100").await;
     stage.approves("agreed").await;
     stage.waits("restore").await;
