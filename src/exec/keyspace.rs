@@ -13,33 +13,29 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::{
-    diagnosis::{Explained, Node, NodeOutcome, Observation, Role, errors::NetworkFault, redact},
+    diagnosis::{Explained, Node, NodeOutcome, Observation, Role, redact},
     keyspace::{
         Aim, Ask, Checkpoint, LANES, Outcome, Part, Report, Sample, Showing, Step, Survey,
         clients::{self, Listing},
         name::Separators,
-        wire::{Batch, Finder, replies},
+        wire::replies,
     },
     model::{Address, Progress},
     runbook::{Look, Survey as Wanted},
 };
 
 use super::{
-    Job,
-    dial::{Stream, dial},
-    failed,
-    fault::{Fault, of_io, silence},
-    hotkeys, redis, secret,
-    server::{Budget, Kind, Lane, Server},
+    Job, failed,
+    fault::{Fault, silence},
+    hotkeys,
+    line::{Line, garbled},
+    redis,
+    server::{Kind, Lane, Server},
     site::Site,
     topology::Topology,
     walks,
@@ -451,7 +447,7 @@ async fn survey_server(
     told: &Telling,
 ) -> Result<Outcome, Fault> {
     let server = &target.server;
-    let open = || Line::open(server, job.budget);
+    let open = || Line::open(server.setup(Lane::Scan), job.budget.until());
     let (first, second) = futures_util::future::join(open(), open()).await;
     let mut lines = vec![first?];
     // One connection will do where only one is to be had.
@@ -560,84 +556,6 @@ async fn drive(
                 return Err(Fault::Server(line));
             }
         }
-    }
-}
-
-fn garbled() -> Fault {
-    Fault::Server("ERR what came back is not Redis's protocol".to_owned())
-}
-
-/// One connection, spoken to in bytes.
-struct Line {
-    stream: Stream,
-    buffer: Vec<u8>,
-}
-
-impl Line {
-    /// Connects, authenticates, chooses the database.
-    async fn open(server: &Server, budget: Budget) -> Result<Self, Fault> {
-        let until = budget.until();
-        let setup = server.setup(Lane::Scan);
-        let stream = dial(setup.address, setup.tls, until).await?;
-        let mut line = Self { stream, buffer: Vec::with_capacity(16 << 10) };
-        let mut batch = Batch::default();
-        let mut must = Vec::new();
-        if let Some(from) = &setup.credential.password {
-            let password = secret::read(from).map_err(Fault::Setup)?;
-            let password = password.expose_secret().as_bytes();
-            match &setup.credential.user {
-                Some(user) => batch.push(&[b"AUTH", user.as_bytes(), password]),
-                None => batch.push(&[b"AUTH", password]),
-            }
-            must.push(true);
-        }
-        if setup.database != 0 {
-            batch.push(&[b"SELECT", setup.database.to_string().as_bytes()]);
-            must.push(true);
-        }
-        if !setup.client_denied {
-            batch.push(&[b"CLIENT", b"SETNAME", setup.name.as_bytes()]);
-            must.push(false);
-        }
-        if setup.cluster {
-            batch.push(&[b"READONLY"]);
-            must.push(false);
-        }
-        if !batch.is_empty() {
-            line.send(&batch, until).await?;
-            line.receive(batch.replies, until).await?;
-            for (reply, must) in replies(&line.buffer, batch.replies).map_err(|_| garbled())?.iter().zip(must) {
-                if let Some(error) = reply.error().filter(|_| must) {
-                    return Err(Fault::Server(error));
-                }
-            }
-        }
-        Ok(line)
-    }
-
-    async fn send(&mut self, batch: &Batch, until: Instant) -> Result<(), Fault> {
-        let start = Instant::now();
-        match timeout_at(until, self.stream.write_all(&batch.bytes)).await {
-            Err(_) => Err(silence(start.elapsed())),
-            Ok(Err(error)) => Err(of_io(&error)),
-            Ok(Ok(())) => Ok(()),
-        }
-    }
-
-    /// Reads until so many replies are in the buffer.
-    async fn receive(&mut self, wanted: usize, until: Instant) -> Result<(), Fault> {
-        let start = Instant::now();
-        self.buffer.clear();
-        let mut finder = Finder::default();
-        let reading = async {
-            while !finder.look(&self.buffer, wanted).map_err(|_| garbled())? {
-                if self.stream.read_buf(&mut self.buffer).await.map_err(|error| of_io(&error))? == 0 {
-                    return Err(Fault::Network(NetworkFault::Closed));
-                }
-            }
-            Ok(())
-        };
-        timeout_at(until, reading).await.unwrap_or_else(|_| Err(silence(start.elapsed())))
     }
 }
 

@@ -28,6 +28,7 @@
 //!
 //! `Look::Command`, `Look::Derive` ask nobody and are worked out by the bot.
 
+pub mod aside;
 pub mod backups;
 mod connectivity;
 mod dial;
@@ -39,6 +40,7 @@ mod http;
 mod inspect;
 mod keyspace;
 mod latency;
+mod line;
 mod logs;
 mod metrics;
 mod monitor;

@@ -22,10 +22,12 @@ mod misunderstood;
 mod parameters;
 mod parse;
 mod plan;
+mod predicate;
 #[cfg(test)]
 mod properties;
 mod render;
 mod risk;
+mod select;
 mod spec;
 mod values;
 mod view;
@@ -55,8 +57,10 @@ pub use parse::parse;
 #[cfg(test)]
 pub(crate) use plan::tests::sample as sample_plan;
 pub use plan::{PLAN_VERSION, Plan, PlanStep, PlanTarget, Reach, Undo};
+pub use predicate::{Answer, LARGEST_VALUE, NotAPredicate, Predicate};
 pub use render::render;
 pub use risk::Risk;
+pub use select::{Keys, Retime, Select};
 pub use spec::{
     ActionSpec, BarsSpec, CardSpec, CheckSpec, CodeSpec, ColumnSpec, FigureSpec, FindingSpec, SeriesSpec, TableSpec,
     TextSpec,

@@ -19,6 +19,7 @@ mod owed;
 mod plans;
 mod results;
 mod schedules;
+pub mod snapshot;
 mod standing;
 mod steps;
 mod verify;

@@ -10,6 +10,7 @@
 //! This room does no IO. `exec::rdb` feeds it from a file, `exec::replication`
 //! from a server that was asked for a full synchronisation.
 
+pub mod dump;
 mod error;
 mod facts;
 mod key;

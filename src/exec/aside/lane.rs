@@ -1,0 +1,387 @@
+//! One connection at work, and the pace all connections to a server keep together.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    super::{Looking, fault::Fault, line::Line, server::Budget, wire::Setup},
+    Ground, lock,
+    name::PREFIX,
+    point::point,
+};
+use crate::{
+    keyspace::{
+        Server,
+        cursor::{Layout, Stretch},
+        pace::{Limits, Pace},
+        wire::{Batch, Reply},
+    },
+    model::{Address, Progress},
+    runbook::{Keys, Select},
+};
+
+/// Connections to one server.
+pub(super) const LANES: usize = 2;
+/// With PING slow for so long, we are no help to anybody and stop.
+const SLOW: Duration = Duration::from_secs(20);
+/// How often people are told how it goes on.
+const TELL_EVERY: Duration = Duration::from_millis(250);
+/// Taken from the end of the time given, to stop in good order.
+const TO_STOP: Duration = Duration::from_millis(500);
+
+/// How far the work has come, over all servers.
+pub(super) struct Told {
+    pub(super) doing: &'static str,
+    pub(super) unit: &'static str,
+    pub(super) total: Option<u64>,
+    pub(super) done: AtomicU64,
+    progress: Option<watch::Sender<Progress>>,
+    begun: Instant,
+    last: Mutex<Option<Instant>>,
+}
+
+impl Told {
+    pub(super) fn new(doing: &'static str, total: Option<u64>, cx: &Looking) -> Self {
+        Self {
+            doing,
+            unit: "keys",
+            total,
+            done: AtomicU64::new(0),
+            progress: cx.progress.clone(),
+            begun: Instant::now(),
+            last: Mutex::default(),
+        }
+    }
+
+    pub(super) fn add(&self, count: u64) -> u64 {
+        let done = self.done.fetch_add(count, Ordering::Relaxed) + count;
+        let Some(progress) = &self.progress else { return done };
+        let mut last = lock(&self.last);
+        if last.is_some_and(|last| last.elapsed() < TELL_EVERY) {
+            return done;
+        }
+        *last = Some(Instant::now());
+        let rate = done as f64 / self.begun.elapsed().as_secs_f64().max(0.001);
+        progress.send_replace(Progress {
+            doing: self.doing.to_owned(),
+            done,
+            total: self.total,
+            unit: self.unit.to_owned(),
+            rate: Some(rate),
+            left_s: self.total.filter(|_| rate > 0.0).map(|total| total.saturating_sub(done) as f64 / rate),
+        });
+        done
+    }
+}
+
+/// What the connections to one server share.
+pub(super) struct Host {
+    pub(super) address: Address,
+    pace: Mutex<Pace>,
+    begun: Instant,
+    budget: Budget,
+    stop: CancellationToken,
+    slow_since: Mutex<Option<Instant>>,
+    pub(super) facts: Server,
+    /// `PEXPIRETIME` is known here.
+    pub(super) absolute: bool,
+    /// What looking does to a key is not counted as use.
+    pub(super) untouched: bool,
+    /// The server's clock less ours, in milliseconds.
+    pub(super) ahead_ms: i64,
+}
+
+impl Host {
+    /// The server's clock.
+    pub(super) fn now_ms(&self) -> i64 {
+        jiff::Timestamp::now().as_millisecond() + self.ahead_ms
+    }
+}
+
+/// One connection at work.
+pub(super) struct Lane {
+    line: Line,
+    pub(super) server: Arc<Host>,
+}
+
+fn setup<'a>(ground: &'a Ground, address: &'a Address) -> Setup<'a> {
+    let cluster = ground.site.is_cluster();
+    Setup {
+        address,
+        tls: ground.instance.tls.as_ref(),
+        credential: ground.credential(),
+        database: if cluster { 0 } else { ground.instance.database },
+        name: if ground.touches { "rediscue-touch" } else { "rediscue-scan" },
+        // READONLY is for replicas; here it is primaries that are spoken to.
+        cluster: false,
+        client_denied: false,
+        sentinel: false,
+    }
+}
+
+/// Learns what has to be known of a server, and how quick it is while we do nothing.
+pub(super) async fn meet(ground: &Ground, address: &Address, lanes: usize, cx: &Looking) -> Result<Arc<Host>, Fault> {
+    let budget = super::super::budget(cx);
+    let mut line = Line::open(setup(ground, address), budget.until()).await?;
+    let begun = Instant::now();
+    let mut pace = Pace::new(Limits::default(), lanes);
+    let mut first = Batch::default();
+    first.push(&[b"INFO"]);
+    first.push(&[b"TIME"]);
+    first.push(&[b"PEXPIRETIME", b"rediscue:aside:"]);
+    line.ask(&first, budget.until()).await?;
+    let (facts, ahead_ms, absolute) = {
+        let replies = line.replies()?;
+        let info = match &replies[0] {
+            Reply::Bulk(text) | Reply::Status(text) => String::from_utf8_lossy(text).into_owned(),
+            Reply::Error(text) if text.starts_with(b"NOAUTH") => {
+                return Err(Fault::Server(String::from_utf8_lossy(text).into_owned()));
+            }
+            _ => String::new(),
+        };
+        let time = replies[1].array().and_then(|parts| Some((parts.first()?.integer()?, parts.get(1)?.integer()?)));
+        let ours = jiff::Timestamp::now().as_millisecond();
+        let ahead = time.map_or(0, |(seconds, micros)| seconds * 1_000 + micros / 1_000 - ours);
+        (Server::read(&info), ahead, replies[2].integer().is_some())
+    };
+    if let Some(cpu) = facts.cpu {
+        pace.idle_cpu(begun.elapsed(), cpu);
+    }
+    let mut ping = Batch::default();
+    ping.push(&[b"PING"]);
+    for _ in 0..8 {
+        let start = Instant::now();
+        line.ask(&ping, budget.until()).await?;
+        pace.idle_ping(start.elapsed());
+        sleep(Duration::from_millis(4)).await;
+    }
+    if facts.cpu.is_some() {
+        let mut info = Batch::default();
+        info.push(&[b"INFO", b"cpu"]);
+        line.ask(&info, budget.until()).await?;
+        if let Some(cpu) = cpu(&line.replies()?[0]) {
+            pace.idle_cpu(begun.elapsed(), cpu);
+        }
+    }
+    // Never in a cluster, where 8.0.6 crashed on it.
+    let mut untouched = false;
+    if !ground.site.is_cluster() {
+        untouched = no_touch(&mut line, budget).await?;
+    }
+    pace.begin(begun.elapsed());
+    Ok(Arc::new(Host {
+        address: address.clone(),
+        pace: Mutex::new(pace),
+        begun,
+        budget,
+        stop: cx.stop.clone(),
+        slow_since: Mutex::default(),
+        facts,
+        absolute,
+        untouched,
+        ahead_ms,
+    }))
+}
+
+async fn no_touch(line: &mut Line, budget: Budget) -> Result<bool, Fault> {
+    let mut batch = Batch::default();
+    batch.push(&[b"CLIENT", b"NO-TOUCH", b"ON"]);
+    line.ask(&batch, budget.until()).await?;
+    Ok(line.replies()?[0].error().is_none())
+}
+
+fn cpu(reply: &Reply<'_>) -> Option<f64> {
+    Server::read(&String::from_utf8_lossy(reply.text()?)).cpu
+}
+
+impl Lane {
+    pub(super) async fn open(ground: &Ground, server: &Arc<Host>) -> Result<Self, Fault> {
+        let mut line = Line::open(setup(ground, &server.address), server.budget.until()).await?;
+        if server.untouched {
+            no_touch(&mut line, server.budget).await?;
+        }
+        Ok(Self { line, server: server.clone() })
+    }
+
+    /// How many keys a batch may hold now.
+    pub(super) fn keys(&self) -> usize {
+        lock(&self.server.pace).keys()
+    }
+
+    /// Sends a batch about so many keys, and reads its replies.
+    pub(super) async fn ask(&mut self, batch: &Batch, keys: usize) -> Result<Vec<Reply<'_>>, Fault> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        point();
+        self.line.ask(batch, self.server.budget.until()).await?;
+        point();
+        lock(&self.server.pace).batch(keys);
+        self.line.replies()
+    }
+
+    /// Rests as long as the pace demands. `Some`: it is time to stop, and why.
+    pub(super) async fn breathe(&mut self) -> Result<Option<String>, Fault> {
+        let server = self.server.clone();
+        loop {
+            if server.stop.is_cancelled() {
+                return Ok(Some("it was stopped".to_owned()));
+            }
+            if server.budget.end < Instant::now() + TO_STOP {
+                return Ok(Some("its time was over".to_owned()));
+            }
+            if lock(&server.slow_since).is_some_and(|since| since.elapsed() > SLOW) {
+                return Ok(Some("the server had become slow, and stayed so".to_owned()));
+            }
+            let now = server.begun.elapsed();
+            let (wants_cpu, wants_ping, wait) = {
+                let mut pace = lock(&server.pace);
+                (server.facts.cpu.is_some() && pace.wants_cpu(now), pace.wants_ping(now), pace.wait(now))
+            };
+            if wants_cpu {
+                let mut info = Batch::default();
+                info.push(&[b"INFO", b"cpu"]);
+                self.line.ask(&info, server.budget.until()).await?;
+                if let Some(cpu) = cpu(&self.line.replies()?[0]) {
+                    lock(&server.pace).cpu(server.begun.elapsed(), cpu);
+                }
+            }
+            if wants_ping {
+                let mut ping = Batch::default();
+                ping.push(&[b"PING"]);
+                let start = Instant::now();
+                self.line.ask(&ping, server.budget.until()).await?;
+                let mut pace = lock(&server.pace);
+                let before = pace.found.stepped_back;
+                pace.ping(server.begun.elapsed(), start.elapsed());
+                let usual = Duration::from_micros(pace.found.ping_before_us.unwrap_or(100.0) as u64);
+                let mut slow = lock(&server.slow_since);
+                if pace.found.stepped_back > before {
+                    slow.get_or_insert_with(Instant::now);
+                } else if start.elapsed() < usual * 4 + Duration::from_millis(1) {
+                    *slow = None;
+                }
+            }
+            match wait {
+                None => return Ok(None),
+                Some(wait) => tokio::select! {
+                    () = sleep(wait) => {}
+                    () = server.stop.cancelled() => {}
+                },
+            }
+        }
+    }
+}
+
+/// Walks the names of a stretch of the keyspace.
+pub(super) struct Walk {
+    glob: Option<Vec<u8>>,
+    kind: Option<String>,
+    stretch: Stretch,
+    layout: Layout,
+    cursor: u64,
+    ended: bool,
+    /// Our own names are what is looked for.
+    own: bool,
+    names: VecDeque<Vec<u8>>,
+    /// Names that came, whether they were meant or not.
+    pub(super) seen: u64,
+}
+
+impl Walk {
+    /// The walks of a selection over a server, one for each lane; one key needs no walk.
+    pub(super) fn over(select: &Select, layout: Layout) -> Vec<Self> {
+        let glob = match &select.keys {
+            Keys::One(name) => return vec![Self::at(name.as_bytes())],
+            Keys::Matching(glob) => Some(glob.as_bytes().to_vec()),
+            Keys::Every => None,
+        };
+        let new = |stretch| Self::new(glob.clone(), select.kind.clone(), stretch, layout, false);
+        Stretch::split(LANES as u32).into_iter().map(new).collect()
+    }
+
+    /// A walk over names of ours.
+    pub(super) fn own(glob: Vec<u8>, layout: Layout) -> Self {
+        Self::new(Some(glob), None, Stretch { from: 0, to: None }, layout, true)
+    }
+
+    fn new(glob: Option<Vec<u8>>, kind: Option<String>, stretch: Stretch, layout: Layout, own: bool) -> Self {
+        let cursor = layout.at(stretch.from);
+        Self { glob, kind, stretch, layout, cursor, ended: false, own, names: VecDeque::new(), seen: 0 }
+    }
+
+    fn at(name: &[u8]) -> Self {
+        let stretch = Stretch { from: 0, to: None };
+        let mut walk = Self::new(None, None, stretch, Layout::Plain, true);
+        walk.names.push_back(name.to_vec());
+        walk.ended = true;
+        walk
+    }
+
+    /// How much of the stretch is behind us, 0 to 1.
+    pub(super) fn share(&self) -> f64 {
+        if self.ended { 1.0 } else { self.stretch.done(self.layout, self.cursor) }
+    }
+
+    /// Whether everything was handed out.
+    pub(super) fn is_over(&self) -> bool {
+        self.ended && self.names.is_empty()
+    }
+
+    /// The next names, not more than `most`; empty when this step of the walk found none, or it is over.
+    pub(super) async fn next(&mut self, lane: &mut Lane, most: usize) -> Result<Vec<Vec<u8>>, Fault> {
+        if self.names.len() < most && !self.ended {
+            self.scan(lane).await?;
+        }
+        let count = most.min(self.names.len());
+        Ok(self.names.drain(..count).collect())
+    }
+
+    async fn scan(&mut self, lane: &mut Lane) -> Result<(), Fault> {
+        // A name that is passed over costs a fraction of one that is worked on.
+        let count = (lane.keys() * 4).clamp(16, 256);
+        let (cursor, count) = (self.cursor.to_string(), count.to_string());
+        let mut words: Vec<&[u8]> = vec![b"SCAN", cursor.as_bytes()];
+        if let Some(glob) = &self.glob {
+            words.extend([b"MATCH".as_slice(), glob]);
+        }
+        words.extend([b"COUNT".as_slice(), count.as_bytes()]);
+        if let Some(kind) = &self.kind {
+            words.extend([b"TYPE".as_slice(), kind.as_bytes()]);
+        }
+        let mut batch = Batch::default();
+        batch.push(&words);
+        let replies = lane.ask(&batch, 0).await?;
+        if let Some(error) = replies[0].error() {
+            return Err(Fault::Server(error));
+        }
+        // A cursor may use all 64 bits.
+        let found = replies[0].array().and_then(|parts| {
+            let cursor: u64 = std::str::from_utf8(parts.first()?.text()?).ok()?.parse().ok()?;
+            Some((cursor, parts.get(1)?.array()?))
+        });
+        let Some((cursor, names)) = found else { return Err(super::super::line::garbled()) };
+        for name in names.iter().filter_map(Reply::text) {
+            self.seen += 1;
+            // What another run has aside is not touched by this one.
+            if self.own == name.starts_with(PREFIX) {
+                self.names.push_back(name.to_vec());
+            }
+        }
+        self.cursor = cursor;
+        self.ended = self.stretch.is_past(self.layout, cursor);
+        Ok(())
+    }
+}

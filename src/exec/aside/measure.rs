@@ -1,0 +1,192 @@
+//! How much a selection reaches, before anything is done to it.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use super::{
+    Ended, Ground, Listed,
+    choose::{Chooser, Doubts},
+    lane::{self, Host, LANES, Lane, Told, Walk},
+    primaries,
+};
+use crate::{
+    diagnosis::Explained,
+    exec::{Looking, fault::Fault},
+    keyspace::wire::{Batch, Reply},
+    runbook::Select,
+};
+
+/// What a selection means now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measured {
+    /// Keys that are meant.
+    pub keys: u64,
+    /// Bytes of memory they take, as far as the server says.
+    pub bytes: u64,
+    /// Of them, those without a deadline.
+    pub without_deadline: u64,
+    /// Of them, those too large to be dumped, and their bytes.
+    pub huge: (u64, u64),
+    /// Some of them, as people may see them.
+    pub sample: Listed,
+    /// Keys that were looked at and not meant because it could not be told.
+    pub doubts: Doubts,
+    /// Keys of the database, meant or not, over all servers.
+    pub of: u64,
+    /// Everything was counted; else it is an estimate from the share that was.
+    pub exact: bool,
+    /// The share of the keyspace that was walked, 0 to 1.
+    pub share: f64,
+    /// Clients connected to the servers: those who may notice.
+    pub clients: u64,
+    /// Why not everything was counted.
+    pub stopped: Option<String>,
+}
+
+impl Measured {
+    fn none() -> Self {
+        Self {
+            keys: 0,
+            bytes: 0,
+            without_deadline: 0,
+            huge: (0, 0),
+            sample: Listed::default(),
+            doubts: Doubts::default(),
+            of: 0,
+            exact: true,
+            share: 0.0,
+            clients: 0,
+            stopped: None,
+        }
+    }
+
+    fn merge(&mut self, other: Measured) {
+        self.keys += other.keys;
+        self.bytes += other.bytes;
+        self.without_deadline += other.without_deadline;
+        self.huge = (self.huge.0 + other.huge.0, self.huge.1 + other.huge.1);
+        self.sample.merge(other.sample);
+        self.doubts.merge(other.doubts);
+        self.share += other.share;
+        self.stopped = self.stopped.take().or(other.stopped);
+    }
+
+    /// What was counted in a share of the keyspace, for all of it.
+    fn extrapolate(&mut self) {
+        self.exact = self.share >= 1.0;
+        if !self.exact && self.share > 0.0 {
+            let whole = |count: &mut u64| *count = (*count as f64 / self.share).round() as u64;
+            whole(&mut self.keys);
+            whole(&mut self.bytes);
+            whole(&mut self.without_deadline);
+            whole(&mut self.huge.0);
+            whole(&mut self.huge.1);
+        }
+    }
+}
+
+pub(super) async fn measure(ground: &Ground, select: &Select, now_ms: i64, cx: &Looking) -> Result<Measured, Explained> {
+    let chooser = Chooser::new(select, now_ms, true)?;
+    let addresses = primaries(ground, cx).await?;
+    let told = Told::new("counting", None, cx);
+    let servers = join_all(addresses.iter().map(async |address| {
+        let host = lane::meet(ground, address, LANES, cx).await.map_err(|fault| ground.explain(&fault, address, "INFO"))?;
+        chooser.fits(&host)?;
+        let mut found = Measured::none();
+        let explain = |fault: &Fault| ground.explain(fault, address, "SCAN");
+        let (of, clients) = counts(ground, &host).await.map_err(|fault| explain(&fault))?;
+        let walks = Walk::over(select, host.facts.layout());
+        let share = 1.0 / walks.len() as f64;
+        let lanes = walks.into_iter().map(|walk| one(ground, &host, &chooser, walk, &told));
+        for lane in join_all(lanes).await {
+            let mut lane = lane.map_err(|fault| explain(&fault))?;
+            lane.share *= share;
+            found.merge(lane);
+        }
+        // Each server by its own share: they may hold very different numbers.
+        found.share = found.share.min(1.0);
+        if found.share > 1.0 - 1e-9 {
+            found.share = 1.0;
+        }
+        found.extrapolate();
+        (found.of, found.clients) = (of, clients);
+        Ok::<_, Explained>(found)
+    }))
+    .await;
+    let mut whole = Measured::none();
+    let count = servers.len() as f64;
+    for found in servers {
+        let found = found?;
+        let (exact, of, clients) = (found.exact, found.of, found.clients);
+        whole.merge(found);
+        whole.exact &= exact;
+        whole.of += of;
+        whole.clients += clients;
+    }
+    whole.share /= count;
+    Ok(whole)
+}
+
+/// Keys of the database, and clients of the server.
+async fn counts(ground: &Ground, host: &Arc<Host>) -> Result<(u64, u64), Fault> {
+    let mut lane = Lane::open(ground, host).await?;
+    let mut batch = Batch::default();
+    batch.push(&[b"DBSIZE"]);
+    batch.push(&[b"INFO", b"clients"]);
+    let replies = lane.ask(&batch, 0).await?;
+    let keys = replies[0].integer().unwrap_or(0).max(0) as u64;
+    let info = String::from_utf8_lossy(replies[1].text().unwrap_or_default()).into_owned();
+    let clients = info.lines().find_map(|line| line.strip_prefix("connected_clients:")?.trim().parse().ok());
+    Ok((keys, clients.unwrap_or(0)))
+}
+
+async fn one(
+    ground: &Ground,
+    host: &Arc<Host>,
+    chooser: &Chooser,
+    mut walk: Walk,
+    told: &Told,
+) -> Result<Measured, Fault> {
+    let mut lane = Lane::open(ground, host).await?;
+    let mut found = Measured::none();
+    while !walk.is_over() {
+        if let Some(why) = lane.breathe().await? {
+            found.stopped = Some(why);
+            break;
+        }
+        let keys = lane.keys();
+        let names = walk.next(&mut lane, keys).await?;
+        if names.is_empty() {
+            continue;
+        }
+        let count = names.len() as u64;
+        for chosen in chooser.choose(&mut lane, names, &mut found.doubts).await? {
+            found.keys += 1;
+            let bytes = chosen.bytes.unwrap_or(0);
+            found.bytes += bytes;
+            found.without_deadline += u64::from(chosen.ttl_ms == Some(-1));
+            if bytes > super::LARGEST_DUMP {
+                found.huge = (found.huge.0 + 1, found.huge.1 + bytes);
+            }
+            found.sample.add(&chosen.name);
+        }
+        told.add(count);
+    }
+    found.share = walk.share();
+    Ok(found)
+}
+
+/// Why a lane ended early, if it did.
+pub(super) fn worse(one: Ended, other: Ended) -> Ended {
+    match (one, other) {
+        (failed @ Ended::Failed(_), _) | (_, failed @ Ended::Failed(_)) => failed,
+        (stopped @ Ended::Stopped(_), _) | (_, stopped @ Ended::Stopped(_)) => stopped,
+        (Ended::Done, Ended::Done) => Ended::Done,
+    }
+}
+
+/// A reply that counts.
+pub(super) fn is_one(reply: &Reply<'_>) -> bool {
+    reply.integer() == Some(1)
+}

@@ -1,0 +1,427 @@
+//! Removing keys: choose, rename aside, dump, flush, unlink.
+
+use std::sync::{Arc, Mutex, atomic::{AtomicU64, Ordering}};
+
+use futures_util::future::join_all;
+
+use super::{
+    Doubts, Ended, Ground, Keep, Listed, Removal, append,
+    choose::{Chooser, fatal},
+    lane::{self, Host, LANES, Lane, Told, Walk},
+    measure::{is_one, worse},
+    name, primaries, unkept,
+};
+use crate::{
+    exec::{Looking, fault::Fault},
+    keyspace::{
+        rdb::dump::fingerprint,
+        wire::{Batch, Reply},
+    },
+    model::RunId,
+    store::snapshot::{Deadline, Record, SnapshotError, SnapshotWriter},
+};
+
+/// A frame is flushed when it holds so many keys …
+const FRAME_KEYS: usize = 512;
+/// … or so many bytes.
+const FRAME_BYTES: usize = 1 << 20;
+/// No pipeline asks for more bytes of DUMP than this.
+const DUMP_BYTES: u64 = 256 << 10;
+
+/// What a removal came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removed {
+    /// Keys that are gone and can be brought back.
+    pub keys: u64,
+    /// Bytes of memory they took, as far as the server said.
+    pub bytes: u64,
+    /// Keys that are kept aside on the server: all of them, or those too large to be dumped.
+    pub aside: Listed,
+    /// Bytes these still take.
+    pub aside_bytes: u64,
+    /// Keys that were no longer what was meant when nobody else could change them any more; they have their names again.
+    pub changed: u64,
+    /// Keys that were gone before they were reached: expired, evicted or deleted by others.
+    pub gone: u64,
+    /// Keys whose slot is on the move, which were left alone.
+    pub elsewhere: u64,
+    /// Keys that got their names back because they could not be kept.
+    pub put_back: u64,
+    /// Keys whose names were taken anew before they could be put back: they are aside still.
+    pub stranded: Listed,
+    /// Keys that were not meant because it could not be told.
+    pub doubts: Doubts,
+    /// How it ended.
+    pub ended: Ended,
+}
+
+impl Removed {
+    pub(super) fn nothing(ended: Ended) -> Self {
+        Self {
+            keys: 0,
+            bytes: 0,
+            aside: Listed::default(),
+            aside_bytes: 0,
+            changed: 0,
+            gone: 0,
+            elsewhere: 0,
+            put_back: 0,
+            stranded: Listed::default(),
+            doubts: Doubts::default(),
+            ended,
+        }
+    }
+
+    fn merge(&mut self, other: Removed) {
+        self.keys += other.keys;
+        self.bytes += other.bytes;
+        self.aside.merge(other.aside);
+        self.aside_bytes += other.aside_bytes;
+        self.changed += other.changed;
+        self.gone += other.gone;
+        self.elsewhere += other.elsewhere;
+        self.put_back += other.put_back;
+        self.stranded.merge(other.stranded);
+        self.doubts.merge(other.doubts);
+        self.ended = worse(std::mem::replace(&mut self.ended, Ended::Done), other.ended);
+    }
+}
+
+/// What all lanes of a removal share.
+struct Work<'a> {
+    ground: &'a Ground,
+    run: &'a RunId,
+    chooser: Chooser,
+    writer: Arc<Mutex<SnapshotWriter>>,
+    /// Nothing is dumped; keys stay aside.
+    stays: bool,
+    largest_dump: u64,
+    most: u64,
+    taken: AtomicU64,
+    told: Told,
+}
+
+pub(super) async fn remove(ground: &Ground, removal: Removal<'_>, cx: &Looking) -> Removed {
+    let chooser = match Chooser::new(removal.select, removal.now_ms, false) {
+        Ok(chooser) => chooser,
+        Err(error) => return Removed::nothing(Ended::Failed(error)),
+    };
+    let addresses = match primaries(ground, cx).await {
+        Ok(addresses) => addresses,
+        Err(error) => return Removed::nothing(Ended::Failed(error)),
+    };
+    let (writer, stays) = match removal.keep {
+        Keep::Snapshot(writer) => (writer, false),
+        Keep::Aside(writer) => (writer, true),
+    };
+    let work = Work {
+        ground,
+        run: removal.run,
+        chooser,
+        writer: Arc::new(Mutex::new(writer)),
+        stays,
+        largest_dump: removal.largest_dump,
+        most: removal.most,
+        taken: AtomicU64::new(0),
+        told: Told::new("removing", Some(removal.expected), cx),
+    };
+    let servers = join_all(addresses.iter().map(async |address| {
+        let mut found = Removed::nothing(Ended::Done);
+        let explain = |fault: &Fault| Ended::Failed(ground.explain(fault, address, "RENAMENX"));
+        let host = match lane::meet(ground, address, LANES, cx).await {
+            Ok(host) => host,
+            Err(fault) => return Removed::nothing(explain(&fault)),
+        };
+        if let Err(error) = work.chooser.fits(&host) {
+            return Removed::nothing(Ended::Failed(error));
+        }
+        let walks = Walk::over(removal.select, host.facts.layout());
+        for mut lane in join_all(walks.into_iter().map(|walk| run_lane(&work, &host, walk))).await {
+            if let Err(fault) = lane.1 {
+                lane.0.ended = explain(&fault);
+            }
+            found.merge(lane.0);
+        }
+        found
+    }))
+    .await;
+    let mut whole = Removed::nothing(Ended::Done);
+    servers.into_iter().for_each(|found| whole.merge(found));
+    if whole.ended == Ended::Done
+        && let Ok(writer) = Arc::try_unwrap(work.writer)
+    {
+        let writer = writer.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Without its end mark the snapshot is as good; only that the run ended is not in it.
+        let _ = tokio::task::spawn_blocking(move || writer.close()).await;
+    }
+    whole
+}
+
+/// A key that is aside.
+struct Moved {
+    name: Vec<u8>,
+    aside: Vec<u8>,
+    deadline: Deadline,
+    kind: String,
+    bytes: u64,
+}
+
+/// What of a lane is aside and not yet on the disk.
+#[derive(Default)]
+struct Open {
+    records: Vec<Record>,
+    aside: Vec<(Vec<u8>, Vec<u8>, u64)>,
+    size: usize,
+}
+
+async fn run_lane(work: &Work<'_>, host: &Arc<Host>, mut walk: Walk) -> (Removed, Result<(), Fault>) {
+    let mut found = Removed::nothing(Ended::Done);
+    let result = async {
+        let mut lane = Lane::open(work.ground, host).await?;
+        let mut open = Open::default();
+        while !walk.is_over() {
+            if let Some(why) = lane.breathe().await? {
+                found.ended = Ended::Stopped(why);
+                break;
+            }
+            let keys = lane.keys();
+            let names = walk.next(&mut lane, keys).await?;
+            if names.is_empty() {
+                continue;
+            }
+            let mut chosen = work.chooser.choose(&mut lane, names, &mut found.doubts).await?;
+            // What was shown is the bound; lanes take from it before they touch anything.
+            let wanted = chosen.len() as u64;
+            let before = work.taken.fetch_add(wanted, Ordering::Relaxed);
+            let may = work.most.saturating_sub(before).min(wanted);
+            let over = may < wanted;
+            chosen.truncate(may as usize);
+            let moved = set_aside(work, &mut lane, chosen.into_iter().map(|chosen| chosen.name), &mut found).await?;
+            // Those that were not there after all are given back to the bound.
+            work.taken.fetch_sub(wanted - moved.len() as u64, Ordering::Relaxed);
+            capture(work, &mut lane, moved, &mut open, &mut found).await?;
+            if open.records.len() >= FRAME_KEYS || open.size >= FRAME_BYTES {
+                flush(work, &mut lane, &mut open, &mut found).await?;
+            }
+            if over {
+                found.ended = Ended::Stopped(format!("it would have reached more than the {} keys that were shown", work.most));
+            }
+            if found.ended != Ended::Done {
+                break;
+            }
+        }
+        flush(work, &mut lane, &mut open, &mut found).await
+    }
+    .await;
+    (found, result)
+}
+
+/// Renames keys aside; those that were there.
+async fn set_aside(
+    work: &Work<'_>,
+    lane: &mut Lane,
+    names: impl Iterator<Item = Vec<u8>>,
+    found: &mut Removed,
+) -> Result<Vec<Moved>, Fault> {
+    let pairs: Vec<(Vec<u8>, Vec<u8>)> = names.map(|name| (name::aside(work.run, &name), name)).map(|(aside, name)| (name, aside)).collect();
+    let absolute = lane.server.absolute;
+    let mut batch = Batch::default();
+    if !absolute {
+        batch.push(&[b"TIME"]);
+    }
+    for (name, aside) in &pairs {
+        batch.push(&[b"RENAMENX", name, aside]);
+        batch.push(&[if absolute { b"PEXPIRETIME".as_slice() } else { b"PTTL" }, aside]);
+        batch.push(&[b"TYPE", aside]);
+        batch.push(&[b"MEMORY", b"USAGE", aside]);
+    }
+    if pairs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let count = pairs.len();
+    let replies = lane.ask(&batch, count).await?;
+    let (clock, replies) = clock(&replies, absolute);
+    let mut moved = Vec::with_capacity(count);
+    let mut trouble = Ok(());
+    for ((name, aside), replies) in pairs.into_iter().zip(replies.chunks(4)) {
+        let [renamed, deadline, kind, bytes] = replies else { break };
+        if is_one(renamed) {
+            moved.push(Moved {
+                name,
+                aside,
+                deadline: read_deadline(deadline, clock),
+                kind: String::from_utf8_lossy(kind.text().unwrap_or_default()).into_owned(),
+                bytes: bytes.integer().unwrap_or(0).max(0) as u64,
+            });
+            continue;
+        }
+        match renamed.error() {
+            Some(line) if line.starts_with("ERR no such key") => found.gone += 1,
+            Some(line) if ["MOVED", "ASK", "TRYAGAIN", "CROSSSLOT"].iter().any(|code| line.starts_with(code)) => {
+                found.elsewhere += 1;
+            }
+            Some(line) => trouble = fatal(std::iter::once(renamed)).and(Err(Fault::Server(line))),
+            // An older copy of it is aside already, and is not overwritten.
+            None => found.changed += 1,
+        }
+    }
+    if trouble.is_err() && !moved.is_empty() {
+        // What was renamed before the trouble came must not stay aside unsaid.
+        let back = moved.drain(..).map(|moved| (moved.name, moved.aside)).collect();
+        found.put_back += put_back(lane, back, &mut found.stranded).await?;
+    }
+    trouble.map(|()| moved)
+}
+
+/// The server's clock at the head of the replies, where deadlines are told as time left.
+pub(super) fn clock<'a, 'b>(replies: &'a [Reply<'b>], absolute: bool) -> (i64, &'a [Reply<'b>]) {
+    if absolute {
+        return (0, replies);
+    }
+    let Some((first, rest)) = replies.split_first() else { return (0, replies) };
+    let parts = first.array().and_then(|parts| Some((parts.first()?.integer()?, parts.get(1)?.integer()?)));
+    (parts.map_or(0, |(seconds, micros)| seconds * 1_000 + micros / 1_000), rest)
+}
+
+/// A deadline as the server told it, added to its clock.
+pub(super) fn read_deadline(reply: &Reply<'_>, clock: i64) -> Deadline {
+    match reply.integer() {
+        Some(left) if left >= 0 => Deadline::At(left + clock),
+        _ => Deadline::Never,
+    }
+}
+
+/// Gives keys their names back; how many got them.
+pub(super) async fn put_back(
+    lane: &mut Lane,
+    keys: Vec<(Vec<u8>, Vec<u8>)>,
+    stranded: &mut Listed,
+) -> Result<u64, Fault> {
+    let mut count = 0;
+    for keys in keys.chunks(lane.keys().max(16)) {
+        let mut batch = Batch::default();
+        for (name, aside) in keys {
+            batch.push(&[b"RENAMENX", aside, name]);
+        }
+        let replies = lane.ask(&batch, keys.len()).await?;
+        fatal(replies.iter())?;
+        for ((name, _), reply) in keys.iter().zip(&replies) {
+            match reply.integer() {
+                Some(1) => count += 1,
+                Some(_) => stranded.add(name),
+                // It has expired where it was.
+                None => {}
+            }
+        }
+    }
+    Ok(count)
+}
+
+/// Dumps what is aside. What is too large stays there; what is no longer meant gets its name back.
+async fn capture(
+    work: &Work<'_>,
+    lane: &mut Lane,
+    moved: Vec<Moved>,
+    open: &mut Open,
+    found: &mut Removed,
+) -> Result<(), Fault> {
+    let db = if work.ground.site.is_cluster() { 0 } else { work.ground.instance.database };
+    let mut rest = moved.into_iter().peekable();
+    let mut back = Vec::new();
+    while rest.peek().is_some() {
+        let (mut some, mut size, mut batch) = (Vec::new(), 0, Batch::default());
+        while let Some(key) = rest.next_if(|key| size == 0 || size + key.bytes <= DUMP_BYTES) {
+            if work.stays || key.bytes > work.largest_dump {
+                found.aside.add(&key.name);
+                found.aside_bytes += key.bytes;
+                let record = Record::Aside { db, key: key.name, deadline: key.deadline };
+                open.size += record.size();
+                open.records.push(record);
+                continue;
+            }
+            size += key.bytes.max(1);
+            batch.push(&[b"DUMP", &key.aside]);
+            some.push(key);
+        }
+        if some.is_empty() {
+            continue;
+        }
+        let count = some.len();
+        let replies = lane.ask(&batch, count).await?;
+        fatal(replies.iter())?;
+        for (key, reply) in some.into_iter().zip(&replies) {
+            let Some(dump) = reply.text() else {
+                match reply {
+                    // Expired or evicted, there as anywhere.
+                    Reply::Nil => found.gone += 1,
+                    // What cannot be dumped cannot be kept, and so is not removed.
+                    _ => {
+                        found.changed += 1;
+                        back.push((key.name, key.aside));
+                    }
+                }
+                continue;
+            };
+            if !work.chooser.still_meant(dump, key.deadline != Deadline::Never) {
+                found.changed += 1;
+                back.push((key.name, key.aside));
+                continue;
+            }
+            let record = Record::Key {
+                db,
+                key: key.name.clone(),
+                deadline: key.deadline,
+                kind: key.kind,
+                fingerprint: fingerprint(dump),
+                dump: dump.to_vec(),
+            };
+            open.size += record.size();
+            open.records.push(record);
+            open.aside.push((key.name, key.aside, key.bytes));
+        }
+    }
+    put_back(lane, back, &mut found.stranded).await.map(drop)
+}
+
+/// Writes the frame, and only then unlinks what it holds. What cannot be written gets its name back.
+async fn flush(work: &Work<'_>, lane: &mut Lane, open: &mut Open, found: &mut Removed) -> Result<(), Fault> {
+    let Open { records, aside, .. } = std::mem::take(open);
+    if records.is_empty() {
+        return Ok(());
+    }
+    let kept: Vec<Vec<u8>> = records
+        .iter()
+        .filter_map(|record| match record {
+            Record::Aside { key, .. } => Some(key.clone()),
+            _ => None,
+        })
+        .collect();
+    if let Err(error) = append(&work.writer, records).await {
+        found.ended = match error {
+            SnapshotError::Full { .. } => Ended::Stopped(error.to_string()),
+            error => Ended::Failed(unkept(&error)),
+        };
+        let kept = kept.into_iter().map(|name| (name::aside(work.run, &name), name)).map(|(aside, name)| (name, aside));
+        let back: Vec<_> = aside.into_iter().map(|(name, aside, _)| (name, aside)).chain(kept).collect();
+        found.put_back += put_back(lane, back, &mut found.stranded).await?;
+        return Ok(());
+    }
+    work.told.add(kept.len() as u64);
+    for keys in aside.chunks(lane.keys().max(8)) {
+        let mut batch = Batch::default();
+        let mut words: Vec<&[u8]> = vec![b"UNLINK"];
+        if work.ground.site.is_cluster() {
+            // Names of several slots are not taken in one command.
+            keys.iter().for_each(|(_, aside, _)| batch.push(&[b"UNLINK", aside]));
+        } else {
+            words.extend(keys.iter().map(|(_, aside, _)| aside.as_slice()));
+            batch.push(&words);
+        }
+        let replies = lane.ask(&batch, keys.len()).await?;
+        fatal(replies.iter())?;
+        found.keys += keys.len() as u64;
+        found.bytes += keys.iter().map(|(.., bytes)| bytes).sum::<u64>();
+        work.told.add(keys.len() as u64);
+    }
+    Ok(())
+}

@@ -1,0 +1,413 @@
+//! Bringing back what a run took: keys with the deadlines they had, or the deadlines alone.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{
+    Ended, Ground, LARGEST_DUMP, Listed,
+    choose::fatal,
+    lane::{self, Lane, Told},
+    name, recover,
+    remove::{clock, read_deadline},
+    retime::{Turn, Turned, deadlines, is_same, turn},
+    unkept,
+};
+use crate::{
+    exec::{Looking, fault::Fault, topology::{Topology, slot_of}},
+    keyspace::{
+        rdb::dump::{Fingerprint, fingerprint},
+        wire::{Batch, Reply},
+    },
+    model::{Address, RunId},
+    store::snapshot::{Deadline, Frame, Record, SnapshotError, SnapshotReader, Snapshots},
+};
+
+/// No pipeline carries more bytes of values than this.
+const RESTORE_BYTES: usize = 256 << 10;
+
+/// What bringing back came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// Keys that are there again, or have their deadline again, and were verified.
+    pub keys: u64,
+    /// Keys that were there already, logically equal.
+    pub already: u64,
+    /// Keys that would have expired since: not revived.
+    pub expired: Listed,
+    /// Keys that are there with other data, or another deadline, than the run left: left alone.
+    pub different: Listed,
+    /// Keys that cannot be brought back: the server refuses them, or they are gone from where they were kept.
+    pub lost: Listed,
+    /// Keys that were brought back and are not what was kept when asked again.
+    pub unverified: Listed,
+    /// Frames of the snapshot that could not be read.
+    pub damaged: u64,
+    /// How it ended.
+    pub ended: Ended,
+}
+
+impl Restored {
+    pub(super) fn nothing(ended: Ended) -> Self {
+        Self {
+            keys: 0,
+            already: 0,
+            expired: Listed::default(),
+            different: Listed::default(),
+            lost: Listed::default(),
+            unverified: Listed::default(),
+            damaged: 0,
+            ended,
+        }
+    }
+}
+
+/// A key as the snapshot has it.
+struct Kept {
+    key: Vec<u8>,
+    deadline: Deadline,
+    fingerprint: Fingerprint,
+    dump: Vec<u8>,
+}
+
+struct Work<'a> {
+    ground: &'a Ground,
+    run: &'a RunId,
+    cx: &'a Looking,
+    topology: Arc<Topology>,
+    lanes: HashMap<Address, Lane>,
+    told: Told,
+    found: Restored,
+}
+
+pub(super) async fn restore(ground: &Ground, snapshots: &Snapshots, run: &RunId, cx: &Looking) -> Restored {
+    let fail = |ended| Restored::nothing(Ended::Failed(ended));
+    let (reader, places, closed) = match open(snapshots, run).await {
+        Ok(opened) => opened,
+        Err(error) => return fail(unkept(&error)),
+    };
+    // A run that was cut short may have left keys aside; they come first.
+    if !closed && let Err(error) = recover::recover(ground, snapshots, run, cx).await {
+        return fail(error);
+    }
+    let topology = match ground.site.topology(super::super::budget(cx)).await {
+        Ok(topology) => topology,
+        Err(error) => return fail(error),
+    };
+    let told = Told::new("bringing back", None, cx);
+    let found = Restored::nothing(Ended::Done);
+    let mut work = Work { ground, run, cx, topology, lanes: HashMap::new(), told, found };
+    let mut reader = Some(reader);
+    // From the last frame to the first: of a key that was taken twice, the newer value is the one to come back.
+    for (index, place) in places.into_iter().enumerate().rev() {
+        let Some(held) = reader.take() else { break };
+        let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
+        let (held, frame) = match read(held, place, number).await {
+            Some(read) => read,
+            None => break,
+        };
+        reader = Some(held);
+        let records = match frame {
+            Ok(frame) => frame.records,
+            Err(SnapshotError::Io { .. } | SnapshotError::Broken) => {
+                work.found.ended = Ended::Failed(unkept(&SnapshotError::Broken));
+                break;
+            }
+            Err(_) => {
+                work.found.damaged += 1;
+                continue;
+            }
+        };
+        if let Err((address, fault)) = work.frame(records).await {
+            work.found.ended = Ended::Failed(ground.explain(&fault, &address, "RESTORE"));
+        }
+        if work.found.ended != Ended::Done {
+            break;
+        }
+    }
+    work.found
+}
+
+type Opened = (SnapshotReader, Vec<u64>, bool);
+
+/// The snapshot, where its frames begin, and whether its run came to its end.
+async fn open(snapshots: &Snapshots, run: &RunId) -> Result<Opened, SnapshotError> {
+    let (snapshots, run) = (snapshots.clone(), run.clone());
+    let opening = move || {
+        let mut reader = snapshots.read(&run)?;
+        let places = reader.frames()?;
+        let last = places.last().map(|place| reader.frame_at(*place, places.len() as u32));
+        let closed = last.is_some_and(|last| last.is_ok()) && reader.is_closed();
+        Ok((reader, places, closed))
+    };
+    tokio::task::spawn_blocking(opening).await.unwrap_or(Err(SnapshotError::Broken))
+}
+
+async fn read(
+    mut reader: SnapshotReader,
+    place: u64,
+    number: u32,
+) -> Option<(SnapshotReader, Result<Frame, SnapshotError>)> {
+    let reading = move || {
+        let frame = reader.frame_at(place, number);
+        (reader, frame)
+    };
+    tokio::task::spawn_blocking(reading).await.ok()
+}
+
+/// The records of a frame for one server, by kind.
+#[derive(Default)]
+struct Share {
+    keys: Vec<Kept>,
+    turns: Vec<Turn>,
+    aside: Vec<(Vec<u8>, Deadline)>,
+}
+
+impl Work<'_> {
+    async fn frame(&mut self, records: Vec<Record>) -> Result<(), (Address, Fault)> {
+        let mut shares: HashMap<Address, Share> = HashMap::new();
+        for record in records {
+            let key = match &record {
+                Record::Key { key, .. } | Record::Retimed { key, .. } | Record::Aside { key, .. } => key,
+                Record::End { .. } => continue,
+            };
+            let Some(address) = self.holder(key) else {
+                self.found.lost.add(key);
+                continue;
+            };
+            let share = shares.entry(address).or_default();
+            match record {
+                Record::Key { key, deadline, fingerprint, dump, .. } => {
+                    share.keys.push(Kept { key, deadline, fingerprint, dump });
+                }
+                // What it was set to is what has to be there still; what it was before is where it goes.
+                Record::Retimed { key, old, new, .. } => share.turns.push(Turn { key, old: new, new: old }),
+                Record::Aside { key, deadline, .. } => share.aside.push((key, deadline)),
+                Record::End { .. } => {}
+            }
+        }
+        for (address, share) in shares {
+            self.share(&address, share).await.map_err(|fault| (address.clone(), fault))?;
+            if self.found.ended != Ended::Done {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The primary a key belongs to now.
+    fn holder(&self, key: &[u8]) -> Option<Address> {
+        if self.topology.slots.is_empty() {
+            return self.topology.primaries().next().map(|member| member.address.clone());
+        }
+        self.topology.holder(slot_of(key)).map(|member| member.address.clone())
+    }
+
+    async fn share(&mut self, address: &Address, share: Share) -> Result<(), Fault> {
+        let mut lane = match self.lanes.remove(address) {
+            Some(lane) => lane,
+            None => {
+                let host = lane::meet(self.ground, address, 1, self.cx).await?;
+                Lane::open(self.ground, &host).await?
+            }
+        };
+        let mut keys = share.keys.into_iter().peekable();
+        while keys.peek().is_some() {
+            if self.rest(&mut lane).await? {
+                return Ok(());
+            }
+            let most = lane.keys().max(8);
+            let (mut some, mut size) = (Vec::new(), 0);
+            while let Some(key) = keys.next_if(|key| {
+                some.is_empty() || (some.len() < most && size + key.dump.len() <= RESTORE_BYTES)
+            }) {
+                size += key.dump.len();
+                some.push(key);
+            }
+            let count = some.len() as u64;
+            self.keys(&mut lane, some).await?;
+            self.told.add(count);
+        }
+        for turns in share.turns.chunks(lane.keys().max(8)) {
+            if self.rest(&mut lane).await? {
+                return Ok(());
+            }
+            self.turns(&mut lane, turns).await?;
+            self.told.add(turns.len() as u64);
+        }
+        for aside in share.aside.chunks(lane.keys().max(8)) {
+            if self.rest(&mut lane).await? {
+                return Ok(());
+            }
+            self.aside(&mut lane, aside).await?;
+            self.told.add(aside.len() as u64);
+        }
+        self.lanes.insert(address.clone(), lane);
+        Ok(())
+    }
+
+    /// Whether it is time to stop.
+    async fn rest(&mut self, lane: &mut Lane) -> Result<bool, Fault> {
+        let stopped = lane.breathe().await?;
+        Ok(match stopped {
+            Some(why) => {
+                self.found.ended = Ended::Stopped(why);
+                true
+            }
+            None => false,
+        })
+    }
+
+    async fn keys(&mut self, lane: &mut Lane, keys: Vec<Kept>) -> Result<(), Fault> {
+        let now = lane.server.now_ms();
+        let absolute = lane.server.absolute;
+        let mut batch = Batch::default();
+        let mut tried = Vec::with_capacity(keys.len());
+        for key in keys {
+            let at = match key.deadline {
+                // Restored with a deadline in the past it would be deleted at once, and that replicated.
+                Deadline::At(ms) if ms <= now => {
+                    self.found.expired.add(&key.key);
+                    continue;
+                }
+                Deadline::At(ms) => ms.to_string(),
+                Deadline::Never => "0".to_owned(),
+            };
+            batch.push(&[b"RESTORE", &key.key, at.as_bytes(), &key.dump, b"ABSTTL"]);
+            batch.push(&[b"MEMORY", b"USAGE", &key.key]);
+            tried.push(key);
+        }
+        if tried.is_empty() {
+            return Ok(());
+        }
+        let mut there: Vec<(Kept, bool)> = Vec::new();
+        {
+            let replies = lane.ask(&batch, tried.len()).await?;
+            fatal(replies.iter().step_by(2))?;
+            for (key, replies) in tried.into_iter().zip(replies.chunks(2)) {
+                let error = replies[0].error();
+                let small = replies.get(1).and_then(Reply::integer).is_none_or(|bytes| bytes as u64 <= 4 * LARGEST_DUMP);
+                match error.as_deref() {
+                    None => there.push((key, true)),
+                    Some(line) if line.starts_with("BUSYKEY") && small => there.push((key, false)),
+                    // Too large to be compared: it is not what was removed.
+                    Some(line) if line.starts_with("BUSYKEY") => self.found.different.add(&key.key),
+                    Some(_) => self.found.lost.add(&key.key),
+                }
+            }
+        }
+        let mut batch = Batch::default();
+        if !absolute {
+            batch.push(&[b"TIME"]);
+        }
+        for (key, _) in &there {
+            batch.push(&[if absolute { b"PEXPIRETIME".as_slice() } else { b"PTTL" }, &key.key]);
+            batch.push(&[b"DUMP", &key.key]);
+        }
+        if there.is_empty() {
+            return Ok(());
+        }
+        let replies = lane.ask(&batch, there.len()).await?;
+        let (clock, replies) = clock(&replies, absolute);
+        for ((key, restored), replies) in there.iter().zip(replies.chunks(2)) {
+            let [deadline, dump] = replies else { break };
+            let equal = dump.text().is_some_and(|dump| fingerprint(dump) == key.fingerprint);
+            match (restored, equal && is_same(read_deadline(deadline, clock), key.deadline)) {
+                (true, true) => self.found.keys += 1,
+                (true, false) => {
+                    self.found.keys += 1;
+                    self.found.unverified.add(&key.key);
+                }
+                (false, _) if equal => self.found.already += 1,
+                (false, _) => self.found.different.add(&key.key),
+            }
+        }
+        Ok(())
+    }
+
+    async fn turns(&mut self, lane: &mut Lane, turns: &[Turn]) -> Result<(), Fault> {
+        let names = turns.iter().map(|turn| turn.key.clone()).collect();
+        let mut gone = 0;
+        let held: HashMap<Vec<u8>, Deadline> = deadlines(lane, names, &mut gone).await?.into_iter().collect();
+        let now = lane.server.now_ms();
+        let mut back = Vec::new();
+        for wanted in turns {
+            match held.get(&wanted.key) {
+                None => self.found.expired.add(&wanted.key),
+                Some(held) if is_same(*held, wanted.new) => self.found.already += 1,
+                // Somebody has given it yet another one since.
+                Some(held) if !is_same(*held, wanted.old) => self.found.different.add(&wanted.key),
+                // It would have expired by now, and would do so at once.
+                Some(_) if matches!(wanted.new, Deadline::At(ms) if ms <= now) => self.found.expired.add(&wanted.key),
+                Some(_) => back.push(Turn { key: wanted.key.clone(), old: wanted.old, new: wanted.new }),
+            }
+        }
+        if back.is_empty() {
+            return Ok(());
+        }
+        for (wanted, how) in back.iter().zip(turn(lane, &back, None).await?) {
+            match how {
+                Turned::Done => self.found.keys += 1,
+                Turned::Gone => self.found.expired.add(&wanted.key),
+                Turned::Elsewhere => self.found.lost.add(&wanted.key),
+                Turned::Refused | Turned::Otherwise => self.found.unverified.add(&wanted.key),
+            }
+        }
+        Ok(())
+    }
+
+    async fn aside(&mut self, lane: &mut Lane, keys: &[(Vec<u8>, Deadline)]) -> Result<(), Fault> {
+        let now = lane.server.now_ms();
+        let mut batch = Batch::default();
+        let names: Vec<Vec<u8>> = keys.iter().map(|(key, _)| name::aside(self.run, key)).collect();
+        for ((key, _), aside) in keys.iter().zip(&names) {
+            batch.push(&[b"RENAMENX", aside, key]);
+            batch.push(&[b"EXISTS", key]);
+        }
+        let mut taken = Vec::new();
+        {
+            let replies = lane.ask(&batch, keys.len()).await?;
+            fatal(replies.iter())?;
+            for (((key, deadline), aside), replies) in keys.iter().zip(&names).zip(replies.chunks(2)) {
+                let [renamed, exists] = replies else { break };
+                match renamed.integer() {
+                    Some(1) => self.found.keys += 1,
+                    Some(_) => taken.push((key, aside)),
+                    // It is not aside any more, and has its name: as an undo before this one left it.
+                    None if exists.integer() == Some(1) => self.found.already += 1,
+                    None if matches!(deadline, Deadline::At(ms) if *ms <= now) => self.found.expired.add(key),
+                    None => self.found.lost.add(key),
+                }
+            }
+        }
+        // Both are there. They were too large to be read, so that they are equal cannot be seen: nothing is given up.
+        for (key, aside) in taken {
+            let mut sizes = Batch::default();
+            sizes.push(&[b"MEMORY", b"USAGE", key]);
+            sizes.push(&[b"MEMORY", b"USAGE", aside]);
+            let small = {
+                let replies = lane.ask(&sizes, 1).await?;
+                replies.iter().all(|reply| reply.integer().is_some_and(|bytes| bytes as u64 <= LARGEST_DUMP))
+            };
+            if !small {
+                self.found.different.add(key);
+                continue;
+            }
+            let mut both = Batch::default();
+            both.push(&[b"DUMP", key]);
+            both.push(&[b"DUMP", aside]);
+            let equal = {
+                let replies = lane.ask(&both, 1).await?;
+                let prints: Vec<Fingerprint> = replies.iter().filter_map(Reply::text).map(fingerprint).collect();
+                matches!(prints[..], [one, other] if one == other)
+            };
+            if equal {
+                let mut rid = Batch::default();
+                rid.push(&[b"UNLINK", aside]);
+                lane.ask(&rid, 1).await?;
+                self.found.already += 1;
+            } else {
+                self.found.different.add(key);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,348 @@
+//! Other deadlines for keys: what they had is written down first.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering},
+};
+
+use futures_util::future::join_all;
+
+use super::{
+    Doubts, Ended, Ground, Listed, Retiming, append,
+    choose::{Chooser, fatal},
+    lane::{self, Host, LANES, Lane, Told, Walk},
+    measure::worse,
+    primaries,
+    remove::{clock, read_deadline},
+    unkept,
+};
+use crate::{
+    exec::{Looking, fault::Fault},
+    keyspace::wire::{Batch, Reply},
+    runbook::Retime,
+    store::snapshot::{Deadline, Record, SnapshotError, SnapshotWriter},
+};
+
+/// A frame is flushed when it holds so many keys.
+const FRAME_KEYS: usize = 512;
+/// Deadlines are the same when they differ by no more than this.
+pub(super) const SAME_MS: i64 = 1_000;
+
+/// What a change of deadlines came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retimed {
+    /// Keys that have the new deadline, and could be given the old one again.
+    pub keys: u64,
+    /// Keys that had such a deadline already, or were not to get this one.
+    pub unchanged: u64,
+    /// Keys that were gone before they were reached.
+    pub gone: u64,
+    /// Keys whose slot is on the move, which were left alone.
+    pub elsewhere: u64,
+    /// Keys that have yet another deadline when asked again.
+    pub unverified: Listed,
+    /// Keys that were not meant because it could not be told.
+    pub doubts: Doubts,
+    /// How it ended.
+    pub ended: Ended,
+}
+
+impl Retimed {
+    pub(super) fn nothing(ended: Ended) -> Self {
+        Self {
+            keys: 0,
+            unchanged: 0,
+            gone: 0,
+            elsewhere: 0,
+            unverified: Listed::default(),
+            doubts: Doubts::default(),
+            ended,
+        }
+    }
+
+    fn merge(&mut self, other: Retimed) {
+        self.keys += other.keys;
+        self.unchanged += other.unchanged;
+        self.gone += other.gone;
+        self.elsewhere += other.elsewhere;
+        self.unverified.merge(other.unverified);
+        self.doubts.merge(other.doubts);
+        self.ended = worse(std::mem::replace(&mut self.ended, Ended::Done), other.ended);
+    }
+}
+
+struct Work<'a> {
+    ground: &'a Ground,
+    chooser: Chooser,
+    writer: Arc<Mutex<SnapshotWriter>>,
+    to: Retime,
+    most: u64,
+    taken: AtomicU64,
+    told: Told,
+}
+
+pub(super) async fn retime(ground: &Ground, retiming: Retiming<'_>, cx: &Looking) -> Retimed {
+    let chooser = match Chooser::new(retiming.select, retiming.now_ms, false) {
+        Ok(chooser) => chooser,
+        Err(error) => return Retimed::nothing(Ended::Failed(error)),
+    };
+    let addresses = match primaries(ground, cx).await {
+        Ok(addresses) => addresses,
+        Err(error) => return Retimed::nothing(Ended::Failed(error)),
+    };
+    let work = Work {
+        ground,
+        chooser,
+        writer: Arc::new(Mutex::new(retiming.keep)),
+        to: retiming.to,
+        most: retiming.most,
+        taken: AtomicU64::new(0),
+        told: Told::new("setting deadlines", Some(retiming.expected), cx),
+    };
+    let servers = join_all(addresses.iter().map(async |address| {
+        let mut found = Retimed::nothing(Ended::Done);
+        let explain = |fault: &Fault| Ended::Failed(ground.explain(fault, address, "PEXPIREAT"));
+        let host = match lane::meet(ground, address, LANES, cx).await {
+            Ok(host) => host,
+            Err(fault) => return Retimed::nothing(explain(&fault)),
+        };
+        if let Err(error) = work.chooser.fits(&host) {
+            return Retimed::nothing(Ended::Failed(error));
+        }
+        // One moment for all keys of a server, as its own clock has it.
+        let now = host.now_ms();
+        let walks = Walk::over(retiming.select, host.facts.layout());
+        for mut lane in join_all(walks.into_iter().map(|walk| run_lane(&work, &host, walk, now))).await {
+            if let Err(fault) = lane.1 {
+                lane.0.ended = explain(&fault);
+            }
+            found.merge(lane.0);
+        }
+        found
+    }))
+    .await;
+    let mut whole = Retimed::nothing(Ended::Done);
+    servers.into_iter().for_each(|found| whole.merge(found));
+    if whole.ended == Ended::Done
+        && let Ok(writer) = Arc::try_unwrap(work.writer)
+    {
+        let writer = writer.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Without its end mark the snapshot is as good; only that the run ended is not in it.
+        let _ = tokio::task::spawn_blocking(move || writer.close()).await;
+    }
+    whole
+}
+
+/// A key, the deadline it has, and the one it is to get.
+pub(super) struct Turn {
+    pub(super) key: Vec<u8>,
+    pub(super) old: Deadline,
+    pub(super) new: Deadline,
+}
+
+/// What a key with this deadline is to get; `None`: it is left alone.
+fn decide(to: Retime, old: Deadline, now_ms: i64) -> Option<Deadline> {
+    let at = |ms: u64| now_ms.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX / 4));
+    match (to, old) {
+        (Retime::Persist, Deadline::At(_)) => Some(Deadline::Never),
+        (Retime::Persist, Deadline::Never) | (Retime::Extend(_), Deadline::Never) => None,
+        (Retime::Extend(ms), Deadline::At(old)) if old >= at(ms) => None,
+        (Retime::Shorten(ms), Deadline::At(old)) if old <= at(ms) => None,
+        (Retime::Set(ms) | Retime::Extend(ms) | Retime::Shorten(ms), _) => Some(Deadline::At(at(ms))),
+    }
+}
+
+async fn run_lane(work: &Work<'_>, host: &Arc<Host>, mut walk: Walk, now_ms: i64) -> (Retimed, Result<(), Fault>) {
+    let mut found = Retimed::nothing(Ended::Done);
+    let result = async {
+        let mut lane = Lane::open(work.ground, host).await?;
+        let mut open: Vec<Turn> = Vec::new();
+        while !walk.is_over() {
+            if let Some(why) = lane.breathe().await? {
+                found.ended = Ended::Stopped(why);
+                break;
+            }
+            let keys = lane.keys();
+            let names = walk.next(&mut lane, keys).await?;
+            if names.is_empty() {
+                continue;
+            }
+            let chosen = work.chooser.choose(&mut lane, names, &mut found.doubts).await?;
+            let names: Vec<Vec<u8>> = chosen.into_iter().map(|chosen| chosen.name).collect();
+            for (key, old) in deadlines(&mut lane, names, &mut found.gone).await? {
+                match decide(work.to, old, now_ms) {
+                    None => found.unchanged += 1,
+                    Some(_) if work.taken.fetch_add(1, Ordering::Relaxed) >= work.most => {
+                        let why = format!("it would have reached more than the {} keys that were shown", work.most);
+                        found.ended = Ended::Stopped(why);
+                        break;
+                    }
+                    Some(new) => open.push(Turn { key, old, new }),
+                }
+            }
+            if open.len() >= FRAME_KEYS {
+                flush(work, &mut lane, &mut open, &mut found).await?;
+            }
+            if found.ended != Ended::Done {
+                break;
+            }
+        }
+        flush(work, &mut lane, &mut open, &mut found).await
+    }
+    .await;
+    (found, result)
+}
+
+/// The deadlines keys have; those that are gone are counted.
+pub(super) async fn deadlines(
+    lane: &mut Lane,
+    names: Vec<Vec<u8>>,
+    gone: &mut u64,
+) -> Result<Vec<(Vec<u8>, Deadline)>, Fault> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let absolute = lane.server.absolute;
+    let mut batch = Batch::default();
+    if !absolute {
+        batch.push(&[b"TIME"]);
+    }
+    names.iter().for_each(|name| batch.push(&[if absolute { b"PEXPIRETIME".as_slice() } else { b"PTTL" }, name]));
+    let replies = lane.ask(&batch, names.len()).await?;
+    fatal(replies.iter())?;
+    let (clock, replies) = clock(&replies, absolute);
+    let mut found = Vec::with_capacity(names.len());
+    for (name, reply) in names.into_iter().zip(replies) {
+        match reply.integer() {
+            Some(-2) | None => *gone += 1,
+            Some(_) => found.push((name, read_deadline(reply, clock))),
+        }
+    }
+    Ok(found)
+}
+
+/// Writes down what deadlines keys have, and only then gives them others.
+async fn flush(work: &Work<'_>, lane: &mut Lane, open: &mut Vec<Turn>, found: &mut Retimed) -> Result<(), Fault> {
+    let turns = std::mem::take(open);
+    if turns.is_empty() {
+        return Ok(());
+    }
+    let db = if work.ground.site.is_cluster() { 0 } else { work.ground.instance.database };
+    let records = turns
+        .iter()
+        .map(|turn| Record::Retimed { db, key: turn.key.clone(), old: turn.old, new: turn.new })
+        .collect();
+    if let Err(error) = append(&work.writer, records).await {
+        found.ended = match error {
+            SnapshotError::Full { .. } => Ended::Stopped(error.to_string()),
+            error => Ended::Failed(unkept(&error)),
+        };
+        return Ok(());
+    }
+    let limit = match work.to {
+        Retime::Extend(_) => Some(b"GT".as_slice()),
+        Retime::Shorten(_) => Some(b"LT".as_slice()),
+        Retime::Set(_) | Retime::Persist => None,
+    };
+    for turns in turns.chunks(lane.keys().max(8)) {
+        let counts = turn(lane, turns, limit).await?;
+        for (turn, how) in turns.iter().zip(counts) {
+            match how {
+                Turned::Done => found.keys += 1,
+                Turned::Refused => found.unchanged += 1,
+                Turned::Gone => found.gone += 1,
+                Turned::Elsewhere => found.elsewhere += 1,
+                Turned::Otherwise => {
+                    found.keys += 1;
+                    found.unverified.add(&turn.key);
+                }
+            }
+        }
+        work.told.add(turns.len() as u64);
+    }
+    Ok(())
+}
+
+/// How it went with one key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turned {
+    Done,
+    Refused,
+    Gone,
+    Elsewhere,
+    Otherwise,
+}
+
+/// Gives keys their new deadlines, and asks for them again.
+pub(super) async fn turn(lane: &mut Lane, turns: &[Turn], limit: Option<&[u8]>) -> Result<Vec<Turned>, Fault> {
+    let absolute = lane.server.absolute;
+    let mut batch = Batch::default();
+    for turn in turns {
+        match turn.new {
+            Deadline::Never => batch.push(&[b"PERSIST", &turn.key]),
+            Deadline::At(ms) => {
+                let ms = ms.to_string();
+                let mut words: Vec<&[u8]> = vec![b"PEXPIREAT", &turn.key, ms.as_bytes()];
+                // Known since 7.0, as PEXPIRETIME is; older servers go by what was read a moment ago.
+                words.extend(limit.filter(|_| absolute));
+                batch.push(&words);
+            }
+        }
+    }
+    if !absolute {
+        batch.push(&[b"TIME"]);
+    }
+    for turn in turns {
+        batch.push(&[if absolute { b"PEXPIRETIME".as_slice() } else { b"PTTL" }, &turn.key]);
+    }
+    let replies = lane.ask(&batch, turns.len()).await?;
+    fatal(replies.iter())?;
+    let (done, asked) = replies.split_at(turns.len());
+    let (clock, asked) = clock(asked, absolute);
+    let how = |((turn, done), asked): ((&Turn, &Reply<'_>), &Reply<'_>)| {
+        if done.error().is_some() {
+            return Turned::Elsewhere;
+        }
+        match asked.integer() {
+            Some(-2) | None => Turned::Gone,
+            Some(_) if is_same(read_deadline(asked, clock), turn.new) => Turned::Done,
+            Some(_) if done.integer() == Some(0) => Turned::Refused,
+            Some(_) => Turned::Otherwise,
+        }
+    };
+    Ok(turns.iter().zip(done).zip(asked).map(how).collect())
+}
+
+/// Whether two deadlines are the same, as far as clocks tell.
+pub(super) fn is_same(one: Deadline, other: Deadline) -> bool {
+    match (one, other) {
+        (Deadline::Never, Deadline::Never) => true,
+        (Deadline::At(one), Deadline::At(other)) => (one - other).abs() <= SAME_MS,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extending_never_shortens_and_shortening_never_extends() {
+        const NOW: i64 = 1_000_000;
+        let at = |ms| Deadline::At(NOW + ms);
+        for (to, old, new) in [
+            (Retime::Set(500), Deadline::Never, Some(at(500))),
+            (Retime::Set(500), at(900), Some(at(500))),
+            (Retime::Extend(500), at(100), Some(at(500))),
+            (Retime::Extend(500), at(900), None),
+            (Retime::Extend(500), Deadline::Never, None),
+            (Retime::Shorten(500), at(900), Some(at(500))),
+            (Retime::Shorten(500), at(100), None),
+            (Retime::Shorten(500), Deadline::Never, Some(at(500))),
+            (Retime::Persist, at(5), Some(Deadline::Never)),
+            (Retime::Persist, Deadline::Never, None),
+        ] {
+            assert_eq!(decide(to, old, NOW), new, "{to:?} {old:?}");
+        }
+    }
+}

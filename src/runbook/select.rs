@@ -1,0 +1,135 @@
+//! Which keys a change is about.
+
+use serde::{Deserialize, Serialize};
+
+use super::predicate::{NotAPredicate, Predicate};
+
+/// Keys by name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keys {
+    /// This one.
+    One(String),
+    /// Those that match a Redis glob.
+    Matching(String),
+    /// All of the database.
+    Every,
+}
+
+/// Which keys: by name, and by what must hold of each.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Select {
+    /// By name.
+    pub keys: Keys,
+    /// What must hold of the value, as [`Predicate`] writes it.
+    #[serde(rename = "where")]
+    pub predicate: Option<String>,
+    /// Only those without a deadline.
+    pub no_ttl: bool,
+    /// Only those that nobody used for so many seconds.
+    pub idle_s: Option<u64>,
+    /// Only those of this type, as `TYPE` says it.
+    pub kind: Option<String>,
+}
+
+impl Select {
+    /// Keys by name, whatever they hold. A glob without any special character is one key.
+    pub fn matching(pattern: &str) -> Self {
+        let keys = match pattern {
+            "*" => Keys::Every,
+            glob if glob.contains(['*', '?', '[', '\\']) => Keys::Matching(glob.to_owned()),
+            name => Keys::One(name.to_owned()),
+        };
+        Self::of(keys)
+    }
+
+    /// One key, whatever its name looks like.
+    pub fn key(name: &str) -> Self {
+        Self::of(Keys::One(name.to_owned()))
+    }
+
+    fn of(keys: Keys) -> Self {
+        Self { keys, predicate: None, no_ttl: false, idle_s: None, kind: None }
+    }
+
+    /// Everything in the database, whatever it holds.
+    pub fn is_everything(&self) -> bool {
+        let Self { keys, predicate, no_ttl, idle_s, kind } = self;
+        *keys == Keys::Every && predicate.is_none() && !no_ttl && idle_s.is_none() && kind.is_none()
+    }
+
+    /// The predicate, read.
+    ///
+    /// # Errors
+    ///
+    /// When its text is none.
+    pub fn predicate(&self) -> Result<Option<Predicate>, NotAPredicate> {
+        self.predicate.as_deref().map(Predicate::parse).transpose()
+    }
+
+    /// In words: `keys matching session:* where org = acme, without a deadline`.
+    pub fn what(&self) -> String {
+        let mut what = match &self.keys {
+            // Who types a key's whole name may read it; still it is shown by its handle.
+            Keys::One(name) => format!("the key {}", crate::diagnosis::redact::key(name)),
+            Keys::Matching(glob) => format!("keys matching {glob}"),
+            Keys::Every => "every key of the database".to_owned(),
+        };
+        if let Some(predicate) = &self.predicate {
+            what.push_str(&format!(" where {predicate}"));
+        }
+        if self.no_ttl {
+            what.push_str(", without a deadline");
+        }
+        if let Some(idle) = self.idle_s {
+            what.push_str(&format!(", not used for {idle} s"));
+        }
+        if let Some(kind) = &self.kind {
+            what.push_str(&format!(", of type {kind}"));
+        }
+        what
+    }
+}
+
+/// A deadline that keys are to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Retime {
+    /// So many milliseconds from now, whatever it was.
+    Set(u64),
+    /// The same, but never sooner than it was; keys without a deadline live for ever and are left alone.
+    Extend(u64),
+    /// The same, but never later than it was; keys without a deadline get it.
+    Shorten(u64),
+    /// None.
+    Persist,
+}
+
+impl Retime {
+    /// In words: `to expire in 900 s`.
+    pub fn what(self) -> String {
+        let seconds = |ms: u64| format!("{} s", ms as f64 / 1_000.0);
+        match self {
+            Retime::Set(ms) => format!("to expire in {}", seconds(ms)),
+            Retime::Extend(ms) => format!("to expire in {} or later, as they do now", seconds(ms)),
+            Retime::Shorten(ms) => format!("to expire in {} or sooner, as they do now", seconds(ms)),
+            Retime::Persist => "never to expire".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_glob_without_specials_is_one_key_and_a_star_is_everything() {
+        assert_eq!(Select::matching("a:b").keys, Keys::One("a:b".into()));
+        assert_eq!(Select::matching("a:*").keys, Keys::Matching("a:*".into()));
+        assert!(Select::matching("*").is_everything());
+        let mut some = Select::matching("*");
+        some.no_ttl = true;
+        assert!(!some.is_everything());
+        assert_eq!(some.what(), "every key of the database, without a deadline");
+    }
+}

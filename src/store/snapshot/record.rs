@@ -1,0 +1,172 @@
+//! What a frame holds: keys, deadlines, or where a key was set aside.
+
+use std::fmt;
+
+use crate::keyspace::rdb::dump::Fingerprint;
+
+/// When a key expires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Deadline {
+    /// Never.
+    Never,
+    /// At this moment, in milliseconds since 1970.
+    At(i64),
+}
+
+/// One thing that can be brought back. Its `Debug` shows no name and no value.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Record {
+    /// A key that was removed.
+    Key {
+        /// The logical database.
+        db: u32,
+        /// Its name.
+        key: Vec<u8>,
+        /// When it would have expired.
+        deadline: Deadline,
+        /// The word `TYPE` says.
+        kind: String,
+        /// What its value means.
+        fingerprint: Fingerprint,
+        /// What `DUMP` answered.
+        dump: Vec<u8>,
+    },
+    /// A key that got another deadline.
+    Retimed {
+        /// The logical database.
+        db: u32,
+        /// Its name.
+        key: Vec<u8>,
+        /// What it was.
+        old: Deadline,
+        /// What it was set to.
+        new: Deadline,
+    },
+    /// A key that was set aside and left there.
+    Aside {
+        /// The logical database.
+        db: u32,
+        /// Its name.
+        key: Vec<u8>,
+        /// When it expires, there as well.
+        deadline: Deadline,
+    },
+    /// The run came to its end; so many records came before.
+    End {
+        /// Records before this one.
+        records: u64,
+    },
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Record::Key { db, deadline, kind, dump, .. } => {
+                write!(f, "Key {{ db: {db}, deadline: {deadline:?}, kind: {kind}, dump: {} bytes }}", dump.len())
+            }
+            Record::Retimed { db, old, new, .. } => write!(f, "Retimed {{ db: {db}, old: {old:?}, new: {new:?} }}"),
+            Record::Aside { db, deadline, .. } => write!(f, "Aside {{ db: {db}, deadline: {deadline:?} }}"),
+            Record::End { records } => write!(f, "End {{ records: {records} }}"),
+        }
+    }
+}
+
+/// No deadline, on the disk.
+const NEVER: i64 = i64::MIN;
+
+impl Record {
+    /// About how many bytes it takes.
+    pub fn size(&self) -> usize {
+        match self {
+            Record::Key { key, kind, dump, .. } => 64 + key.len() + kind.len() + dump.len(),
+            Record::Retimed { key, .. } | Record::Aside { key, .. } => 32 + key.len(),
+            Record::End { .. } => 16,
+        }
+    }
+
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        let deadline = |deadline: &Deadline| match deadline {
+            Deadline::Never => NEVER,
+            Deadline::At(ms) => *ms,
+        };
+        let bytes = |out: &mut Vec<u8>, bytes: &[u8]| {
+            out.extend((bytes.len() as u32).to_le_bytes());
+            out.extend(bytes);
+        };
+        match self {
+            Record::Key { db, key, deadline: at, kind, fingerprint, dump } => {
+                out.push(1);
+                out.extend(db.to_le_bytes());
+                bytes(out, key);
+                out.extend(deadline(at).to_le_bytes());
+                bytes(out, kind.as_bytes());
+                out.extend(fingerprint.0);
+                bytes(out, dump);
+            }
+            Record::Retimed { db, key, old, new } => {
+                out.push(2);
+                out.extend(db.to_le_bytes());
+                bytes(out, key);
+                out.extend(deadline(old).to_le_bytes());
+                out.extend(deadline(new).to_le_bytes());
+            }
+            Record::Aside { db, key, deadline: at } => {
+                out.push(3);
+                out.extend(db.to_le_bytes());
+                bytes(out, key);
+                out.extend(deadline(at).to_le_bytes());
+            }
+            Record::End { records } => {
+                out.push(4);
+                out.extend(records.to_le_bytes());
+            }
+        }
+    }
+
+    /// Takes one off the front; `None` when it is none.
+    pub(super) fn take(rest: &mut &[u8]) -> Option<Self> {
+        let [code] = array(rest)?;
+        let deadline = |rest: &mut &[u8]| {
+            Some(match i64::from_le_bytes(array(rest)?) {
+                NEVER => Deadline::Never,
+                ms => Deadline::At(ms),
+            })
+        };
+        match code {
+            1 => Some(Record::Key {
+                db: u32::from_le_bytes(array(rest)?),
+                key: bytes(rest)?,
+                deadline: deadline(rest)?,
+                kind: String::from_utf8(bytes(rest)?).ok()?,
+                fingerprint: Fingerprint(array(rest)?),
+                dump: bytes(rest)?,
+            }),
+            2 => Some(Record::Retimed {
+                db: u32::from_le_bytes(array(rest)?),
+                key: bytes(rest)?,
+                old: deadline(rest)?,
+                new: deadline(rest)?,
+            }),
+            3 => Some(Record::Aside {
+                db: u32::from_le_bytes(array(rest)?),
+                key: bytes(rest)?,
+                deadline: deadline(rest)?,
+            }),
+            4 => Some(Record::End { records: u64::from_le_bytes(array(rest)?) }),
+            _ => None,
+        }
+    }
+}
+
+fn array<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (taken, left) = rest.split_first_chunk::<N>()?;
+    *rest = left;
+    Some(*taken)
+}
+
+fn bytes(rest: &mut &[u8]) -> Option<Vec<u8>> {
+    let length = u32::from_le_bytes(array(rest)?) as usize;
+    let (taken, left) = rest.split_at_checked(length)?;
+    *rest = left;
+    Some(taken.to_vec())
+}
