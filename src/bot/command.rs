@@ -353,7 +353,7 @@ pub(super) fn journal_line(intent: &Intent) -> String {
         if let Some(ArgumentValue::Text(text)) = hidden.arguments.get_mut(&spec.name) {
             match spec.kind {
                 ArgumentKind::Key => *text = diagnosis::redact::key(text),
-                ArgumentKind::Text(_) => *text = diagnosis::redact::line(text),
+                ArgumentKind::Text(_) | ArgumentKind::Where => *text = diagnosis::redact::line(text),
                 _ => {}
             }
         }

@@ -81,7 +81,7 @@ use crate::{
 
 pub use keyspace::survey;
 pub(crate) use touch::save::under_way;
-pub use touch::{Hands, Touched, touching};
+pub use touch::{Hands, Settled, Touched, touching};
 pub use wire::Flavour;
 
 use flight::Question;
@@ -238,7 +238,7 @@ impl Exec {
         if let Some(refusal) = foreign(permit, service) {
             return failed(refusal, start);
         }
-        let site = self.0.site(service, instance);
+        let site = self.0.site(&service.name, instance);
         let reveal = permit.reveal();
         let budget = budget(cx);
         let question = Question { look: look.clone(), reveal };
@@ -285,7 +285,7 @@ impl Exec {
         if let Some(refusal) = foreign(permit, service) {
             return Err(refusal);
         }
-        let site = self.0.site(service, instance);
+        let site = self.0.site(&service.name, instance);
         tokio::select! {
             biased;
             found = redis::target(&site, service, budget(cx)) => found,
@@ -318,10 +318,10 @@ impl Inner {
         self.sites.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn site(&self, service: &Service, instance: &Instance) -> Arc<Site> {
+    fn site(&self, service: &ServiceName, instance: &Instance) -> Arc<Site> {
         self.sweep();
         let mut sites = self.sites();
-        let key = (service.name.clone(), instance.name.clone());
+        let key = (service.clone(), instance.name.clone());
         if let Some(site) = sites.get(&key)
             && *site.instance == *instance
         {

@@ -211,6 +211,14 @@ impl Policy {
         Some(TouchPermit { digest: plan.digest(), consented: Vec::new(), broken: None, look, back_only: true })
     }
 
+    /// After the bot was cut short in a run that was consented to: what it left
+    /// half done may be put back or finished, and nothing else.
+    pub fn tidying(&self, plan: &Plan, now: Timestamp) -> TouchPermit {
+        let look =
+            Permit::to_look(plan.requester.clone(), plan.run.clone(), plan.command.clone(), plan.service.clone(), now);
+        TouchPermit { digest: plan.digest(), consented: Vec::new(), look, back_only: true }
+    }
+
     /// After the bot was cut short in a run of its own: a look at what that left.
     pub fn aftermath(&self, plan: &Plan, command: &Command, now: Timestamp) -> Permit {
         Permit::to_look(plan.requester.clone(), plan.run.clone(), command.name.clone(), plan.service.clone(), now)

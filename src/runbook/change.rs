@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClientFilter, Compiled, Parameter, Risk};
-use crate::model::show_duration;
+use super::{ClientFilter, Compiled, Parameter, Retime, Risk, Select};
+use crate::model::{RunId, show_duration};
 
 /// What a server does in the background is followed for this long.
 const BACKGROUND: Duration = Duration::from_secs(30 * 60);
@@ -30,6 +30,12 @@ pub enum TouchKind {
     SaveSnapshot,
     /// Has the append-only file written anew.
     RewriteAof,
+    /// Removes keys, so that they can be brought back.
+    RemoveKeys,
+    /// Gives keys another deadline, or none.
+    RetimeKeys,
+    /// Frees what an earlier run kept aside.
+    ClearAside,
     /// Takes back what an earlier run did.
     Undo,
 }
@@ -62,6 +68,9 @@ impl TouchKind {
         TouchKind::SaveSnapshot,
         TouchKind::RewriteAof,
         TouchKind::Backup,
+        TouchKind::RemoveKeys,
+        TouchKind::RetimeKeys,
+        TouchKind::ClearAside,
         TouchKind::Undo,
     ];
 
@@ -76,6 +85,9 @@ impl TouchKind {
             TouchKind::PauseWrites => "pause-writes",
             TouchKind::SaveSnapshot => "save-snapshot",
             TouchKind::RewriteAof => "rewrite-aof",
+            TouchKind::RemoveKeys => "remove-keys",
+            TouchKind::RetimeKeys => "retime-keys",
+            TouchKind::ClearAside => "clear-aside",
             TouchKind::Undo => "undo",
         }
     }
@@ -91,7 +103,36 @@ impl TouchKind {
             }
             TouchKind::PauseWrites => const { &[needs("duration")] },
             TouchKind::SaveSnapshot | TouchKind::RewriteAof => &[],
-            TouchKind::Undo => const { &[needs("run")] },
+            TouchKind::RemoveKeys => {
+                const {
+                    &[
+                        may("key"),
+                        may("pattern"),
+                        may("where"),
+                        may("no_ttl"),
+                        may("idle"),
+                        may("type"),
+                        may("all"),
+                        may("aside"),
+                        may("no_undo"),
+                    ]
+                }
+            }
+            TouchKind::RetimeKeys => {
+                const {
+                    &[
+                        needs("pattern"),
+                        may("ttl"),
+                        may("only_extend"),
+                        may("only_shorten"),
+                        may("where"),
+                        may("no_ttl"),
+                        may("idle"),
+                        may("type"),
+                    ]
+                }
+            }
+            TouchKind::ClearAside | TouchKind::Undo => const { &[needs("run")] },
         }
     }
 
@@ -191,7 +232,60 @@ pub enum Change {
     SaveSnapshot,
     /// The append-only file is written anew, from memory, in the background.
     RewriteAof,
+    /// Keys are removed.
+    RemoveKeys {
+        /// Which.
+        select: Select,
+        /// What `now` means in it, in Unix milliseconds.
+        now_ms: i64,
+        /// How many there were when the plan was made.
+        keys: u64,
+        /// What becomes of them.
+        keep: Kept,
+    },
+    /// Keys get another deadline.
+    RetimeKeys {
+        /// Which.
+        select: Select,
+        /// What `now` means in it, in Unix milliseconds.
+        now_ms: i64,
+        /// How many there were when the plan was made.
+        keys: u64,
+        /// The deadline.
+        to: Retime,
+    },
+    /// What a step of an earlier run removed, or the deadlines it changed, come back.
+    RestoreKeys {
+        /// That run.
+        run: RunId,
+        /// Its step.
+        seq: usize,
+        /// What it did, in words.
+        what: String,
+    },
+    /// What a step of an earlier run kept aside is freed.
+    ClearAside {
+        /// That run.
+        run: RunId,
+        /// Its step.
+        seq: usize,
+    },
 }
+
+/// What becomes of removed keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kept {
+    /// They go into an encrypted snapshot.
+    Snapshot,
+    /// They stay on the server under another name, for so many milliseconds.
+    Aside(u64),
+    /// Nothing is kept.
+    Nothing,
+}
+
+/// How long work over keys may take.
+const HOURS: Duration = Duration::from_secs(6 * 3_600);
 
 impl Change {
     /// The kind of touch that makes it.
@@ -205,6 +299,10 @@ impl Change {
             Change::PauseWrites { .. } | Change::ResumeWrites => TouchKind::PauseWrites,
             Change::SaveSnapshot => TouchKind::SaveSnapshot,
             Change::RewriteAof => TouchKind::RewriteAof,
+            Change::RemoveKeys { .. } => TouchKind::RemoveKeys,
+            Change::RetimeKeys { .. } => TouchKind::RetimeKeys,
+            Change::RestoreKeys { .. } => TouchKind::Undo,
+            Change::ClearAside { .. } => TouchKind::ClearAside,
         }
     }
 
@@ -229,6 +327,10 @@ impl Change {
             Change::ResumeWrites => "let writes through again".to_owned(),
             Change::SaveSnapshot => "write a snapshot".to_owned(),
             Change::RewriteAof => "write the append-only file anew".to_owned(),
+            Change::RemoveKeys { select, .. } => format!("remove {}", select.what()),
+            Change::RetimeKeys { select, to, .. } => format!("set {} {}", select.what(), to.what()),
+            Change::RestoreKeys { what, .. } => format!("take back: {what}"),
+            Change::ClearAside { run, .. } => format!("free what run {run} keeps aside"),
         }
     }
 
@@ -293,6 +395,34 @@ impl Change {
                 "BGREWRITEAOF".to_owned(),
                 "wait until it is over: its status must be ok".to_owned(),
             ],
+            Change::RemoveKeys { select, keep, .. } => {
+                let mut steps = vec!["SCAN in small batches, slower when the server slows down".to_owned()];
+                match keep {
+                    Kept::Nothing if select.predicate.is_none() && !select.no_ttl => {}
+                    _ => steps.push("RENAMENX each key aside within its slot, and see that it is still meant".to_owned()),
+                }
+                match keep {
+                    Kept::Snapshot => {
+                        steps.push("DUMP it with its deadline into an encrypted snapshot, flushed to the disk".to_owned());
+                        steps.push("UNLINK it only then".to_owned());
+                    }
+                    Kept::Aside(_) => steps.push("keep it there, and write down where".to_owned()),
+                    Kept::Nothing => steps.push("UNLINK it".to_owned()),
+                }
+                steps
+            }
+            Change::RetimeKeys { to, .. } => vec![
+                "SCAN in small batches, slower when the server slows down".to_owned(),
+                "write each key's deadline into an encrypted snapshot, flushed to the disk".to_owned(),
+                if *to == Retime::Persist { "PERSIST it" } else { "PEXPIREAT it" }.to_owned(),
+                "read its deadline again".to_owned(),
+            ],
+            Change::RestoreKeys { .. } => vec![
+                "put back what is still aside".to_owned(),
+                "RESTORE each key with the deadline it had, unless its name is taken or that moment has passed".to_owned(),
+                "DUMP it and read its deadline: both must be what was kept".to_owned(),
+            ],
+            Change::ClearAside { .. } => vec!["UNLINK what is aside, in small batches".to_owned()],
         }
     }
 
@@ -312,6 +442,11 @@ impl Change {
             | Change::ResumeWrites
             | Change::SaveSnapshot
             | Change::RewriteAof => None,
+            // Data comes back by a plan of its own, which looks at what is there now.
+            Change::RemoveKeys { .. }
+            | Change::RetimeKeys { .. }
+            | Change::RestoreKeys { .. }
+            | Change::ClearAside { .. } => None,
             // Nothing of the server changed; the file goes when its time is over.
             Change::Backup { .. } => None,
         }
@@ -342,6 +477,23 @@ impl Change {
             (Change::KillClients { filter, .. }, Change::KillClients { filter: now, .. }) if filter == now => None,
             (Change::PauseWrites { .. }, Change::PauseWrites { .. }) if self == now => None,
             (Change::Backup { save }, Change::Backup { save: now }) if save == now => None,
+            (
+                Change::RemoveKeys { select, now_ms, keep, .. },
+                Change::RemoveKeys { select: select_now, now_ms: same_ms, keep: keep_now, .. },
+            ) if (select, now_ms, keep) == (select_now, same_ms, keep_now) => None,
+            (
+                Change::RetimeKeys { select, now_ms, to, .. },
+                Change::RetimeKeys { select: select_now, now_ms: same_ms, to: to_now, .. },
+            ) if (select, now_ms, to) == (select_now, same_ms, to_now) => None,
+            (
+                Change::RestoreKeys { run, seq, .. },
+                Change::RestoreKeys { run: run_now, seq: seq_now, .. },
+            )
+            | (Change::ClearAside { run, seq }, Change::ClearAside { run: run_now, seq: seq_now })
+                if (run, seq) == (run_now, seq_now) =>
+            {
+                None
+            }
             _ => Some("the change itself would be another".to_owned()),
         }
     }
@@ -358,6 +510,10 @@ impl Change {
             Change::KillClients { .. } => Duration::from_secs(5 * 60),
             Change::SaveSnapshot | Change::RewriteAof => BACKGROUND,
             Change::Backup { .. } => Duration::from_secs(12 * 3_600),
+            Change::RemoveKeys { .. }
+            | Change::RetimeKeys { .. }
+            | Change::RestoreKeys { .. }
+            | Change::ClearAside { .. } => HOURS,
         }
     }
 }

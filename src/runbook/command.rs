@@ -188,6 +188,8 @@ pub enum ArgumentKind {
     Key,
     /// A Redis glob.
     Pattern,
+    /// What must hold of a key's value. Given several times, all of them must.
+    Where,
     /// Free text, at most this many characters.
     Text(usize),
     /// The name of a command.

@@ -167,6 +167,7 @@ pub(super) fn example(command: &Command) -> String {
             ArgumentKind::Switch => String::new(),
             ArgumentKind::Key => "session:42".to_owned(),
             ArgumentKind::Pattern => "session:*".to_owned(),
+            ArgumentKind::Where => "organisationId=acme".to_owned(),
             ArgumentKind::Text(_) => "status".to_owned(),
             ArgumentKind::Command => "status".to_owned(),
             ArgumentKind::Of(what) => what.trim_end_matches('s').to_owned(),

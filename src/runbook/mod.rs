@@ -40,7 +40,7 @@ pub use book::{
 };
 pub use built_in::built_in;
 pub use catalogue::{Catalogue, Known};
-pub use change::{Change, Remediation, Touch, TouchKind, TouchWord, Wanted};
+pub use change::{Change, Kept, Remediation, Touch, TouchKind, TouchWord, Wanted};
 pub use clients::{ClientFilter, ClientKind, spared};
 pub use command::{
     ArgumentKind, ArgumentSpec, ArgumentValue, Arguments, Command, Cost, Diagnostic, Each, Intent, Kind, Step,

@@ -200,13 +200,18 @@ impl<'a> Reading<'a> {
             }
             return Err(self.unknown_flag(&name));
         };
-        if self.flags.contains_key(&name) {
+        let before = match (&spec.kind, self.flags.get(&name)) {
+            // Conditions add up: given twice, both must hold.
+            (ArgumentKind::Where, Some(ArgumentValue::Text(before))) => format!("{before} && "),
+            _ => String::new(),
+        };
+        if before.is_empty() && self.flags.contains_key(&name) {
             return Err(self.wrong(format!("`--{}` is given twice", shown(&name)), None));
         }
         let value = match (&spec.kind, given) {
             (ArgumentKind::Switch, None) => ArgumentValue::Switch(true),
             (kind, given) => {
-                let word = self.value_of(&name, given, rest)?;
+                let word = before + &self.value_of(&name, given, rest)?;
                 values::read(kind, &word).map_err(|why| unfit(self.command, spec, &word, &why))?
             }
         };

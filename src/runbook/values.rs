@@ -1,6 +1,6 @@
 //! Words to typed values and back.
 
-use super::{ArgumentKind, ArgumentValue};
+use super::{ArgumentKind, ArgumentValue, Predicate};
 use crate::model::{parse_bytes, parse_duration, show_duration};
 
 /// The longest key, pattern or name a person may type; Redis allows longer ones.
@@ -64,6 +64,11 @@ pub(super) fn read(kind: &ArgumentKind, word: &str) -> Result<ArgumentValue, Str
             "false" | "no" | "off" => Ok(ArgumentValue::Switch(false)),
             _ => Err("it is a switch and takes no value".to_owned()),
         },
+        // Kept as it is read, so that the same wish is always the same text.
+        ArgumentKind::Where => match Predicate::parse(word) {
+            Ok(predicate) => Ok(ArgumentValue::Text(predicate.to_string())),
+            Err(error) => Err(error.to_string()),
+        },
         ArgumentKind::Key | ArgumentKind::Pattern | ArgumentKind::Of(_) | ArgumentKind::Command => text(LONGEST),
         ArgumentKind::Text(limit) => text(*limit),
     }
@@ -104,6 +109,7 @@ pub(super) fn describe(kind: &ArgumentKind) -> String {
         ArgumentKind::Switch => "a switch".to_owned(),
         ArgumentKind::Key => "a key's exact name, or a handle the bot gave for one".to_owned(),
         ArgumentKind::Pattern => "a Redis glob like session:*".to_owned(),
+        ArgumentKind::Where => "a condition like organisationId=acme or createdAt < now-12h".to_owned(),
         ArgumentKind::Text(limit) => format!("text of at most {limit} characters"),
         ArgumentKind::Command => "a command".to_owned(),
         ArgumentKind::Of(what) => format!("one of the service's {what}"),

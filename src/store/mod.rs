@@ -68,6 +68,8 @@ pub struct StoreSettings {
     pub key: Option<PathBuf>,
     /// How long rows are kept.
     pub retention: Retention,
+    /// All snapshots of what was removed take no more bytes than this.
+    pub snapshot_bytes: u64,
     /// A caller is told after this that the disk does not answer.
     pub patience: Duration,
     /// Where backups are, and how long; `None`: beside the database, as [`BackupSettings::beside`] says.
@@ -81,6 +83,7 @@ impl StoreSettings {
             database: dir.into().join("rediscue.db"),
             key: None,
             retention: Retention::default(),
+            snapshot_bytes: 4 << 30,
             patience: Duration::from_secs(2),
             backups: None,
         }
@@ -111,6 +114,8 @@ pub struct Retention {
     pub results: Duration,
     /// Walks nobody took up again. They hold names of keys.
     pub walks: Duration,
+    /// Snapshots of what was removed: as long as it can be brought back.
+    pub snapshots: Duration,
 }
 
 impl Default for Retention {
@@ -123,6 +128,7 @@ impl Default for Retention {
             walks: Duration::from_secs(3600),
             results: DAY,
         }
+        Self { journal: 400 * DAY, seen: 7 * DAY, figures: 35 * DAY, owed: 7 * DAY, walks: Duration::from_secs(3600), snapshots: 14 * DAY }
     }
 }
 
@@ -133,6 +139,7 @@ pub struct Store {
     health: watch::Receiver<StoreHealth>,
     reader: SqlitePool,
     settings: Arc<StoreSettings>,
+    snapshots: Arc<std::sync::Mutex<Option<snapshot::Snapshots>>>,
 }
 
 impl Store {
@@ -176,7 +183,7 @@ impl Store {
             .connect_lazy_with(open::reading(&paths.database));
         let (asks, queue) = mpsc::channel(QUEUE);
         tokio::spawn(writer.run(queue));
-        Ok(Self { asks, health, reader, settings: Arc::new(settings) })
+        Ok(Self { asks, health, reader, settings: Arc::new(settings), snapshots: Arc::default() })
     }
 
     /// Journals what was looked at; resolves when it is committed, together
@@ -282,7 +289,40 @@ impl Store {
             walks: horizon(keep.walks),
         };
         while self.ask(Work::Prune(before)).await? {}
+        self.sweep_snapshots(now).await;
         Ok(())
+    }
+
+    /// The snapshots beside the database; directory and key are made when they are first asked for.
+    ///
+    /// # Errors
+    /// When they cannot be made or used. It is tried again with the next call.
+    pub fn snapshots(&self) -> Result<snapshot::Snapshots, snapshot::SnapshotError> {
+        let mut held = self.snapshots.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(snapshots) = &*held {
+            return Ok(snapshots.clone());
+        }
+        let opened = snapshot::Snapshots::open(snapshot::SnapshotSettings {
+            most_bytes: self.settings.snapshot_bytes,
+            keep: self.settings.retention.snapshots,
+            ..snapshot::SnapshotSettings::beside(&self.settings.database)
+        })?;
+        *held = Some(opened.clone());
+        Ok(opened)
+    }
+
+    /// Removes snapshots that are older than their retention, where there are any.
+    async fn sweep_snapshots(&self, now: Timestamp) {
+        if !snapshot::SnapshotSettings::beside(&self.settings.database).dir.exists() {
+            return;
+        }
+        let store = self.clone();
+        let sweeping = move || store.snapshots().and_then(|snapshots| snapshots.sweep(now));
+        match tokio::task::spawn_blocking(sweeping).await {
+            Ok(Ok(0)) | Err(_) => {}
+            Ok(Ok(count)) => tracing::info!(count, "old snapshots were removed"),
+            Ok(Err(error)) => tracing::warn!(%error, "old snapshots could not be removed"),
+        }
     }
 
     /// Writes what is waiting, closes the files and releases the lock. Later calls say [`StoreError::Closed`].

@@ -6,12 +6,15 @@ use super::{CALL, PLAN_WITHIN, bound, close};
 use crate::{
     bot::Hall,
     diagnosis::Observation,
-    exec::{touching, under_way},
+    exec::{Hands, touching, under_way},
     model::{Instance, Service},
     policy::Permit,
     runbook::{Change, Look, Nodes, Plan, PlanStep},
     store::{PlanRow, PlanState, StepState},
 };
+
+/// What a run left aside is tidied up within this.
+const SETTLE_WITHIN: std::time::Duration = std::time::Duration::from_secs(600);
 
 /// Settles every plan that was under way when the bot ended.
 pub(in crate::bot) async fn recover(hall: Arc<Hall>) {
@@ -59,7 +62,7 @@ async fn settle(hall: &Arc<Hall>, row: &PlanRow) -> (PlanState, String) {
                 told.push(format!("{name} was done."));
             }
             StepState::Begun => {
-                let (state, found) = seen(hall, plan, step).await;
+                let (state, found) = seen(hall, plan, known.seq, step).await;
                 match state {
                     Some(true) => done += 1,
                     Some(false) => {}
@@ -96,7 +99,7 @@ async fn settle(hall: &Arc<Hall>, row: &PlanRow) -> (PlanState, String) {
 }
 
 /// Whether a step that had begun was done, as far as a look can tell, and how that was checked.
-async fn seen(hall: &Arc<Hall>, plan: &Plan, step: &PlanStep) -> (Option<bool>, String) {
+async fn seen(hall: &Arc<Hall>, plan: &Plan, seq: usize, step: &PlanStep) -> (Option<bool>, String) {
     let rules = hall.rules();
     let Some((command, service, instance)) = bound(&rules, plan) else {
         return (None, "its service is no longer configured, so it could not be checked".to_owned());
@@ -142,6 +145,28 @@ async fn seen(hall: &Arc<Hall>, plan: &Plan, step: &PlanStep) -> (Option<bool>, 
             "whether the pause was ended could not be checked; the server ends it by itself".to_owned(),
         ),
         Change::SaveSnapshot | Change::RewriteAof => saved(hall, &permit, service, instance, plan, step).await,
+        Change::RemoveKeys { .. }
+        | Change::RetimeKeys { .. }
+        | Change::RestoreKeys { .. }
+        | Change::ClearAside { .. } => {
+            let tidy = rules.policy.tidying(plan, jiff::Timestamp::now());
+            let cx = touching(Instant::now() + SETTLE_WITHIN, CALL);
+            let target = match hall.exec.target(&permit, service, instance, &cx).await {
+                Ok(found) => found.nodes.into_iter().next().map(|node| node.node.address),
+                Err(_) => None,
+            };
+            let Some(address) = target else {
+                return (None, "its servers cannot be asked now; nothing is lost by that".to_owned());
+            };
+            let hands = Hands { instance, address: &address, store: &hall.store, cx: &cx };
+            match hall.exec.settle(&tidy, plan, seq, &hands).await {
+                Ok(settled) if settled.kept > 0 && plan.undo_line().is_some() => {
+                    (Some(false), format!("{}; `/redis undo {}` brings them back", settled.said, plan.run))
+                }
+                Ok(settled) => (Some(false), settled.said),
+                Err(why) => (None, format!("{}: {}; nothing is lost by that", why.what, why.cause)),
+            }
+        }
         Change::RewriteConfig => (None, "whether the file was written cannot be seen from here".to_owned()),
         Change::Backup { .. } => kept(hall, plan, step).await,
         Change::ResetSlowlog { .. } => {

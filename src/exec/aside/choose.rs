@@ -11,7 +11,7 @@ use crate::{
         rdb::dump::{Content, content},
         wire::{Batch, Reply},
     },
-    runbook::{Answer, LARGEST_VALUE, Predicate, Select},
+    runbook::{Answer, LARGEST_VALUE, Predicate, Select, show_number},
 };
 
 /// Keys that were not meant because it could not be told whether they are.
@@ -38,16 +38,28 @@ impl Doubts {
         }
     }
 
-    pub(super) fn merge(&mut self, other: Doubts) {
+    /// Adds others.
+    pub fn merge(&mut self, other: Doubts) {
         self.missing += other.missing;
         self.not_comparable += other.not_comparable;
         self.too_large += other.too_large;
         self.not_readable += other.not_readable;
     }
 
-    /// All of them.
-    pub fn all(&self) -> u64 {
-        self.missing + self.not_comparable + self.too_large + self.not_readable
+    /// In words, when there are any: `3 without the field, 1 too large to be read`.
+    pub fn words(&self) -> Option<String> {
+        let counts = [
+            (self.missing, "without the field"),
+            (self.not_comparable, "whose field cannot be compared"),
+            (self.too_large, "too large to be read"),
+            (self.not_readable, "neither JSON nor a hash"),
+        ];
+        let parts: Vec<String> = counts
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{} {what}", show_number(count)))
+            .collect();
+        (!parts.is_empty()).then(|| parts.join(", "))
     }
 }
 
@@ -85,6 +97,11 @@ impl Chooser {
         let fields = predicate.as_ref().map(Predicate::hash_fields).unwrap_or_default();
         let Select { no_ttl, idle_s, kind, .. } = select.clone();
         Ok(Self { predicate, fields, now_ms, no_ttl, idle_s, kind, measures })
+    }
+
+    /// Whether anything has to be asked of a key once nobody else can change it.
+    pub(super) fn asks(&self) -> bool {
+        self.predicate.is_some() || self.no_ttl
     }
 
     /// Whether this server can answer it at all.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use super::{
-    Ended, Ground, Listed,
+    Ended, Ground, Listed, NAMED,
     choose::{Chooser, Doubts},
     lane::{self, Host, LANES, Lane, Told, Walk},
     primaries,
@@ -14,6 +14,7 @@ use crate::{
     diagnosis::Explained,
     exec::{Looking, fault::Fault},
     keyspace::wire::{Batch, Reply},
+    model::Address,
     runbook::Select,
 };
 
@@ -32,13 +33,13 @@ pub struct Measured {
     pub sample: Listed,
     /// Keys that were looked at and not meant because it could not be told.
     pub doubts: Doubts,
-    /// Keys of the database, meant or not, over all servers.
+    /// Keys of the server's database, meant or not.
     pub of: u64,
     /// Everything was counted; else it is an estimate from the share that was.
     pub exact: bool,
     /// The share of the keyspace that was walked, 0 to 1.
     pub share: f64,
-    /// Clients connected to the servers: those who may notice.
+    /// Clients connected to the server: those who may notice.
     pub clients: u64,
     /// Why not everything was counted.
     pub stopped: Option<String>,
@@ -86,7 +87,7 @@ impl Measured {
     }
 }
 
-pub(super) async fn measure(ground: &Ground, select: &Select, now_ms: i64, cx: &Looking) -> Result<Measured, Explained> {
+pub(super) async fn measure(ground: &Ground, select: &Select, now_ms: i64, cx: &Looking) -> Result<Vec<(Address, Measured)>, Explained> {
     let chooser = Chooser::new(select, now_ms, true)?;
     let addresses = primaries(ground, cx).await?;
     let told = Told::new("counting", None, cx);
@@ -111,21 +112,10 @@ pub(super) async fn measure(ground: &Ground, select: &Select, now_ms: i64, cx: &
         }
         found.extrapolate();
         (found.of, found.clients) = (of, clients);
-        Ok::<_, Explained>(found)
+        Ok::<_, Explained>((address.clone(), found))
     }))
     .await;
-    let mut whole = Measured::none();
-    let count = servers.len() as f64;
-    for found in servers {
-        let found = found?;
-        let (exact, of, clients) = (found.exact, found.of, found.clients);
-        whole.merge(found);
-        whole.exact &= exact;
-        whole.of += of;
-        whole.clients += clients;
-    }
-    whole.share /= count;
-    Ok(whole)
+    servers.into_iter().collect()
 }
 
 /// Keys of the database, and clients of the server.
@@ -168,6 +158,11 @@ async fn one(
             found.without_deadline += u64::from(chosen.ttl_ms == Some(-1));
             if bytes > super::LARGEST_DUMP {
                 found.huge = (found.huge.0 + 1, found.huge.1 + bytes);
+            }
+            if found.sample.handles.len() < NAMED {
+                // What is shown by its handle can be named by it.
+                let name = String::from_utf8_lossy(&chosen.name);
+                super::lock(&ground.site.keys).add(&name);
             }
             found.sample.add(&chosen.name);
         }

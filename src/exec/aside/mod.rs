@@ -3,7 +3,7 @@
 //! A key is removed in this order: chosen, renamed aside within its slot,
 //! dumped with its deadline, its frame flushed to the snapshot, and only then
 //! unlinked. At every moment it is under its own name, aside, or in a frame
-//! on the disk; whatever cuts a run short, [`Exec::recover`] tells which, and
+//! on the disk; whatever cuts a run short, `recover` tells which, and
 //! puts back what is not on the disk. Everything goes in batches paced by
 //! what they cost the server, and stops between any two of them.
 
@@ -22,30 +22,30 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{Exec, Looking, fault::Fault, foreign, site::Site};
 use crate::{
     diagnosis::{Explained, Role},
-    model::{Address, Credential, Instance, RunId, Service},
-    policy::{Permit, TouchPermit},
-    runbook::{Plan, Retime, Select},
-    store::snapshot::{SnapshotError, SnapshotWriter, Snapshots},
+    model::{Address, Credential, Instance, Service},
+    policy::Permit,
+    runbook::{Retime, Select},
+    store::snapshot::{SnapshotError, SnapshotWriter, StepId},
 };
 
 pub use choose::Doubts;
 pub use measure::Measured;
-pub use recover::Recovered;
-pub use remove::Removed;
-pub use restore::Restored;
-pub use retime::Retimed;
+pub(super) use recover::{Recovered, clear, count, recover};
+pub(super) use remove::{Removed, remove};
+pub(super) use restore::{Restored, restore};
+pub(super) use retime::{Retimed, retime};
 
 /// A key above this many bytes is not dumped: serialising it would keep the server from others.
 pub const LARGEST_DUMP: u64 = 512 << 10;
 
 /// How work over many keys ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ended {
+pub(super) enum Ended {
     /// All of it was gone through.
     Done,
     /// It was stopped in good order, for this reason; what it had done is told, and nothing is half done.
     Stopped(String),
-    /// Something failed; what it had done is told, and [`Exec::recover`] finds what was left.
+    /// Something failed; what it had done is told, and what was left is found what was left.
     Failed(Explained),
 }
 
@@ -83,57 +83,59 @@ fn handle(key: &[u8]) -> String {
 
 /// What becomes of removed keys.
 #[derive(Debug)]
-pub enum Keep {
+pub(super) enum Keep {
     /// Their content goes to a snapshot, and they to nothing.
     Snapshot(SnapshotWriter),
-    /// They stay on the server under another name, and only that is written down.
-    Aside(SnapshotWriter),
+    /// They stay on the server under another name, and only that is written
+    /// down. Those that may be freed at one stroke expire there at this moment.
+    Aside { writer: SnapshotWriter, until_ms: i64 },
+    /// Nothing is kept.
+    Nothing,
 }
 
 /// Keys to be removed.
 #[derive(Debug)]
-pub struct Removal<'a> {
-    /// The run.
-    pub run: &'a RunId,
+pub(super) struct Removal<'a> {
+    /// The step that removes them.
+    pub(super) step: &'a StepId,
     /// Which keys.
-    pub select: &'a Select,
+    pub(super) select: &'a Select,
     /// What `now` means in its predicate, in milliseconds since 1970.
-    pub now_ms: i64,
+    pub(super) now_ms: i64,
     /// It ends before it would remove more than this.
-    pub most: u64,
+    pub(super) most: u64,
     /// How many are expected, for progress.
-    pub expected: u64,
+    pub(super) expected: u64,
     /// What becomes of them.
-    pub keep: Keep,
-    /// A key above this many bytes is kept aside instead of dumped.
-    pub largest_dump: u64,
+    pub(super) keep: Keep,
 }
 
 /// Keys to be given another deadline.
 #[derive(Debug)]
-pub struct Retiming<'a> {
-    /// The run.
-    pub run: &'a RunId,
+pub(super) struct Retiming<'a> {
     /// Which keys.
-    pub select: &'a Select,
+    pub(super) select: &'a Select,
     /// What `now` means in its predicate, in milliseconds since 1970.
-    pub now_ms: i64,
+    pub(super) now_ms: i64,
     /// The deadline.
-    pub to: Retime,
+    pub(super) to: Retime,
     /// It ends before it would change more than this.
-    pub most: u64,
+    pub(super) most: u64,
     /// How many are expected, for progress.
-    pub expected: u64,
+    pub(super) expected: u64,
     /// Where the deadlines they had are written.
-    pub keep: SnapshotWriter,
+    pub(super) keep: SnapshotWriter,
 }
 
 /// Whom the work is done to.
 #[derive(Clone)]
-struct Ground {
-    site: Arc<Site>,
-    instance: Arc<Instance>,
-    touches: bool,
+pub(super) struct Ground {
+    pub(super) site: Arc<Site>,
+    pub(super) instance: Arc<Instance>,
+    /// As the user for changes, not the one for looks.
+    pub(super) touches: bool,
+    /// This server alone; else every primary.
+    pub(super) only: Option<Address>,
 }
 
 impl Ground {
@@ -175,7 +177,17 @@ async fn append(writer: &Arc<Mutex<SnapshotWriter>>, records: Vec<crate::store::
 }
 
 impl Exec {
-    /// How many keys a selection means now, how much they take, and some of them.
+    /// The key a handle was shown for, where it is remembered; any other name is itself.
+    pub fn named(&self, service: &Service, instance: &Instance, text: &str) -> String {
+        if !crate::diagnosis::redact::is_handle(text) {
+            return text.to_owned();
+        }
+        let site = self.0.site(&service.name, instance);
+        let book = lock(&site.keys);
+        book.find(text).unwrap_or(text).to_owned()
+    }
+
+    /// How many keys a selection means now, how much they take, and some of them: primary by primary.
     ///
     /// # Errors
     ///
@@ -188,137 +200,21 @@ impl Exec {
         select: &Select,
         now_ms: i64,
         cx: &Looking,
-    ) -> Result<Measured, Explained> {
+    ) -> Result<Vec<(Address, Measured)>, Explained> {
         if let Some(refusal) = foreign(permit, service) {
             return Err(refusal);
         }
-        let ground = self.ground(service, instance, false);
+        let site = self.0.site(&service.name, instance);
+        let ground = Ground { site, instance: Arc::new(instance.clone()), touches: false, only: None };
         measure::measure(&ground, select, now_ms, cx).await
-    }
-
-    /// Removes keys. The permit must be for this very plan.
-    pub async fn remove(
-        &self,
-        permit: &TouchPermit,
-        plan: &Plan,
-        service: &Arc<Service>,
-        instance: &Instance,
-        removal: Removal<'_>,
-        cx: &Looking,
-    ) -> Removed {
-        match self.touching(permit, plan, service, instance) {
-            Ok(ground) => remove::remove(&ground, removal, cx).await,
-            Err(refusal) => Removed::nothing(Ended::Failed(refusal)),
-        }
-    }
-
-    /// Gives keys another deadline. The permit must be for this very plan.
-    pub async fn retime(
-        &self,
-        permit: &TouchPermit,
-        plan: &Plan,
-        service: &Arc<Service>,
-        instance: &Instance,
-        retiming: Retiming<'_>,
-        cx: &Looking,
-    ) -> Retimed {
-        match self.touching(permit, plan, service, instance) {
-            Ok(ground) => retime::retime(&ground, retiming, cx).await,
-            Err(refusal) => Retimed::nothing(Ended::Failed(refusal)),
-        }
-    }
-
-    /// Brings back what a run removed, or the deadlines it changed. Twice does no more than once.
-    #[expect(clippy::too_many_arguments, reason = "a permit, its plan, where, what from, and the conditions")]
-    pub async fn restore(
-        &self,
-        permit: &TouchPermit,
-        plan: &Plan,
-        service: &Arc<Service>,
-        instance: &Instance,
-        snapshots: &Snapshots,
-        run: &RunId,
-        cx: &Looking,
-    ) -> Restored {
-        match self.touching(permit, plan, service, instance) {
-            Ok(ground) => restore::restore(&ground, snapshots, run, cx).await,
-            Err(refusal) => Restored::nothing(Ended::Failed(refusal)),
-        }
-    }
-
-    /// Tidies up after a run that was cut short: what is aside and on the disk
-    /// is unlinked, what is aside and not on the disk gets its name back.
-    ///
-    /// # Errors
-    ///
-    /// When the servers or the snapshot cannot be asked. It may be asked again.
-    #[expect(clippy::too_many_arguments, reason = "a permit, its plan, where, what from, and the conditions")]
-    pub async fn recover(
-        &self,
-        permit: &TouchPermit,
-        plan: &Plan,
-        service: &Arc<Service>,
-        instance: &Instance,
-        snapshots: &Snapshots,
-        run: &RunId,
-        cx: &Looking,
-    ) -> Result<Recovered, Explained> {
-        let ground = self.touching(permit, plan, service, instance)?;
-        recover::recover(&ground, snapshots, run, cx).await
-    }
-
-    /// Unlinks what a run kept aside: its time is over. How many keys.
-    ///
-    /// # Errors
-    ///
-    /// When a server cannot be asked. It may be asked again.
-    pub async fn clear_aside(
-        &self,
-        permit: &TouchPermit,
-        plan: &Plan,
-        service: &Arc<Service>,
-        instance: &Instance,
-        run: &RunId,
-        cx: &Looking,
-    ) -> Result<u64, Explained> {
-        let ground = self.touching(permit, plan, service, instance)?;
-        recover::clear(&ground, run, cx).await
-    }
-
-    fn ground(&self, service: &Service, instance: &Instance, touches: bool) -> Ground {
-        Ground { site: self.0.site(service, instance), instance: Arc::new(instance.clone()), touches }
-    }
-
-    fn touching(
-        &self,
-        permit: &TouchPermit,
-        plan: &Plan,
-        service: &Arc<Service>,
-        instance: &Instance,
-    ) -> Result<Ground, Explained> {
-        if let Some(refusal) = foreign(permit.look(), service) {
-            return Err(refusal);
-        }
-        if !permit.covers(plan) || plan.instance != instance.name {
-            return Err(refused(
-                "the permit is for another plan",
-                "what was consented to is not what would be done",
-                "ask for the change again",
-            ));
-        }
-        if instance.touch.is_none() {
-            return Err(refused(
-                "this bot has no user for changes on this instance",
-                "its profile has no `touch`",
-                "add `touch = { user = \"…\", password = { … } }` to the instance in the service's profile",
-            ));
-        }
-        Ok(self.ground(service, instance, true))
     }
 }
 
 /// The primaries of an instance, as they are now.
 async fn primaries(ground: &Ground, cx: &Looking) -> Result<Vec<Address>, Explained> {
+    if let Some(only) = &ground.only {
+        return Ok(vec![only.clone()]);
+    }
     let topology = ground.site.topology(super::budget(cx)).await?;
     let found: Vec<Address> = topology
         .members

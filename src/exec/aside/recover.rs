@@ -20,13 +20,15 @@ use crate::{
         rdb::dump::{Fingerprint, fingerprint},
         wire::{Batch, Reply},
     },
-    model::{Address, RunId},
-    store::snapshot::{Record, SnapshotError, Snapshots},
+    model::Address,
+    store::snapshot::{StepId, Record, SnapshotError, Snapshots},
 };
 
 /// What was found of a run that was cut short, and what was done with it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Recovered {
+pub(in crate::exec) struct Recovered {
+    /// Records in its snapshot.
+    pub written: u64,
     /// Keys that were aside and on the disk: they are removed now, and can be brought back.
     pub finished: u64,
     /// Keys that were aside and not on the disk: they have their names again.
@@ -46,25 +48,26 @@ struct Written {
     aside: bool,
 }
 
-pub(super) async fn recover(
+pub(in crate::exec) async fn recover(
     ground: &Ground,
     snapshots: &Snapshots,
-    run: &RunId,
+    step: &StepId,
     cx: &Looking,
 ) -> Result<Recovered, Explained> {
-    let mut found = Recovered::default();
+    let count = count(snapshots, step).await.map_err(|error| unkept(&error))?;
+    let mut found = Recovered { written: count, ..Recovered::default() };
     for address in primaries(ground, cx).await? {
         let explain = |fault: Fault| ground.explain(&fault, &address, "SCAN");
         let host = lane::meet(ground, &address, 1, cx).await.map_err(explain)?;
         let explain = |fault: Fault| ground.explain(&fault, &address, "SCAN");
-        let names = own(ground, &host, run).await.map_err(explain)?;
+        let names = own(ground, &host, step).await.map_err(explain)?;
         if names.is_empty() {
             continue;
         }
-        let originals = names.iter().filter_map(|aside| name::original(run, aside).map(<[u8]>::to_vec)).collect();
-        let (written, torn) = written(snapshots, run, originals).await.map_err(|error| unkept(&error))?;
+        let originals = names.iter().filter_map(|aside| name::original(step, aside).map(<[u8]>::to_vec)).collect();
+        let (written, torn) = written(snapshots, step, originals).await.map_err(|error| unkept(&error))?;
         found.torn |= torn;
-        tidy(ground, &host, run, names, &written, &mut found).await.map_err(|fault| {
+        tidy(ground, &host, step, names, &written, &mut found).await.map_err(|fault| {
             ground.explain(&fault, &address, "RENAMENX")
         })?;
     }
@@ -72,9 +75,9 @@ pub(super) async fn recover(
 }
 
 /// Every name of a run on a server.
-async fn own(ground: &Ground, host: &Arc<Host>, run: &RunId) -> Result<Vec<Vec<u8>>, Fault> {
+async fn own(ground: &Ground, host: &Arc<Host>, step: &StepId) -> Result<Vec<Vec<u8>>, Fault> {
     let mut lane = Lane::open(ground, host).await?;
-    let mut walk = Walk::own(name::glob(run), host.facts.layout());
+    let mut walk = Walk::own(name::glob(step), host.facts.layout());
     let mut names = HashSet::new();
     while !walk.is_over() {
         if let Some(why) = lane.breathe().await? {
@@ -88,14 +91,14 @@ async fn own(ground: &Ground, host: &Arc<Host>, run: &RunId) -> Result<Vec<Vec<u
 /// What the snapshot says of these keys, and whether it ends inside a frame.
 async fn written(
     snapshots: &Snapshots,
-    run: &RunId,
+    step: &StepId,
     keys: HashSet<Vec<u8>>,
 ) -> Result<(HashMap<Vec<u8>, Written>, bool), SnapshotError> {
-    let (snapshots, run) = (snapshots.clone(), run.clone());
+    let (snapshots, step) = (snapshots.clone(), step.clone());
     let reading = move || {
         let mut written: HashMap<Vec<u8>, Written> = HashMap::new();
         let mut torn = false;
-        let reader = match snapshots.read(&run) {
+        let reader = match snapshots.read(&step) {
             Ok(reader) => reader,
             // The run was cut before it had written anything.
             Err(SnapshotError::Missing(_)) => return Ok((written, false)),
@@ -126,10 +129,24 @@ async fn written(
     tokio::task::spawn_blocking(reading).await.unwrap_or(Err(SnapshotError::Broken))
 }
 
+/// How many records the snapshot of a step holds; 0 when there is none.
+pub(in crate::exec) async fn count(snapshots: &Snapshots, step: &StepId) -> Result<u64, SnapshotError> {
+    let (snapshots, step) = (snapshots.clone(), step.clone());
+    let counting = move || match snapshots.read(&step) {
+        Ok(reader) => {
+            let good = reader.filter_map(Result::ok).flat_map(|frame| frame.records);
+            Ok(good.filter(|record| !matches!(record, Record::End { .. })).count() as u64)
+        }
+        Err(SnapshotError::Missing(_)) => Ok(0),
+        Err(error) => Err(error),
+    };
+    tokio::task::spawn_blocking(counting).await.unwrap_or(Err(SnapshotError::Broken))
+}
+
 async fn tidy(
     ground: &Ground,
     host: &Arc<Host>,
-    run: &RunId,
+    step: &StepId,
     names: Vec<Vec<u8>>,
     written: &HashMap<Vec<u8>, Written>,
     found: &mut Recovered,
@@ -137,7 +154,7 @@ async fn tidy(
     let mut lane = Lane::open(ground, host).await?;
     let (mut back, mut check) = (Vec::new(), Vec::new());
     for aside in names {
-        let Some(original) = name::original(run, &aside).map(<[u8]>::to_vec) else { continue };
+        let Some(original) = name::original(step, &aside).map(<[u8]>::to_vec) else { continue };
         match written.get(&original) {
             Some(written) if written.aside => found.kept += 1,
             Some(written) => check.push((original, aside, &written.fingerprints)),
@@ -172,18 +189,18 @@ async fn tidy(
 }
 
 /// Unlinks every name of a run; how many there were.
-pub(super) async fn clear(ground: &Ground, run: &RunId, cx: &Looking) -> Result<u64, Explained> {
+pub(in crate::exec) async fn clear(ground: &Ground, step: &StepId, cx: &Looking) -> Result<u64, Explained> {
     let mut count = 0;
     for address in primaries(ground, cx).await? {
-        count += clear_one(ground, &address, run, cx).await.map_err(|fault| ground.explain(&fault, &address, "UNLINK"))?;
+        count += clear_one(ground, &address, step, cx).await.map_err(|fault| ground.explain(&fault, &address, "UNLINK"))?;
     }
     Ok(count)
 }
 
-async fn clear_one(ground: &Ground, address: &Address, run: &RunId, cx: &Looking) -> Result<u64, Fault> {
+async fn clear_one(ground: &Ground, address: &Address, step: &StepId, cx: &Looking) -> Result<u64, Fault> {
     let host = lane::meet(ground, address, 1, cx).await?;
     let mut lane = Lane::open(ground, &host).await?;
-    let mut walk = Walk::own(name::glob(run), host.facts.layout());
+    let mut walk = Walk::own(name::glob(step), host.facts.layout());
     let mut count = 0;
     while !walk.is_over() {
         if let Some(why) = lane.breathe().await? {

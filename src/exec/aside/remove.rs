@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, atomic::{AtomicU64, Ordering}};
 use futures_util::future::join_all;
 
 use super::{
-    Doubts, Ended, Ground, Keep, Listed, Removal, append,
+    Doubts, Ended, Ground, Keep, LARGEST_DUMP, Listed, Removal, append,
     choose::{Chooser, fatal},
     lane::{self, Host, LANES, Lane, Told, Walk},
     measure::{is_one, worse},
@@ -17,8 +17,7 @@ use crate::{
         rdb::dump::fingerprint,
         wire::{Batch, Reply},
     },
-    model::RunId,
-    store::snapshot::{Deadline, Record, SnapshotError, SnapshotWriter},
+    store::snapshot::{StepId, Deadline, Record, SnapshotError, SnapshotWriter},
 };
 
 /// A frame is flushed when it holds so many keys …
@@ -30,7 +29,7 @@ const DUMP_BYTES: u64 = 256 << 10;
 
 /// What a removal came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Removed {
+pub(in crate::exec) struct Removed {
     /// Keys that are gone and can be brought back.
     pub keys: u64,
     /// Bytes of memory they took, as far as the server said.
@@ -90,18 +89,18 @@ impl Removed {
 /// What all lanes of a removal share.
 struct Work<'a> {
     ground: &'a Ground,
-    run: &'a RunId,
+    step: &'a StepId,
     chooser: Chooser,
-    writer: Arc<Mutex<SnapshotWriter>>,
-    /// Nothing is dumped; keys stay aside.
-    stays: bool,
-    largest_dump: u64,
+    /// `None`: nothing is kept.
+    writer: Option<Arc<Mutex<SnapshotWriter>>>,
+    /// Nothing is dumped; keys stay aside until then.
+    stays: Option<i64>,
     most: u64,
     taken: AtomicU64,
     told: Told,
 }
 
-pub(super) async fn remove(ground: &Ground, removal: Removal<'_>, cx: &Looking) -> Removed {
+pub(in crate::exec) async fn remove(ground: &Ground, removal: Removal<'_>, cx: &Looking) -> Removed {
     let chooser = match Chooser::new(removal.select, removal.now_ms, false) {
         Ok(chooser) => chooser,
         Err(error) => return Removed::nothing(Ended::Failed(error)),
@@ -111,16 +110,16 @@ pub(super) async fn remove(ground: &Ground, removal: Removal<'_>, cx: &Looking) 
         Err(error) => return Removed::nothing(Ended::Failed(error)),
     };
     let (writer, stays) = match removal.keep {
-        Keep::Snapshot(writer) => (writer, false),
-        Keep::Aside(writer) => (writer, true),
+        Keep::Snapshot(writer) => (Some(writer), None),
+        Keep::Aside { writer, until_ms } => (Some(writer), Some(until_ms)),
+        Keep::Nothing => (None, None),
     };
     let work = Work {
         ground,
-        run: removal.run,
+        step: removal.step,
         chooser,
-        writer: Arc::new(Mutex::new(writer)),
+        writer: writer.map(|writer| Arc::new(Mutex::new(writer))),
         stays,
-        largest_dump: removal.largest_dump,
         most: removal.most,
         taken: AtomicU64::new(0),
         told: Told::new("removing", Some(removal.expected), cx),
@@ -148,7 +147,8 @@ pub(super) async fn remove(ground: &Ground, removal: Removal<'_>, cx: &Looking) 
     let mut whole = Removed::nothing(Ended::Done);
     servers.into_iter().for_each(|found| whole.merge(found));
     if whole.ended == Ended::Done
-        && let Ok(writer) = Arc::try_unwrap(work.writer)
+        && let Some(writer) = work.writer
+        && let Ok(writer) = Arc::try_unwrap(writer)
     {
         let writer = writer.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         // Without its end mark the snapshot is as good; only that the run ended is not in it.
@@ -171,6 +171,8 @@ struct Moved {
 struct Open {
     records: Vec<Record>,
     aside: Vec<(Vec<u8>, Vec<u8>, u64)>,
+    /// Aside, and when they are to expire there.
+    expiring: Vec<(Vec<u8>, i64)>,
     size: usize,
 }
 
@@ -196,15 +198,25 @@ async fn run_lane(work: &Work<'_>, host: &Arc<Host>, mut walk: Walk) -> (Removed
             let may = work.most.saturating_sub(before).min(wanted);
             let over = may < wanted;
             chosen.truncate(may as usize);
+            if work.writer.is_none() && !work.chooser.asks() {
+                // Nothing is kept and nothing is asked of them: there is no reason to set them aside.
+                let names: Vec<Vec<u8>> = chosen.into_iter().map(|chosen| chosen.name).collect();
+                unlink(work, &mut lane, &names, &mut found).await?;
+                if over {
+                    found.ended = Ended::Stopped(beyond(work.most));
+                    break;
+                }
+                continue;
+            }
             let moved = set_aside(work, &mut lane, chosen.into_iter().map(|chosen| chosen.name), &mut found).await?;
             // Those that were not there after all are given back to the bound.
             work.taken.fetch_sub(wanted - moved.len() as u64, Ordering::Relaxed);
             capture(work, &mut lane, moved, &mut open, &mut found).await?;
-            if open.records.len() >= FRAME_KEYS || open.size >= FRAME_BYTES {
+            if open.records.len().max(open.aside.len()) >= FRAME_KEYS || open.size >= FRAME_BYTES {
                 flush(work, &mut lane, &mut open, &mut found).await?;
             }
             if over {
-                found.ended = Ended::Stopped(format!("it would have reached more than the {} keys that were shown", work.most));
+                found.ended = Ended::Stopped(beyond(work.most));
             }
             if found.ended != Ended::Done {
                 break;
@@ -216,6 +228,26 @@ async fn run_lane(work: &Work<'_>, host: &Arc<Host>, mut walk: Walk) -> (Removed
     (found, result)
 }
 
+fn beyond(most: u64) -> String {
+    format!("it would have reached more than the {most} keys that were consented to")
+}
+
+/// Unlinks keys by their own names.
+async fn unlink(work: &Work<'_>, lane: &mut Lane, names: &[Vec<u8>], found: &mut Removed) -> Result<(), Fault> {
+    let mut batch = Batch::default();
+    names.iter().for_each(|name| batch.push(&[b"UNLINK", name]));
+    let count = names.len();
+    let replies = lane.ask(&batch, count).await?;
+    fatal(replies.iter())?;
+    let gone = replies.iter().filter(|reply| is_one(reply)).count() as u64;
+    let elsewhere = replies.iter().filter(|reply| reply.error().is_some()).count() as u64;
+    found.keys += gone;
+    found.elsewhere += elsewhere;
+    found.gone += count as u64 - gone - elsewhere;
+    work.told.add(count as u64);
+    Ok(())
+}
+
 /// Renames keys aside; those that were there.
 async fn set_aside(
     work: &Work<'_>,
@@ -223,7 +255,7 @@ async fn set_aside(
     names: impl Iterator<Item = Vec<u8>>,
     found: &mut Removed,
 ) -> Result<Vec<Moved>, Fault> {
-    let pairs: Vec<(Vec<u8>, Vec<u8>)> = names.map(|name| (name::aside(work.run, &name), name)).map(|(aside, name)| (name, aside)).collect();
+    let pairs: Vec<(Vec<u8>, Vec<u8>)> = names.map(|name| (name::aside(work.step, &name), name)).map(|(aside, name)| (name, aside)).collect();
     let absolute = lane.server.absolute;
     let mut batch = Batch::default();
     if !absolute {
@@ -331,9 +363,18 @@ async fn capture(
     while rest.peek().is_some() {
         let (mut some, mut size, mut batch) = (Vec::new(), 0, Batch::default());
         while let Some(key) = rest.next_if(|key| size == 0 || size + key.bytes <= DUMP_BYTES) {
-            if work.stays || key.bytes > work.largest_dump {
+            let huge = key.bytes > LARGEST_DUMP;
+            if work.writer.is_none() && huge {
+                // It was asked a moment ago; to ask it again as a whole would keep the server from others.
+                open.aside.push((key.name, key.aside, key.bytes));
+                continue;
+            }
+            if work.stays.is_some() || huge {
                 found.aside.add(&key.name);
                 found.aside_bytes += key.bytes;
+                if let Some(until) = work.stays.filter(|until| !huge && key.deadline.is_after(*until)) {
+                    open.expiring.push((key.aside, until));
+                }
                 let record = Record::Aside { db, key: key.name, deadline: key.deadline };
                 open.size += record.size();
                 open.records.push(record);
@@ -367,6 +408,10 @@ async fn capture(
                 back.push((key.name, key.aside));
                 continue;
             }
+            if work.writer.is_none() {
+                open.aside.push((key.name, key.aside, key.bytes));
+                continue;
+            }
             let record = Record::Key {
                 db,
                 key: key.name.clone(),
@@ -385,8 +430,8 @@ async fn capture(
 
 /// Writes the frame, and only then unlinks what it holds. What cannot be written gets its name back.
 async fn flush(work: &Work<'_>, lane: &mut Lane, open: &mut Open, found: &mut Removed) -> Result<(), Fault> {
-    let Open { records, aside, .. } = std::mem::take(open);
-    if records.is_empty() {
+    let Open { records, aside, expiring, .. } = std::mem::take(open);
+    if records.is_empty() && aside.is_empty() {
         return Ok(());
     }
     let kept: Vec<Vec<u8>> = records
@@ -396,17 +441,27 @@ async fn flush(work: &Work<'_>, lane: &mut Lane, open: &mut Open, found: &mut Re
             _ => None,
         })
         .collect();
-    if let Err(error) = append(&work.writer, records).await {
+    if let Some(writer) = &work.writer
+        && let Err(error) = append(writer, records).await
+    {
         found.ended = match error {
             SnapshotError::Full { .. } => Ended::Stopped(error.to_string()),
             error => Ended::Failed(unkept(&error)),
         };
-        let kept = kept.into_iter().map(|name| (name::aside(work.run, &name), name)).map(|(aside, name)| (name, aside));
+        let kept = kept.into_iter().map(|name| (name::aside(work.step, &name), name)).map(|(aside, name)| (name, aside));
         let back: Vec<_> = aside.into_iter().map(|(name, aside, _)| (name, aside)).chain(kept).collect();
         found.put_back += put_back(lane, back, &mut found.stranded).await?;
         return Ok(());
     }
     work.told.add(kept.len() as u64);
+    for some in expiring.chunks(lane.keys().max(8)) {
+        let mut batch = Batch::default();
+        for (aside, until) in some {
+            batch.push(&[b"PEXPIREAT", aside, until.to_string().as_bytes()]);
+        }
+        let replies = lane.ask(&batch, some.len()).await?;
+        fatal(replies.iter())?;
+    }
     for keys in aside.chunks(lane.keys().max(8)) {
         let mut batch = Batch::default();
         let mut words: Vec<&[u8]> = vec![b"UNLINK"];

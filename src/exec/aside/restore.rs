@@ -17,8 +17,8 @@ use crate::{
         rdb::dump::{Fingerprint, fingerprint},
         wire::{Batch, Reply},
     },
-    model::{Address, RunId},
-    store::snapshot::{Deadline, Frame, Record, SnapshotError, SnapshotReader, Snapshots},
+    model::Address,
+    store::snapshot::{StepId, Deadline, Frame, Record, SnapshotError, SnapshotReader, Snapshots},
 };
 
 /// No pipeline carries more bytes of values than this.
@@ -26,7 +26,7 @@ const RESTORE_BYTES: usize = 256 << 10;
 
 /// What bringing back came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Restored {
+pub(in crate::exec) struct Restored {
     /// Keys that are there again, or have their deadline again, and were verified.
     pub keys: u64,
     /// Keys that were there already, logically equal.
@@ -70,7 +70,7 @@ struct Kept {
 
 struct Work<'a> {
     ground: &'a Ground,
-    run: &'a RunId,
+    step: &'a StepId,
     cx: &'a Looking,
     topology: Arc<Topology>,
     lanes: HashMap<Address, Lane>,
@@ -78,14 +78,14 @@ struct Work<'a> {
     found: Restored,
 }
 
-pub(super) async fn restore(ground: &Ground, snapshots: &Snapshots, run: &RunId, cx: &Looking) -> Restored {
+pub(in crate::exec) async fn restore(ground: &Ground, snapshots: &Snapshots, step: &StepId, cx: &Looking) -> Restored {
     let fail = |ended| Restored::nothing(Ended::Failed(ended));
-    let (reader, places, closed) = match open(snapshots, run).await {
+    let (reader, places, closed) = match open(snapshots, step).await {
         Ok(opened) => opened,
         Err(error) => return fail(unkept(&error)),
     };
     // A run that was cut short may have left keys aside; they come first.
-    if !closed && let Err(error) = recover::recover(ground, snapshots, run, cx).await {
+    if !closed && let Err(error) = recover::recover(ground, snapshots, step, cx).await {
         return fail(error);
     }
     let topology = match ground.site.topology(super::super::budget(cx)).await {
@@ -94,7 +94,7 @@ pub(super) async fn restore(ground: &Ground, snapshots: &Snapshots, run: &RunId,
     };
     let told = Told::new("bringing back", None, cx);
     let found = Restored::nothing(Ended::Done);
-    let mut work = Work { ground, run, cx, topology, lanes: HashMap::new(), told, found };
+    let mut work = Work { ground, step, cx, topology, lanes: HashMap::new(), told, found };
     let mut reader = Some(reader);
     // From the last frame to the first: of a key that was taken twice, the newer value is the one to come back.
     for (index, place) in places.into_iter().enumerate().rev() {
@@ -129,10 +129,10 @@ pub(super) async fn restore(ground: &Ground, snapshots: &Snapshots, run: &RunId,
 type Opened = (SnapshotReader, Vec<u64>, bool);
 
 /// The snapshot, where its frames begin, and whether its run came to its end.
-async fn open(snapshots: &Snapshots, run: &RunId) -> Result<Opened, SnapshotError> {
-    let (snapshots, run) = (snapshots.clone(), run.clone());
+async fn open(snapshots: &Snapshots, step: &StepId) -> Result<Opened, SnapshotError> {
+    let (snapshots, step) = (snapshots.clone(), step.clone());
     let opening = move || {
-        let mut reader = snapshots.read(&run)?;
+        let mut reader = snapshots.read(&step)?;
         let places = reader.frames()?;
         let last = places.last().map(|place| reader.frame_at(*place, places.len() as u32));
         let closed = last.is_some_and(|last| last.is_ok()) && reader.is_closed();
@@ -357,8 +357,13 @@ impl Work<'_> {
     async fn aside(&mut self, lane: &mut Lane, keys: &[(Vec<u8>, Deadline)]) -> Result<(), Fault> {
         let now = lane.server.now_ms();
         let mut batch = Batch::default();
-        let names: Vec<Vec<u8>> = keys.iter().map(|(key, _)| name::aside(self.run, key)).collect();
-        for ((key, _), aside) in keys.iter().zip(&names) {
+        let names: Vec<Vec<u8>> = keys.iter().map(|(key, _)| name::aside(self.step, key)).collect();
+        for ((key, deadline), aside) in keys.iter().zip(&names) {
+            // The deadline it had comes first, so that it never has its name and another deadline.
+            match deadline {
+                Deadline::Never => batch.push(&[b"PERSIST", aside]),
+                Deadline::At(ms) => batch.push(&[b"PEXPIREAT", aside, ms.to_string().as_bytes()]),
+            }
             batch.push(&[b"RENAMENX", aside, key]);
             batch.push(&[b"EXISTS", key]);
         }
@@ -366,8 +371,8 @@ impl Work<'_> {
         {
             let replies = lane.ask(&batch, keys.len()).await?;
             fatal(replies.iter())?;
-            for (((key, deadline), aside), replies) in keys.iter().zip(&names).zip(replies.chunks(2)) {
-                let [renamed, exists] = replies else { break };
+            for (((key, deadline), aside), replies) in keys.iter().zip(&names).zip(replies.chunks(3)) {
+                let [_, renamed, exists] = replies else { break };
                 match renamed.integer() {
                     Some(1) => self.found.keys += 1,
                     Some(_) => taken.push((key, aside)),

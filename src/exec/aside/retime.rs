@@ -30,7 +30,7 @@ pub(super) const SAME_MS: i64 = 1_000;
 
 /// What a change of deadlines came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Retimed {
+pub(in crate::exec) struct Retimed {
     /// Keys that have the new deadline, and could be given the old one again.
     pub keys: u64,
     /// Keys that had such a deadline already, or were not to get this one.
@@ -81,7 +81,7 @@ struct Work<'a> {
     told: Told,
 }
 
-pub(super) async fn retime(ground: &Ground, retiming: Retiming<'_>, cx: &Looking) -> Retimed {
+pub(in crate::exec) async fn retime(ground: &Ground, retiming: Retiming<'_>, cx: &Looking) -> Retimed {
     let chooser = match Chooser::new(retiming.select, retiming.now_ms, false) {
         Ok(chooser) => chooser,
         Err(error) => return Retimed::nothing(Ended::Failed(error)),

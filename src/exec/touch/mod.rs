@@ -8,8 +8,11 @@ mod clients;
 mod pause;
 pub(crate) mod save;
 mod saving;
+mod keys;
 mod settings;
 mod slowlog;
+
+pub use keys::Settled;
 
 use std::time::{Duration, Instant};
 
@@ -71,7 +74,7 @@ impl Exec {
     /// the one the plan names, and it holds what was shown.
     pub async fn touch(&self, permit: &TouchPermit, plan: &Plan, seq: usize, hands: &Hands<'_>) -> Touched {
         let Some(step) = plan.steps.get(seq).filter(|_| permit.covers(plan)) else { return elsewhere() };
-        self.make(permit, plan, step.target, &step.change, hands).await
+        self.make(permit, plan, seq, &step.change, hands).await
     }
 
     /// Takes one step of a plan back, where one call can. The same conditions hold:
@@ -79,7 +82,7 @@ impl Exec {
     pub async fn touch_back(&self, permit: &TouchPermit, plan: &Plan, seq: usize, hands: &Hands<'_>) -> Touched {
         let Some(step) = plan.steps.get(seq).filter(|_| permit.covers_way_back(plan)) else { return elsewhere() };
         match step.change.back() {
-            Some(back) => self.make(permit, plan, step.target, &back, hands).await,
+            Some(back) => self.make(permit, plan, seq, &back, hands).await,
             None => Touched::Untouched(refused(
                 "this change has no way back",
                 "its plan said so when it was consented to",
@@ -92,11 +95,11 @@ impl Exec {
         &self,
         permit: &TouchPermit,
         plan: &Plan,
-        target: usize,
+        seq: usize,
         change: &Change,
         hands: &Hands<'_>,
     ) -> Touched {
-        let Some(target) = plan.targets.get(target) else { return elsewhere() };
+        let Some(target) = plan.steps.get(seq).and_then(|step| plan.target_of(step)) else { return elsewhere() };
         if target.address != hands.address.to_string() || plan.instance != hands.instance.name {
             return elsewhere();
         }
@@ -112,6 +115,16 @@ impl Exec {
             Change::ResumeWrites => lane.resume_writes().await,
             Change::SaveSnapshot => lane.save_snapshot().await,
             Change::RewriteAof => lane.rewrite_aof().await,
+            Change::RemoveKeys { .. }
+            | Change::RetimeKeys { .. }
+            | Change::RestoreKeys { .. }
+            | Change::ClearAside { .. } => {
+                // The very server the plan names: a look before the long work begins.
+                match lane.open().await {
+                    Ok(_) => self.keys(plan, seq, change, hands).await,
+                    Err(why) => Touched::Untouched(why),
+                }
+            }
         }
     }
 }

@@ -395,6 +395,7 @@ impl<'a> Checker<'a> {
             ArgumentType::Switch => ArgumentKind::Switch,
             ArgumentType::Key => ArgumentKind::Key,
             ArgumentType::Pattern => ArgumentKind::Pattern,
+            ArgumentType::Where => ArgumentKind::Where,
             ArgumentType::Text => {
                 ArgumentKind::Text(self.count(argument.length.as_ref(), "length", 1, 2000, 200) as usize)
             }

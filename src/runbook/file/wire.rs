@@ -150,6 +150,8 @@ pub(super) enum ArgumentType {
     Key,
     /// A Redis glob.
     Pattern,
+    /// What must hold of a key's value: `FIELD=VALUE`, `FIELD < now-12h`.
+    Where,
     /// Free text of at most `length` characters.
     Text,
     /// The name of a command.

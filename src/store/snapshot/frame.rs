@@ -2,7 +2,7 @@
 
 use crc_fast::{CrcAlgorithm, checksum};
 
-use super::Header;
+use super::{Header, StepId};
 use crate::model::RunId;
 
 /// The first bytes of a snapshot.
@@ -67,7 +67,8 @@ impl Head {
 /// The header in clear, and its length and checksum.
 pub(super) fn header(header: &Header, mark: &[u8; 16]) -> Vec<u8> {
     let document = serde_json::json!({
-        "run": header.run.as_str(),
+        "run": header.step.run.as_str(),
+        "step": header.step.seq,
         "service": header.service.as_str(),
         "instance": header.instance.as_str(),
         "created_ms": header.created_ms,
@@ -109,7 +110,10 @@ pub(super) fn read_header(bytes: &[u8]) -> Result<(Header, [u8; 16]), &'static s
     let text = |name: &str| document.get(name).and_then(serde_json::Value::as_str);
     let read = || {
         Some(Header {
-            run: RunId::parse(text("run")?)?,
+            step: StepId {
+                run: RunId::parse(text("run")?)?,
+                seq: usize::try_from(document.get("step")?.as_u64()?).ok()?,
+            },
             service: text("service")?.parse().ok()?,
             instance: text("instance")?.parse().ok()?,
             created_ms: document.get("created_ms")?.as_i64()?,

@@ -1,6 +1,6 @@
 //! Snapshot files: what a run removed or changed, so that it can be brought back.
 //!
-//! One file a run, in a directory beside the store. A header in clear says
+//! One file a step of a run, in a directory beside the store. A header in clear says
 //! whose it is; then come frames, each compressed, encrypted and checksummed
 //! by itself, so that what was appended is safe as soon as it is flushed. No
 //! name or value of a key is ever in clear on the disk, in a log or an error.
@@ -32,7 +32,7 @@ pub use write::SnapshotWriter;
 
 use crate::model::{InstanceName, RunId, ServiceName};
 
-/// The ending of a snapshot's file name, which is the run's id.
+/// The ending of a snapshot's file name, which is the run's id and the step.
 const ENDING: &str = "snapshot";
 
 /// Where snapshots are, how much they may take and how long they are kept.
@@ -60,11 +60,26 @@ impl SnapshotSettings {
     }
 }
 
+/// One step of a run: what a snapshot belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct StepId {
+    /// The run.
+    pub run: RunId,
+    /// Which of its plan's steps, from 0.
+    pub seq: usize,
+}
+
+impl std::fmt::Display for StepId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.run, self.seq)
+    }
+}
+
 /// What a snapshot says of itself in clear.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
-    /// The run it belongs to.
-    pub run: RunId,
+    /// The step of a run it belongs to.
+    pub step: StepId,
     /// The service.
     pub service: ServiceName,
     /// Its instance.
@@ -106,10 +121,10 @@ pub enum SnapshotError {
     },
     /// There is none of that run.
     #[error("there is no snapshot of run {0}: it kept nothing, or its retention is over")]
-    Missing(RunId),
+    Missing(StepId),
     /// There is one of that run already.
     #[error("there is a snapshot of run {0} already")]
-    There(RunId),
+    There(StepId),
     /// The beginning of the file is not that of a snapshot.
     #[error("{path} is not a snapshot this version can read: {why}", path = .path.display())]
     NotASnapshot {
@@ -201,8 +216,8 @@ impl Snapshots {
     /// # Errors
     ///
     /// When there is none, or it is damaged before its last frame.
-    pub fn resume(&self, run: &RunId) -> Result<SnapshotWriter, SnapshotError> {
-        SnapshotWriter::resume(self, run)
+    pub fn resume(&self, step: &StepId) -> Result<SnapshotWriter, SnapshotError> {
+        SnapshotWriter::resume(self, step)
     }
 
     /// Opens the snapshot of a run for reading.
@@ -210,10 +225,10 @@ impl Snapshots {
     /// # Errors
     ///
     /// When there is none, or its header cannot be read.
-    pub fn read(&self, run: &RunId) -> Result<SnapshotReader, SnapshotError> {
-        SnapshotReader::open(self.path(run), self.key.clone()).map_err(|error| match error {
+    pub fn read(&self, step: &StepId) -> Result<SnapshotReader, SnapshotError> {
+        SnapshotReader::open(self.path(step), self.key.clone()).map_err(|error| match error {
             SnapshotError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                SnapshotError::Missing(run.clone())
+                SnapshotError::Missing(step.clone())
             }
             other => other,
         })
@@ -246,7 +261,7 @@ impl Snapshots {
         let before = now.as_millisecond().saturating_sub(keep);
         let old: Vec<Found> = self.list()?.into_iter().filter(|found| found.header.created_ms < before).collect();
         for found in &old {
-            self.remove(&found.header.run)?;
+            self.remove(&found.header.step)?;
         }
         Ok(old.len())
     }
@@ -256,8 +271,8 @@ impl Snapshots {
     /// # Errors
     ///
     /// When the file cannot be removed; one that is not there is no error.
-    pub fn remove(&self, run: &RunId) -> Result<(), SnapshotError> {
-        let path = self.path(run);
+    pub fn remove(&self, step: &StepId) -> Result<(), SnapshotError> {
+        let path = self.path(step);
         let bytes = fs::metadata(&path).map_or(0, |found| found.len());
         match fs::remove_file(&path) {
             Ok(()) => {
@@ -274,8 +289,8 @@ impl Snapshots {
         self.settings.most_bytes.saturating_sub(self.used.load(Ordering::Relaxed))
     }
 
-    fn path(&self, run: &RunId) -> PathBuf {
-        self.settings.dir.join(format!("{run}.{ENDING}"))
+    fn path(&self, step: &StepId) -> PathBuf {
+        self.settings.dir.join(format!("{step}.{ENDING}"))
     }
 
     /// Takes room for so many bytes, or says that there is none.

@@ -13,6 +13,16 @@ pub enum Deadline {
     At(i64),
 }
 
+impl Deadline {
+    /// Whether it comes later than this moment.
+    pub fn is_after(self, ms: i64) -> bool {
+        match self {
+            Deadline::Never => true,
+            Deadline::At(at) => at > ms,
+        }
+    }
+}
+
 /// One thing that can be brought back. Its `Debug` shows no name and no value.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Record {

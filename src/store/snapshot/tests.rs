@@ -15,9 +15,13 @@ fn home(most_bytes: u64) -> (TempDir, Snapshots) {
     (dir, home)
 }
 
+fn id(run: u64) -> StepId {
+    StepId { run: RunId::from_bits(run), seq: 0 }
+}
+
 fn header(run: u64) -> Header {
     Header {
-        run: RunId::from_bits(run),
+        step: id(run),
         service: "shop".parse().unwrap(),
         instance: "main".parse().unwrap(),
         created_ms: 1_767_323_045_000,
@@ -37,7 +41,7 @@ fn key(name: &str, dump: &[u8]) -> Record {
 
 /// Frames of records, read back: what is good, and the error at its end.
 fn read(home: &Snapshots, run: u64) -> (Vec<Record>, Vec<SnapshotError>, bool) {
-    let mut reader = home.read(&RunId::from_bits(run)).unwrap();
+    let mut reader = home.read(&id(run)).unwrap();
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     for frame in reader.by_ref() {
         match frame {
@@ -66,7 +70,7 @@ fn written(home: &Snapshots, run: u64) -> (PathBuf, Vec<u64>) {
         assert_eq!(writer.append(batch).unwrap(), index as u32 + 1);
         ends.push(writer.bytes());
     }
-    (home.path(&header(run).run), ends)
+    (home.path(&header(run).step), ends)
 }
 
 #[test]
@@ -76,7 +80,7 @@ fn what_was_appended_is_read_back_and_the_end_is_told() {
     let all: Vec<Record> = batches().concat();
     let (good, bad, closed) = read(&home, 1);
     assert_eq!((&good, bad.len(), closed), (&all, 0, false));
-    home.resume(&header(1).run).unwrap().close().unwrap();
+    home.resume(&header(1).step).unwrap().close().unwrap();
     let (good, bad, closed) = read(&home, 1);
     assert_eq!((good.len(), bad.len(), closed), (all.len() + 1, 0, true));
     assert_eq!(good.last(), Some(&Record::End { records: 5 }));
@@ -90,7 +94,7 @@ fn what_was_appended_is_read_back_and_the_end_is_told() {
 fn frames_can_be_read_from_the_last_to_the_first() {
     let (_dir, home) = home(1 << 20);
     written(&home, 1);
-    let mut reader = home.read(&header(1).run).unwrap();
+    let mut reader = home.read(&header(1).step).unwrap();
     let places = reader.frames().unwrap();
     let back: Vec<Vec<Record>> = (0..places.len())
         .rev()
@@ -125,7 +129,7 @@ fn cut_at_any_byte_everything_before_the_cut_frame_is_good() {
     for cut in 0..whole.len() {
         fs::write(&path, &whole[..cut]).unwrap();
         if (cut as u64) < ends[0] {
-            assert!(matches!(home.read(&header(1).run), Err(SnapshotError::NotASnapshot { .. })), "{cut}");
+            assert!(matches!(home.read(&header(1).step), Err(SnapshotError::NotASnapshot { .. })), "{cut}");
             continue;
         }
         let frames = ends[1..].iter().filter(|end| **end <= cut as u64).count();
@@ -139,7 +143,7 @@ fn cut_at_any_byte_everything_before_the_cut_frame_is_good() {
     }
     // The writer takes the unfinished frame off and goes on where it began.
     fs::write(&path, &whole[..ends[2] as usize + 7]).unwrap();
-    let mut writer = home.resume(&header(1).run).unwrap();
+    let mut writer = home.resume(&header(1).step).unwrap();
     assert_eq!(writer.append(&all[2]).unwrap(), 3);
     assert_eq!(read(&home, 1).0, all.concat());
 }
@@ -155,7 +159,7 @@ fn a_bent_byte_is_told_and_costs_no_more_than_its_frame() {
         bent[at] ^= 1 << (at % 8);
         fs::write(&path, &bent).unwrap();
         if (at as u64) < ends[0] {
-            assert!(home.read(&header(1).run).is_err(), "{at}");
+            assert!(home.read(&header(1).step).is_err(), "{at}");
             continue;
         }
         let hit = ends.iter().filter(|end| **end <= at as u64).count() - 1;
@@ -164,7 +168,7 @@ fn a_bent_byte_is_told_and_costs_no_more_than_its_frame() {
         let in_head = (at as u64) - ends[hit] < frame::HEAD as u64;
         let expected = if in_head { all[..hit].concat() } else { [&all[..hit], &all[hit + 1..]].concat().concat() };
         assert_eq!(good, expected, "{at}");
-        assert!(home.resume(&header(1).run).is_err(), "{at}: a damaged snapshot is not written on");
+        assert!(home.resume(&header(1).step).is_err(), "{at}: a damaged snapshot is not written on");
     }
 }
 
@@ -198,8 +202,8 @@ fn the_bound_holds_over_all_snapshots_and_a_refused_frame_leaves_no_trace() {
     };
     assert!(appended > 0 && matches!(refused, SnapshotError::Full { .. }), "{appended}: {refused}");
     assert_eq!(read(&home, 1).0.len(), usize::from(appended));
-    assert_eq!(home.room(), 2_000 - fs::metadata(home.path(&header(1).run)).unwrap().len());
-    home.remove(&header(1).run).unwrap();
+    assert_eq!(home.room(), 2_000 - fs::metadata(home.path(&header(1).step)).unwrap().len());
+    home.remove(&header(1).step).unwrap();
     assert_eq!(home.room(), 2_000);
     assert!(home.begin(&header(2)).is_ok());
 }
@@ -212,8 +216,8 @@ fn old_snapshots_are_swept_and_young_ones_stay() {
     home.begin(&header(1)).unwrap();
     home.begin(&old).unwrap();
     assert_eq!(home.sweep(now).unwrap(), 1);
-    assert!(matches!(home.read(&old.run), Err(SnapshotError::Missing(_))));
-    assert!(home.read(&header(1).run).is_ok());
+    assert!(matches!(home.read(&old.step), Err(SnapshotError::Missing(_))));
+    assert!(home.read(&header(1).step).is_ok());
     assert!(matches!(home.begin(&header(1)), Err(SnapshotError::There(_))));
 }
 

@@ -8,11 +8,10 @@ use std::{
 };
 
 use super::{
-    Header, Record, SnapshotError, Snapshots,
+    Header, Record, SnapshotError, Snapshots, StepId,
     frame::{self, Head},
     io_at, sync_dir,
 };
-use crate::model::RunId;
 
 /// How hard frames are compressed: the fastest is enough, and nobody should wait for it.
 const LEVEL: i32 = 1;
@@ -35,7 +34,7 @@ pub struct SnapshotWriter {
 
 impl SnapshotWriter {
     pub(super) fn begin(home: &Snapshots, header: &Header) -> Result<Self, SnapshotError> {
-        let path = home.path(&header.run);
+        let path = home.path(&header.step);
         let mark: [u8; 16] = rand::random();
         let bytes = frame::header(header, &mark);
         home.take(bytes.len() as u64)?;
@@ -46,7 +45,7 @@ impl SnapshotWriter {
             Ok(file)
         };
         let made = made().map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => SnapshotError::There(header.run.clone()),
+            io::ErrorKind::AlreadyExists => SnapshotError::There(header.step.clone()),
             _ => io_at(&path)(error),
         });
         match made.and_then(|file| sync_dir(&home.settings.dir).map(|()| file)) {
@@ -71,8 +70,8 @@ impl SnapshotWriter {
         }
     }
 
-    pub(super) fn resume(home: &Snapshots, run: &RunId) -> Result<Self, SnapshotError> {
-        let mut reader = home.read(run)?;
+    pub(super) fn resume(home: &Snapshots, step: &StepId) -> Result<Self, SnapshotError> {
+        let mut reader = home.read(step)?;
         let (mut frames, mut records) = (0, 0);
         loop {
             match reader.next() {
@@ -85,7 +84,7 @@ impl SnapshotWriter {
             }
         }
         let (good, mark) = (reader.good(), reader.mark());
-        let path = home.path(run);
+        let path = home.path(step);
         let open = || {
             let mut file = OpenOptions::new().write(true).open(&path)?;
             let before = file.metadata()?.len();

@@ -7,6 +7,7 @@ mod backup;
 mod clients;
 mod pause;
 mod save;
+mod keys;
 mod settings;
 mod slowlog;
 mod undo;
@@ -217,6 +218,9 @@ async fn draft(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, Unplanned> {
         TouchKind::PauseWrites => pause::writes(maker, wanted).await,
         TouchKind::SaveSnapshot => save::snapshot(maker).await,
         TouchKind::RewriteAof => save::aof(maker).await,
+        TouchKind::RemoveKeys => keys::remove(maker, wanted).await,
+        TouchKind::RetimeKeys => keys::retime(maker, wanted).await,
+        TouchKind::ClearAside => keys::clear(maker, wanted).await,
         TouchKind::Undo => undo::draft(maker, wanted).await,
     }
 }

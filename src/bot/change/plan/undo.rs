@@ -5,7 +5,7 @@ use crate::{
     bot::{Hall, command::plain_card},
     diagnosis::Explained,
     model::RunId,
-    runbook::{Change, Parameter, PlanStep, Undo, Wanted},
+    runbook::{Change, Parameter, PlanStep, Reach, Risk, Undo, Wanted},
     store::{PlanRow, PlanState, StepState},
 };
 
@@ -50,7 +50,7 @@ pub(super) async fn draft(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, U
         matches!(row.state, StepState::Done | StepState::Failed | StepState::Uncertain | StepState::Begun)
     }) {
         let Some(step) = plan.steps.get(row.seq) else { continue };
-        match back(maker, plan, step).await {
+        match back(maker, plan, row.seq, step).await {
             Ok(draft) => drafts.push(draft),
             Err(Unplanned::Nothing(why)) => already.push(why),
             Err(other) => return Err(other),
@@ -66,7 +66,17 @@ pub(super) async fn draft(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, U
 }
 
 /// The way back of one step.
-async fn back(maker: &Maker<'_>, plan: &crate::runbook::Plan, step: &PlanStep) -> Result<Draft, Unplanned> {
+async fn back(
+    maker: &Maker<'_>,
+    plan: &crate::runbook::Plan,
+    seq: usize,
+    step: &PlanStep,
+) -> Result<Draft, Unplanned> {
+    if let Change::RemoveKeys { .. } | Change::RetimeKeys { .. } = &step.change {
+        // Keys find their server by themselves, also after a failover; the step is done by way of one that is there.
+        let by = on(maker, plan, step).unwrap_or(0);
+        return Ok(bring_back(plan, seq, step, by));
+    }
     let on = on(maker, plan, step)?;
     match &step.change {
         Change::SetConfig { parameter, old, new } => {
@@ -86,14 +96,9 @@ async fn back(maker: &Maker<'_>, plan: &crate::runbook::Plan, step: &PlanStep) -
             Ok(draft)
         }
         Change::PauseWrites { ms, all: false } => pause::end(maker, plan, *ms, on).await,
-        Change::RewriteConfig
-        | Change::ResetSlowlog { .. }
-        | Change::KillClients { .. }
-        | Change::PauseWrites { .. }
-        | Change::ResumeWrites
-        | Change::SaveSnapshot
-        | Change::RewriteAof
-        | Change::Backup { .. } => Err(Unplanned::Failed(never("this kind of change has no way back"))),
+        _ => {
+            Err(Unplanned::Failed(never("this kind of change has no way back")))
+        }
     }
 }
 
@@ -105,8 +110,37 @@ pub(super) async fn taken_back(hall: &Hall, run: &RunId) -> Result<bool, Explain
     Ok(done.iter().any(|row| row.plan.undoes.as_ref() == Some(run)))
 }
 
+/// The draft that brings back what a step did to keys.
+fn bring_back(plan: &crate::runbook::Plan, seq: usize, step: &PlanStep, by: usize) -> Draft {
+    let what = step.change.what();
+    let mut warnings = Vec::new();
+    let keys = match &step.change {
+        Change::RemoveKeys { keys, .. } => {
+            warnings.push("Sessions and tokens that come back are logins that work again.".to_owned());
+            *keys
+        }
+        Change::RetimeKeys { keys, .. } => *keys,
+        _ => 0,
+    };
+    Draft {
+        steps: vec![super::step(by, Change::RestoreKeys { run: plan.run.clone(), seq, what: what.clone() })],
+        reach: Reach {
+            what: format!("at most what that run did: {what}"),
+            keys: Some(keys),
+            exact: false,
+            tolerance_percent: plan.reach.tolerance_percent,
+            ..Reach::default()
+        },
+        facts: vec![("Left alone".to_owned(), "names that hold newer data; what would have expired since".to_owned())],
+        warnings,
+        undo: Undo::Never("what comes back can be removed again, by the command that removed it".to_owned()),
+        risk: Risk::Medium,
+        undoes: None,
+    }
+}
+
 /// Which of the primaries of now a step was done on.
-fn on(maker: &Maker<'_>, plan: &crate::runbook::Plan, step: &PlanStep) -> Result<usize, Explained> {
+pub(super) fn on(maker: &Maker<'_>, plan: &crate::runbook::Plan, step: &PlanStep) -> Result<usize, Explained> {
     let then = plan.target_of(step).map(|target| target.address.as_str()).unwrap_or_default();
     let same = |primary: &super::Primary| primary.target.address == then;
     maker.primaries.iter().position(same).ok_or_else(|| {

@@ -1,0 +1,274 @@
+//! Steps that are about keys: what `exec::aside` does, and how it went in words.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{Hands, Touched, refused};
+use crate::{
+    diagnosis::Explained,
+    exec::{
+        Exec,
+        aside::{self, Ended, Ground, Keep, Listed, Recovered, Removal, Removed, Restored, Retimed, Retiming},
+    },
+    policy::TouchPermit,
+    runbook::{Change, Kept, Plan, show_bytes, show_number},
+    store::snapshot::{Header, SnapshotError, SnapshotWriter, Snapshots, StepId},
+};
+
+/// What a step that was cut short left, and what was done about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    /// Keys, or deadlines, that are written down and can be brought back.
+    pub kept: u64,
+    /// All of it, in words.
+    pub said: String,
+}
+
+impl Exec {
+    /// Carries out a change of keys.
+    pub(super) async fn keys(&self, plan: &Plan, seq: usize, change: &Change, hands: &Hands<'_>) -> Touched {
+        let ground = self.ground(plan, hands, true);
+        let step = StepId { run: plan.run.clone(), seq };
+        match change {
+            Change::RemoveKeys { select, now_ms, keys, keep } => {
+                let (snapshots, writer) = match (hands.store.snapshots(), keep) {
+                    (snapshots, Kept::Nothing) => (snapshots.ok(), None),
+                    (Err(error), _) => return Touched::Untouched(aside::unkept(&error)),
+                    (Ok(snapshots), _) => match begin(&snapshots, plan, &step).await {
+                        Ok(writer) => (Some(snapshots), Some(writer)),
+                        Err(error) => return Touched::Untouched(aside::unkept(&error)),
+                    },
+                };
+                let keep = match (keep, writer) {
+                    (Kept::Aside(ms), Some(writer)) => {
+                        let now = jiff::Timestamp::now().as_millisecond();
+                        Keep::Aside { writer, until_ms: now.saturating_add(i64::try_from(*ms).unwrap_or(i64::MAX / 4)) }
+                    }
+                    (_, Some(writer)) => Keep::Snapshot(writer),
+                    (_, None) => Keep::Nothing,
+                };
+                let most = most(plan, *keys);
+                let removal = Removal { step: &step, select, now_ms: *now_ms, most, expected: *keys, keep };
+                remove(&ground, removal, &step, snapshots.as_ref(), hands).await
+            }
+            Change::RetimeKeys { select, now_ms, keys, to } => {
+                let opened = match hands.store.snapshots() {
+                    Ok(snapshots) => begin(&snapshots, plan, &step).await,
+                    Err(error) => Err(error),
+                };
+                let writer = match opened {
+                    Ok(writer) => writer,
+                    Err(error) => return Touched::Untouched(aside::unkept(&error)),
+                };
+                let retiming = Retiming {
+                    select,
+                    now_ms: *now_ms,
+                    to: *to,
+                    most: most(plan, *keys),
+                    expected: *keys,
+                    keep: writer,
+                };
+                let found = aside::retime(&ground, retiming, hands.cx).await;
+                ended(&found.ended, found.keys > 0, &retimed(&found))
+            }
+            Change::RestoreKeys { run, seq, .. } => {
+                let snapshots = match hands.store.snapshots() {
+                    Ok(snapshots) => snapshots,
+                    Err(error) => return Touched::Untouched(aside::unkept(&error)),
+                };
+                let step = StepId { run: run.clone(), seq: *seq };
+                // Wherever the keys belong now: a failover or a resharding since does not matter.
+                let ground = Ground { only: None, ..ground };
+                let found = aside::restore(&ground, &snapshots, &step, hands.cx).await;
+                let trouble = found.lost.count + found.unverified.count + found.damaged > 0;
+                match (&found.ended, trouble) {
+                    (Ended::Done, true) => Touched::Partly {
+                        why: refused(
+                            "not everything could be brought back",
+                            "what is named below",
+                            "look at those keys by their handles",
+                        ),
+                        left: restored(&found),
+                    },
+                    (how, _) => ended(how, found.keys > 0, &restored(&found)),
+                }
+            }
+            Change::ClearAside { run, seq } => {
+                let step = StepId { run: run.clone(), seq: *seq };
+                match aside::clear(&ground, &step, hands.cx).await {
+                    Ok(count) => Touched::Verified(format!("{} were freed", keys(count))),
+                    Err(why) => Touched::Partly { why, left: "what was not freed is aside still".to_owned() },
+                }
+            }
+            _ => {
+                unreachable!("what is not about keys has a lane of its own")
+            }
+        }
+    }
+
+    /// After the bot was cut short in a step about keys: what is aside and on
+    /// the disk is finished, what is aside and not on the disk gets its name back.
+    ///
+    /// # Errors
+    ///
+    /// When the server or the snapshot cannot be asked now. Nothing is lost by that.
+    pub async fn settle(
+        &self,
+        permit: &TouchPermit,
+        plan: &Plan,
+        seq: usize,
+        hands: &Hands<'_>,
+    ) -> Result<Settled, Explained> {
+        let step = plan.steps.get(seq).filter(|_| permit.covers_way_back(plan));
+        let (Some(step), true) = (step, plan.instance == hands.instance.name) else {
+            return Err(refused("the permit is for another plan", "what would be settled is not its step", "report this"));
+        };
+        let snapshots = hands.store.snapshots().map_err(|error| aside::unkept(&error))?;
+        // Wherever the keys are now: there may have been a failover since.
+        let ground = Ground { only: None, ..self.ground(plan, hands, true) };
+        let id = StepId { run: plan.run.clone(), seq };
+        match &step.change {
+            Change::RemoveKeys { .. } => {
+                let found = aside::recover(&ground, &snapshots, &id, hands.cx).await?;
+                let said = format!("{} are written down and can be brought back; {}", keys(found.written), recovered(&found));
+                Ok(Settled { kept: found.written, said })
+            }
+            Change::RetimeKeys { .. } => {
+                let written = aside::count(&snapshots, &id).await.map_err(|error| aside::unkept(&error))?;
+                let said = format!("the deadlines of {} are written down; some of these may not have changed", keys(written));
+                Ok(Settled { kept: written, said })
+            }
+            _ => Ok(Settled { kept: 0, said: "it can be asked for again: what was done is left as it is".to_owned() }),
+        }
+    }
+
+    fn ground(&self, plan: &Plan, hands: &Hands<'_>, touches: bool) -> Ground {
+        Ground {
+            site: self.0.site(&plan.service, hands.instance),
+            instance: Arc::new(hands.instance.clone()),
+            touches,
+            only: Some(hands.address.clone()),
+        }
+    }
+}
+
+/// Removes keys, and tidies up after a failure where the server can be reached.
+async fn remove(
+    ground: &Ground,
+    removal: Removal<'_>,
+    step: &StepId,
+    snapshots: Option<&Snapshots>,
+    hands: &Hands<'_>,
+) -> Touched {
+    let found = aside::remove(ground, removal, hands.cx).await;
+    let failed = matches!(found.ended, Ended::Failed(_));
+    let mut said = removed(&found);
+    if failed && let Some(snapshots) = snapshots {
+        let cx = super::touching(Instant::now() + hands.cx.call * 4, hands.cx.call);
+        match aside::recover(ground, snapshots, step, &cx).await {
+            Ok(tidied) => said = format!("{said}; {}", recovered(&tidied)),
+            Err(_) => {
+                said.push_str("; what is aside will be put back or finished by `undo`, or when the bot starts again");
+            }
+        }
+    }
+    ended(&found.ended, failed || found.keys + found.aside.count > 0, &said)
+}
+
+/// The most keys a step may touch: its share of what was shown, and the tolerance.
+fn most(plan: &Plan, keys: u64) -> u64 {
+    let more = (u128::from(keys) * u128::from(plan.reach.tolerance_percent)).div_ceil(100).max(10);
+    keys.saturating_add(u64::try_from(more).unwrap_or(u64::MAX))
+}
+
+async fn begin(snapshots: &Snapshots, plan: &Plan, step: &StepId) -> Result<SnapshotWriter, SnapshotError> {
+    let header = Header {
+        step: step.clone(),
+        service: plan.service.clone(),
+        instance: plan.instance.clone(),
+        created_ms: jiff::Timestamp::now().as_millisecond(),
+    };
+    let snapshots = snapshots.clone();
+    tokio::task::spawn_blocking(move || snapshots.begin(&header)).await.unwrap_or(Err(SnapshotError::Broken))
+}
+
+fn ended(how: &Ended, anything: bool, said: &str) -> Touched {
+    match how {
+        Ended::Done => Touched::Verified(said.to_owned()),
+        Ended::Stopped(why) if anything => Touched::Partly {
+            why: refused(&format!("it went no further: {why}"), "it stopped in good order, with nothing half done", "undo it, or ask for the rest"),
+            left: said.to_owned(),
+        },
+        Ended::Stopped(why) => Touched::Untouched(refused(why, "it stopped before anything was done", "ask again")),
+        Ended::Failed(why) if anything => Touched::Partly { why: why.clone(), left: said.to_owned() },
+        Ended::Failed(why) => Touched::Untouched(why.clone()),
+    }
+}
+
+fn keys(count: u64) -> String {
+    if count == 1 { "1 key".to_owned() } else { format!("{} keys", show_number(count)) }
+}
+
+/// A count, what it counts, and some of them.
+fn listed(parts: &mut Vec<String>, list: &Listed, what: &str) {
+    if list.count > 0 {
+        let some: Vec<&str> = list.handles.iter().take(5).map(String::as_str).collect();
+        let more = if list.count > some.len() as u64 { " …" } else { "" };
+        parts.push(format!("{} {what}: {}{more}", keys(list.count), some.join(", ")));
+    }
+}
+
+fn counted(parts: &mut Vec<String>, count: u64, what: &str) {
+    if count > 0 {
+        parts.push(format!("{} {what}", keys(count)));
+    }
+}
+
+fn removed(found: &Removed) -> String {
+    let mut parts = vec![format!("{} removed ({})", keys(found.keys), show_bytes(found.bytes))];
+    if found.aside.count > 0 {
+        parts.push(format!("{} ({}) are kept aside on the server", keys(found.aside.count), show_bytes(found.aside_bytes)));
+    }
+    counted(&mut parts, found.changed, "had changed and were left alone");
+    counted(&mut parts, found.gone, "were gone already");
+    counted(&mut parts, found.elsewhere, "were on the move to another server and left alone");
+    counted(&mut parts, found.put_back, "could not be kept and have their names back");
+    listed(&mut parts, &found.stranded, "are aside still, because their names were taken anew");
+    if let Some(doubts) = found.doubts.words() {
+        parts.push(format!("not meant: {doubts}"));
+    }
+    parts.join("; ")
+}
+
+fn retimed(found: &Retimed) -> String {
+    let mut parts = vec![format!("{} have the new deadline", keys(found.keys))];
+    counted(&mut parts, found.unchanged, "were left as they are");
+    counted(&mut parts, found.gone, "were gone already");
+    counted(&mut parts, found.elsewhere, "were on the move to another server and left alone");
+    listed(&mut parts, &found.unverified, "have yet another deadline when asked again");
+    if let Some(doubts) = found.doubts.words() {
+        parts.push(format!("not meant: {doubts}"));
+    }
+    parts.join("; ")
+}
+
+fn restored(found: &Restored) -> String {
+    let mut parts = vec![format!("{} are as they were", keys(found.keys))];
+    counted(&mut parts, found.already, "were so already");
+    listed(&mut parts, &found.expired, "would have expired since, and are not revived");
+    listed(&mut parts, &found.different, "hold something newer, and were left alone");
+    listed(&mut parts, &found.lost, "cannot be brought back");
+    listed(&mut parts, &found.unverified, "came back and changed at once");
+    if found.damaged > 0 {
+        parts.push(format!("{} frames of the snapshot cannot be read", found.damaged));
+    }
+    parts.join("; ")
+}
+
+fn recovered(found: &Recovered) -> String {
+    let mut parts = Vec::new();
+    counted(&mut parts, found.put_back, "were aside and have their names back");
+    counted(&mut parts, found.finished, "were aside and written down, and are removed now");
+    counted(&mut parts, found.kept, "are kept aside on the server");
+    listed(&mut parts, &found.stranded, "are aside still, because their names were taken anew");
+    if parts.is_empty() { "no key was left aside".to_owned() } else { parts.join("; ") }
+}
