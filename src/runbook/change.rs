@@ -399,11 +399,15 @@ impl Change {
                 let mut steps = vec!["SCAN in small batches, slower when the server slows down".to_owned()];
                 match keep {
                     Kept::Nothing if select.predicate.is_none() && !select.no_ttl => {}
-                    _ => steps.push("RENAMENX each key aside within its slot, and see that it is still meant".to_owned()),
+                    _ => {
+                        steps.push("RENAMENX each key aside within its slot, and see that it is still meant".to_owned())
+                    }
                 }
                 match keep {
                     Kept::Snapshot => {
-                        steps.push("DUMP it with its deadline into an encrypted snapshot, flushed to the disk".to_owned());
+                        steps.push(
+                            "DUMP it with its deadline into an encrypted snapshot, flushed to the disk".to_owned(),
+                        );
                         steps.push("UNLINK it only then".to_owned());
                     }
                     Kept::Aside(_) => steps.push("keep it there, and write down where".to_owned()),
@@ -419,7 +423,8 @@ impl Change {
             ],
             Change::RestoreKeys { .. } => vec![
                 "put back what is still aside".to_owned(),
-                "RESTORE each key with the deadline it had, unless its name is taken or that moment has passed".to_owned(),
+                "RESTORE each key with the deadline it had, unless its name is taken or that moment has passed"
+                    .to_owned(),
                 "DUMP it and read its deadline: both must be what was kept".to_owned(),
             ],
             Change::ClearAside { .. } => vec!["UNLINK what is aside, in small batches".to_owned()],
@@ -485,10 +490,7 @@ impl Change {
                 Change::RetimeKeys { select, now_ms, to, .. },
                 Change::RetimeKeys { select: select_now, now_ms: same_ms, to: to_now, .. },
             ) if (select, now_ms, to) == (select_now, same_ms, to_now) => None,
-            (
-                Change::RestoreKeys { run, seq, .. },
-                Change::RestoreKeys { run: run_now, seq: seq_now, .. },
-            )
+            (Change::RestoreKeys { run, seq, .. }, Change::RestoreKeys { run: run_now, seq: seq_now, .. })
             | (Change::ClearAside { run, seq }, Change::ClearAside { run: run_now, seq: seq_now })
                 if (run, seq) == (run_now, seq_now) =>
             {

@@ -6,12 +6,7 @@
 //! in doubt does not match: a key is never meant because its value could not
 //! be understood.
 
-use std::{
-    borrow::Cow,
-    cmp::Ordering,
-    fmt,
-    time::Duration,
-};
+use std::{borrow::Cow, cmp::Ordering, fmt, time::Duration};
 
 use jiff::{Timestamp, civil, tz::TimeZone};
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
@@ -114,7 +109,10 @@ impl Predicate {
     pub fn parse(text: &str) -> Result<Self, NotAPredicate> {
         let parts = split(text)?;
         if parts.len() > MOST_CLAUSES {
-            return wrong(format!("{} clauses are too many", parts.len()), format!("at most {MOST_CLAUSES} may be joined with &&"));
+            return wrong(
+                format!("{} clauses are too many", parts.len()),
+                format!("at most {MOST_CLAUSES} may be joined with &&"),
+            );
         }
         let clauses = parts.into_iter().map(Clause::parse).collect::<Result<_, _>>()?;
         Ok(Self { clauses })
@@ -310,11 +308,17 @@ impl Clause {
             return wrong(format!("`{shown}` names no field"), EXAMPLE);
         }
         if value.starts_with(['=', '<', '>', '!']) {
-            return wrong(format!("`{shown}` has a comparison I do not know"), "comparisons are = != < <= > >=; quote a value that begins with one");
+            return wrong(
+                format!("`{shown}` has a comparison I do not know"),
+                "comparisons are = != < <= > >=; quote a value that begins with one",
+            );
         }
         let path: Vec<String> = field.split('.').map(|part| part.trim().to_owned()).collect();
         if path.iter().any(|part| part.is_empty() || part.contains(char::is_whitespace)) || path.len() > DEEPEST {
-            return wrong(format!("`{}` is not a field", cut(field)), "a field is a name, or names joined by dots: `user.id`");
+            return wrong(
+                format!("`{}` is not a field", cut(field)),
+                "a field is a name, or names joined by dots: `user.id`",
+            );
         }
         let operand = Operand::parse(value).map_err(|next| NotAPredicate {
             what: format!("`{}` cannot be compared with", if value.is_empty() { &shown } else { value }),
@@ -632,7 +636,15 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_not_older_than_anything() {
-        for json in [r#"{"t":0}"#, r#"{"t":-1}"#, r#"{"t":12}"#, r#"{"t":""}"#, r#"{"t":"never"}"#, r#"{"t":1e300}"#, r#"{"t":true}"#] {
+        for json in [
+            r#"{"t":0}"#,
+            r#"{"t":-1}"#,
+            r#"{"t":12}"#,
+            r#"{"t":""}"#,
+            r#"{"t":"never"}"#,
+            r#"{"t":1e300}"#,
+            r#"{"t":true}"#,
+        ] {
             assert_eq!(ask("t < now-12h", json), Answer::NotComparable, "{json}");
         }
     }

@@ -127,8 +127,8 @@ impl Default for Retention {
             owed: 7 * DAY,
             walks: Duration::from_secs(3600),
             results: DAY,
+            snapshots: 14 * DAY,
         }
-        Self { journal: 400 * DAY, seen: 7 * DAY, figures: 35 * DAY, owed: 7 * DAY, walks: Duration::from_secs(3600), snapshots: 14 * DAY }
     }
 }
 

@@ -193,7 +193,9 @@ impl Chooser {
             match kind.as_slice() {
                 // One byte more than is read shows that it is too large, and no more than that is copied.
                 b"string" => batch.push(&[b"GETRANGE", &chosen.name, b"0", last.as_bytes()]),
-                b"hash" => self.fields.iter().for_each(|field| batch.push(&[b"HSTRLEN", &chosen.name, field.as_bytes()])),
+                b"hash" => {
+                    self.fields.iter().for_each(|field| batch.push(&[b"HSTRLEN", &chosen.name, field.as_bytes()]))
+                }
                 _ => {}
             }
         }
@@ -216,7 +218,8 @@ impl Chooser {
                     b"hash" => {
                         let lengths: Vec<&Reply<'_>> = replies.by_ref().take(self.fields.len()).collect();
                         fatal(lengths.iter().copied())?;
-                        let large = |reply: &&Reply<'_>| reply.integer().is_some_and(|length| length > LARGEST_VALUE as i64);
+                        let large =
+                            |reply: &&Reply<'_>| reply.integer().is_some_and(|length| length > LARGEST_VALUE as i64);
                         lengths.iter().any(large).then_some(Answer::TooLarge)
                     }
                     _ => Some(Answer::NotReadable),
@@ -276,7 +279,16 @@ impl Chooser {
 /// An error that will come again with every key: no right, not a primary, no memory, the cluster down.
 pub(super) fn fatal<'a, 'b: 'a>(replies: impl Iterator<Item = &'a Reply<'b>>) -> Result<(), Fault> {
     const AGAIN: [&str; 10] = [
-        "NOPERM", "NOAUTH", "READONLY", "OOM", "LOADING", "MISCONF", "CLUSTERDOWN", "MASTERDOWN", "NOREPLICAS", "BUSY ",
+        "NOPERM",
+        "NOAUTH",
+        "READONLY",
+        "OOM",
+        "LOADING",
+        "MISCONF",
+        "CLUSTERDOWN",
+        "MASTERDOWN",
+        "NOREPLICAS",
+        "BUSY ",
     ];
     for reply in replies {
         if let Some(line) = reply.error()

@@ -87,12 +87,18 @@ impl Measured {
     }
 }
 
-pub(super) async fn measure(ground: &Ground, select: &Select, now_ms: i64, cx: &Looking) -> Result<Vec<(Address, Measured)>, Explained> {
+pub(super) async fn measure(
+    ground: &Ground,
+    select: &Select,
+    now_ms: i64,
+    cx: &Looking,
+) -> Result<Vec<(Address, Measured)>, Explained> {
     let chooser = Chooser::new(select, now_ms, true)?;
     let addresses = primaries(ground, cx).await?;
     let told = Told::new("counting", None, cx);
     let servers = join_all(addresses.iter().map(async |address| {
-        let host = lane::meet(ground, address, LANES, cx).await.map_err(|fault| ground.explain(&fault, address, "INFO"))?;
+        let host =
+            lane::meet(ground, address, LANES, cx).await.map_err(|fault| ground.explain(&fault, address, "INFO"))?;
         chooser.fits(&host)?;
         let mut found = Measured::none();
         let explain = |fault: &Fault| ground.explain(fault, address, "SCAN");

@@ -167,7 +167,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Appends a frame where blocking is allowed.
-async fn append(writer: &Arc<Mutex<SnapshotWriter>>, records: Vec<crate::store::snapshot::Record>) -> Result<(), SnapshotError> {
+async fn append(
+    writer: &Arc<Mutex<SnapshotWriter>>,
+    records: Vec<crate::store::snapshot::Record>,
+) -> Result<(), SnapshotError> {
     point::point();
     let writer = writer.clone();
     let appended = tokio::task::spawn_blocking(move || lock(&writer).append(&records).map(drop)).await;

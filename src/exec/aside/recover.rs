@@ -21,7 +21,7 @@ use crate::{
         wire::{Batch, Reply},
     },
     model::Address,
-    store::snapshot::{StepId, Record, SnapshotError, Snapshots},
+    store::snapshot::{Record, SnapshotError, Snapshots, StepId},
 };
 
 /// What was found of a run that was cut short, and what was done with it.
@@ -67,9 +67,9 @@ pub(in crate::exec) async fn recover(
         let originals = names.iter().filter_map(|aside| name::original(step, aside).map(<[u8]>::to_vec)).collect();
         let (written, torn) = written(snapshots, step, originals).await.map_err(|error| unkept(&error))?;
         found.torn |= torn;
-        tidy(ground, &host, step, names, &written, &mut found).await.map_err(|fault| {
-            ground.explain(&fault, &address, "RENAMENX")
-        })?;
+        tidy(ground, &host, step, names, &written, &mut found)
+            .await
+            .map_err(|fault| ground.explain(&fault, &address, "RENAMENX"))?;
     }
     Ok(found)
 }
@@ -192,7 +192,8 @@ async fn tidy(
 pub(in crate::exec) async fn clear(ground: &Ground, step: &StepId, cx: &Looking) -> Result<u64, Explained> {
     let mut count = 0;
     for address in primaries(ground, cx).await? {
-        count += clear_one(ground, &address, step, cx).await.map_err(|fault| ground.explain(&fault, &address, "UNLINK"))?;
+        count +=
+            clear_one(ground, &address, step, cx).await.map_err(|fault| ground.explain(&fault, &address, "UNLINK"))?;
     }
     Ok(count)
 }

@@ -1,6 +1,9 @@
 //! Removing keys: choose, rename aside, dump, flush, unlink.
 
-use std::sync::{Arc, Mutex, atomic::{AtomicU64, Ordering}};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering},
+};
 
 use futures_util::future::join_all;
 
@@ -17,7 +20,7 @@ use crate::{
         rdb::dump::fingerprint,
         wire::{Batch, Reply},
     },
-    store::snapshot::{StepId, Deadline, Record, SnapshotError, SnapshotWriter},
+    store::snapshot::{Deadline, Record, SnapshotError, SnapshotWriter, StepId},
 };
 
 /// A frame is flushed when it holds so many keys …
@@ -255,7 +258,8 @@ async fn set_aside(
     names: impl Iterator<Item = Vec<u8>>,
     found: &mut Removed,
 ) -> Result<Vec<Moved>, Fault> {
-    let pairs: Vec<(Vec<u8>, Vec<u8>)> = names.map(|name| (name::aside(work.step, &name), name)).map(|(aside, name)| (name, aside)).collect();
+    let pairs: Vec<(Vec<u8>, Vec<u8>)> =
+        names.map(|name| (name::aside(work.step, &name), name)).map(|(aside, name)| (name, aside)).collect();
     let absolute = lane.server.absolute;
     let mut batch = Batch::default();
     if !absolute {
@@ -448,7 +452,8 @@ async fn flush(work: &Work<'_>, lane: &mut Lane, open: &mut Open, found: &mut Re
             SnapshotError::Full { .. } => Ended::Stopped(error.to_string()),
             error => Ended::Failed(unkept(&error)),
         };
-        let kept = kept.into_iter().map(|name| (name::aside(work.step, &name), name)).map(|(aside, name)| (name, aside));
+        let kept =
+            kept.into_iter().map(|name| (name::aside(work.step, &name), name)).map(|(aside, name)| (name, aside));
         let back: Vec<_> = aside.into_iter().map(|(name, aside, _)| (name, aside)).chain(kept).collect();
         found.put_back += put_back(lane, back, &mut found.stranded).await?;
         return Ok(());

@@ -12,13 +12,17 @@ use super::{
     unkept,
 };
 use crate::{
-    exec::{Looking, fault::Fault, topology::{Topology, slot_of}},
+    exec::{
+        Looking,
+        fault::Fault,
+        topology::{Topology, slot_of},
+    },
     keyspace::{
         rdb::dump::{Fingerprint, fingerprint},
         wire::{Batch, Reply},
     },
     model::Address,
-    store::snapshot::{StepId, Deadline, Frame, Record, SnapshotError, SnapshotReader, Snapshots},
+    store::snapshot::{Deadline, Frame, Record, SnapshotError, SnapshotReader, Snapshots, StepId},
 };
 
 /// No pipeline carries more bytes of values than this.
@@ -216,9 +220,9 @@ impl Work<'_> {
             }
             let most = lane.keys().max(8);
             let (mut some, mut size) = (Vec::new(), 0);
-            while let Some(key) = keys.next_if(|key| {
-                some.is_empty() || (some.len() < most && size + key.dump.len() <= RESTORE_BYTES)
-            }) {
+            while let Some(key) =
+                keys.next_if(|key| some.is_empty() || (some.len() < most && size + key.dump.len() <= RESTORE_BYTES))
+            {
                 size += key.dump.len();
                 some.push(key);
             }
@@ -284,7 +288,8 @@ impl Work<'_> {
             fatal(replies.iter().step_by(2))?;
             for (key, replies) in tried.into_iter().zip(replies.chunks(2)) {
                 let error = replies[0].error();
-                let small = replies.get(1).and_then(Reply::integer).is_none_or(|bytes| bytes as u64 <= 4 * LARGEST_DUMP);
+                let small =
+                    replies.get(1).and_then(Reply::integer).is_none_or(|bytes| bytes as u64 <= 4 * LARGEST_DUMP);
                 match error.as_deref() {
                     None => there.push((key, true)),
                     Some(line) if line.starts_with("BUSYKEY") && small => there.push((key, false)),

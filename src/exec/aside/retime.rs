@@ -228,10 +228,8 @@ async fn flush(work: &Work<'_>, lane: &mut Lane, open: &mut Vec<Turn>, found: &m
         return Ok(());
     }
     let db = if work.ground.site.is_cluster() { 0 } else { work.ground.instance.database };
-    let records = turns
-        .iter()
-        .map(|turn| Record::Retimed { db, key: turn.key.clone(), old: turn.old, new: turn.new })
-        .collect();
+    let records =
+        turns.iter().map(|turn| Record::Retimed { db, key: turn.key.clone(), old: turn.old, new: turn.new }).collect();
     if let Err(error) = append(&work.writer, records).await {
         found.ended = match error {
             SnapshotError::Full { .. } => Ended::Stopped(error.to_string()),

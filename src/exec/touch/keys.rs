@@ -120,7 +120,11 @@ impl Exec {
     ) -> Result<Settled, Explained> {
         let step = plan.steps.get(seq).filter(|_| permit.covers_way_back(plan));
         let (Some(step), true) = (step, plan.instance == hands.instance.name) else {
-            return Err(refused("the permit is for another plan", "what would be settled is not its step", "report this"));
+            return Err(refused(
+                "the permit is for another plan",
+                "what would be settled is not its step",
+                "report this",
+            ));
         };
         let snapshots = hands.store.snapshots().map_err(|error| aside::unkept(&error))?;
         // Wherever the keys are now: there may have been a failover since.
@@ -129,12 +133,14 @@ impl Exec {
         match &step.change {
             Change::RemoveKeys { .. } => {
                 let found = aside::recover(&ground, &snapshots, &id, hands.cx).await?;
-                let said = format!("{} are written down and can be brought back; {}", keys(found.written), recovered(&found));
+                let said =
+                    format!("{} are written down and can be brought back; {}", keys(found.written), recovered(&found));
                 Ok(Settled { kept: found.written, said })
             }
             Change::RetimeKeys { .. } => {
                 let written = aside::count(&snapshots, &id).await.map_err(|error| aside::unkept(&error))?;
-                let said = format!("the deadlines of {} are written down; some of these may not have changed", keys(written));
+                let said =
+                    format!("the deadlines of {} are written down; some of these may not have changed", keys(written));
                 Ok(Settled { kept: written, said })
             }
             _ => Ok(Settled { kept: 0, said: "it can be asked for again: what was done is left as it is".to_owned() }),
@@ -195,7 +201,11 @@ fn ended(how: &Ended, anything: bool, said: &str) -> Touched {
     match how {
         Ended::Done => Touched::Verified(said.to_owned()),
         Ended::Stopped(why) if anything => Touched::Partly {
-            why: refused(&format!("it went no further: {why}"), "it stopped in good order, with nothing half done", "undo it, or ask for the rest"),
+            why: refused(
+                &format!("it went no further: {why}"),
+                "it stopped in good order, with nothing half done",
+                "undo it, or ask for the rest",
+            ),
             left: said.to_owned(),
         },
         Ended::Stopped(why) => Touched::Untouched(refused(why, "it stopped before anything was done", "ask again")),
@@ -226,7 +236,11 @@ fn counted(parts: &mut Vec<String>, count: u64, what: &str) {
 fn removed(found: &Removed) -> String {
     let mut parts = vec![format!("{} removed ({})", keys(found.keys), show_bytes(found.bytes))];
     if found.aside.count > 0 {
-        parts.push(format!("{} ({}) are kept aside on the server", keys(found.aside.count), show_bytes(found.aside_bytes)));
+        parts.push(format!(
+            "{} ({}) are kept aside on the server",
+            keys(found.aside.count),
+            show_bytes(found.aside_bytes)
+        ));
     }
     counted(&mut parts, found.changed, "had changed and were left alone");
     counted(&mut parts, found.gone, "were gone already");

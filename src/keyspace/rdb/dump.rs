@@ -8,6 +8,9 @@ use sha2::{Digest, Sha256};
 
 use super::lzf;
 
+/// A field of a hash, its value, and when it expires (milliseconds; 0: never).
+pub type Field = (Vec<u8>, Vec<u8>, u64);
+
 /// A value's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
@@ -19,8 +22,8 @@ pub enum Content {
     Set(Vec<Vec<u8>>),
     /// A sorted set, in any order: members, and scores as their bits.
     Zset(Vec<(Vec<u8>, u64)>),
-    /// A hash, in any order: fields, values, and when the field expires (milliseconds; 0: never).
-    Hash(Vec<(Vec<u8>, Vec<u8>, u64)>),
+    /// A hash, in any order.
+    Hash(Vec<Field>),
     /// A stream or a module's value, which only its own program understands.
     Other,
 }
@@ -240,7 +243,7 @@ fn score(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.trim().parse().ok().map(bits)
 }
 
-fn pairs(parts: Vec<Vec<u8>>) -> Option<Vec<(Vec<u8>, Vec<u8>, u64)>> {
+fn pairs(parts: Vec<Vec<u8>>) -> Option<Vec<Field>> {
     let mut parts = parts.into_iter();
     let mut found = Vec::with_capacity(parts.len() / 2);
     while let Some(field) = parts.next() {
@@ -353,7 +356,7 @@ fn intset(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
         .collect()
 }
 
-fn zipmap(bytes: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>, u64)>> {
+fn zipmap(bytes: &[u8]) -> Option<Vec<Field>> {
     let mut read = Read { rest: bytes.get(1..)? };
     let mut found = Vec::new();
     let length = |read: &mut Read<'_>, first: u8| match first {

@@ -150,7 +150,8 @@ impl SnapshotReader {
         self.file.read_exact(&mut sealed).map_err(&error)?;
         self.at += HEAD as u64 + u64::from(head.sealed);
         self.next += 1;
-        let records = self.contents(&head, number, &sealed).map_err(|why| SnapshotError::Damaged { frame: number, why })?;
+        let records =
+            self.contents(&head, number, &sealed).map_err(|why| SnapshotError::Damaged { frame: number, why })?;
         self.good = self.at;
         self.closed = matches!(records.last(), Some(Record::End { .. }));
         Ok(Some(Frame { number, records }))

@@ -138,7 +138,10 @@ fn cut_at_any_byte_everything_before_the_cut_frame_is_good() {
         if ends.contains(&(cut as u64)) {
             assert!(bad.is_empty(), "{cut}");
         } else {
-            assert!(matches!(bad[..], [SnapshotError::Torn { frame }] if frame as usize == frames + 1), "{cut}: {bad:?}");
+            assert!(
+                matches!(bad[..], [SnapshotError::Torn { frame }] if frame as usize == frames + 1),
+                "{cut}: {bad:?}"
+            );
         }
     }
     // The writer takes the unfinished frame off and goes on where it began.
@@ -164,7 +167,10 @@ fn a_bent_byte_is_told_and_costs_no_more_than_its_frame() {
         }
         let hit = ends.iter().filter(|end| **end <= at as u64).count() - 1;
         let (good, bad, _) = read(&home, 1);
-        assert!(matches!(bad[..], [SnapshotError::Damaged { frame, .. }] if frame as usize == hit + 1), "{at}: {bad:?}");
+        assert!(
+            matches!(bad[..], [SnapshotError::Damaged { frame, .. }] if frame as usize == hit + 1),
+            "{at}: {bad:?}"
+        );
         let in_head = (at as u64) - ends[hit] < frame::HEAD as u64;
         let expected = if in_head { all[..hit].concat() } else { [&all[..hit], &all[hit + 1..]].concat().concat() };
         assert_eq!(good, expected, "{at}");

@@ -30,6 +30,8 @@ mod keyspace_survey;
 mod limits;
 mod long_looks;
 mod procedures_diagnose;
+mod purge;
+mod purge_trouble;
 mod rdb_command;
 mod rdb_damage;
 mod rdb_formats;

@@ -8,6 +8,7 @@ use std::{
 pub(crate) mod book;
 pub(crate) mod chat;
 pub(crate) mod disk;
+pub(crate) mod keys;
 pub(crate) mod looking;
 pub(crate) mod program;
 pub(crate) mod proxy;

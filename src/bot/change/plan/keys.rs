@@ -43,7 +43,10 @@ pub(super) async fn remove(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, 
     };
     let found = Counted::of(maker, &select).await?;
     if found.keys == 0 {
-        return Err(Unplanned::Nothing(format!("There is nothing to remove: no key is meant by that.{}", found.not_meant())));
+        return Err(Unplanned::Nothing(format!(
+            "There is nothing to remove: no key is meant by that.{}",
+            found.not_meant()
+        )));
     }
     let mut facts = found.facts(&select);
     let mut warnings = Vec::new();
@@ -101,7 +104,10 @@ pub(super) async fn retime(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, 
     };
     let found = Counted::of(maker, &select).await?;
     if found.keys == 0 {
-        return Err(Unplanned::Nothing(format!("There is nothing to change: no key is meant by that.{}", found.not_meant())));
+        return Err(Unplanned::Nothing(format!(
+            "There is nothing to change: no key is meant by that.{}",
+            found.not_meant()
+        )));
     }
     let mut facts = found.facts(&select);
     facts.push(("New deadline".to_owned(), to.what()));
@@ -192,7 +198,11 @@ fn room(maker: &Maker<'_>, found: &Counted) -> Result<(), Unplanned> {
     // What Redis needs to hold them is more than what they take written out.
     if dumped / 2 > snapshots.room() {
         return Err(Unplanned::Failed(trouble(
-            format!("{} of keys do not fit into the {} that snapshots may still take", show_bytes(dumped), show_bytes(snapshots.room())),
+            format!(
+                "{} of keys do not fit into the {} that snapshots may still take",
+                show_bytes(dumped),
+                show_bytes(snapshots.room())
+            ),
             "`store.snapshot_bytes` bounds them",
             "remove fewer at once, keep them aside with `--aside 1h`, or raise the bound",
         )));
@@ -238,7 +248,9 @@ impl Counted {
     }
 
     fn not_meant(&self) -> String {
-        self.doubts.as_ref().map_or_else(String::new, |doubts| format!(" Not meant, because it could not be told: {doubts}."))
+        self.doubts
+            .as_ref()
+            .map_or_else(String::new, |doubts| format!(" Not meant, because it could not be told: {doubts}."))
     }
 
     fn facts(&self, select: &Select) -> Vec<(String, String)> {

@@ -66,12 +66,7 @@ pub(super) async fn draft(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, U
 }
 
 /// The way back of one step.
-async fn back(
-    maker: &Maker<'_>,
-    plan: &crate::runbook::Plan,
-    seq: usize,
-    step: &PlanStep,
-) -> Result<Draft, Unplanned> {
+async fn back(maker: &Maker<'_>, plan: &crate::runbook::Plan, seq: usize, step: &PlanStep) -> Result<Draft, Unplanned> {
     if let Change::RemoveKeys { .. } | Change::RetimeKeys { .. } = &step.change {
         // Keys find their server by themselves, also after a failover; the step is done by way of one that is there.
         let by = on(maker, plan, step).unwrap_or(0);
