@@ -216,7 +216,7 @@ impl Policy {
     pub fn tidying(&self, plan: &Plan, now: Timestamp) -> TouchPermit {
         let look =
             Permit::to_look(plan.requester.clone(), plan.run.clone(), plan.command.clone(), plan.service.clone(), now);
-        TouchPermit { digest: plan.digest(), consented: Vec::new(), look, back_only: true }
+        TouchPermit { digest: plan.digest(), consented: Vec::new(), look, back_only: true, broken: None }
     }
 
     /// After the bot was cut short in a run of its own: a look at what that left.
