@@ -26,7 +26,7 @@ use rediscue::{
     model::{
         Address, Credential, Deployment, Environment, Identity, Instance, Place, PlaceKind, Platform, RunId, Service,
     },
-    policy::{CommandSet, Consent, Grant, Only, Person, Policy, Role, Rules},
+    policy::{CommandSet, Consent, Grant, Only, Person, Policy, Role, Rules, Said},
     runbook::{self, Change, Cost, Kept, Kind, PLAN_VERSION, Plan, PlanStep, PlanTarget, Reach, Risk, Select, Undo},
     store::{Store, StoreSettings},
 };
@@ -252,7 +252,8 @@ impl Hand {
             kind: PlaceKind::Direct,
             via: None,
         };
-        let consent = policy.consent(&plan, &command, &self.service, &place, &[], jiff::Timestamp::UNIX_EPOCH);
+        let consent =
+            policy.consent(&plan, &command, &self.service, &place, Said::default(), jiff::Timestamp::UNIX_EPOCH);
         let Consent::Granted(permit) = consent else { panic!("{consent:?}") };
         let cx = Looking {
             deadline: Instant::now() + Duration::from_secs(3_600),

@@ -5,10 +5,10 @@
 
 mod backup;
 mod clients;
+mod keys;
 mod pause;
 pub(crate) mod save;
 mod saving;
-mod keys;
 mod settings;
 mod slowlog;
 
@@ -91,14 +91,7 @@ impl Exec {
         }
     }
 
-    async fn make(
-        &self,
-        permit: &TouchPermit,
-        plan: &Plan,
-        seq: usize,
-        change: &Change,
-        hands: &Hands<'_>,
-    ) -> Touched {
+    async fn make(&self, permit: &TouchPermit, plan: &Plan, seq: usize, change: &Change, hands: &Hands<'_>) -> Touched {
         let Some(target) = plan.steps.get(seq).and_then(|step| plan.target_of(step)) else { return elsewhere() };
         if target.address != hands.address.to_string() || plan.instance != hands.instance.name {
             return elsewhere();

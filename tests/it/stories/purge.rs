@@ -18,6 +18,14 @@ async fn agreed(room: &mut Room, line: &str) -> Answer {
     room.reacts("bo", "✅", &plan.id()).await
 }
 
+/// To what is critical, a word counts with the service's name typed; how it ended.
+async fn consents(room: &mut Room, who: &str, plan: &Answer) -> Answer {
+    let text = plan.text();
+    let run = text.split("/redis approve ").nth(1).and_then(|rest| rest.split_whitespace().next());
+    let run = run.unwrap_or_else(|| panic!("the plan says how to consent: {text}")).to_owned();
+    room.types(who, &format!("approve {run} shop")).await
+}
+
 fn undo_of(done: &Answer) -> String {
     let undo = done.card().actions.iter().find(|action| action.label == "Undo");
     undo.unwrap_or_else(|| panic!("it can be undone: {}", done.text())).command.clone()
@@ -214,9 +222,9 @@ async fn n5_conversations_are_not_cleared_without_a_condition_unless_two_people_
     assert!(idle.contains("no key is meant"), "nothing was idle for an hour: {idle}");
     let plan = room.types("ana", "purge conv:* --all shop").await;
     assert!(plan.text().contains("Risk: critical") && plan.text().contains("20 keys"), "{}", plan.text());
-    room.reacts("bo", "✅", &plan.id()).await;
+    consents(&mut room, "bo", &plan).await;
     assert_eq!(server.run::<i64>(&["DBSIZE"]), 20, "one person is not enough");
-    let done = room.reacts("cy", "✅", &plan.id()).await;
+    let done = consents(&mut room, "cy", &plan).await;
     assert_eq!(server.run::<i64>(&["DBSIZE"]), 0, "{}", done.text());
     chat.stop().await;
 }
@@ -264,8 +272,8 @@ async fn g6_dead_letters_are_removed_however_many_they_are_and_none_is_no_error(
     let mut room = Room::of(&chat);
     let plan = room.types("ana", "purge godel:queue:dead:* --all shop").await;
     assert!(plan.text().contains("9,000 keys"), "{}", plan.text());
-    room.reacts("bo", "✅", &plan.id()).await;
-    let done = room.reacts("cy", "✅", &plan.id()).await;
+    consents(&mut room, "bo", &plan).await;
+    let done = consents(&mut room, "cy", &plan).await;
     assert!(done.text().contains("9,000 keys removed"), "{}", done.text());
     assert_eq!(names(&seen(&server)).into_iter().collect::<Vec<_>>(), ["godel:queue:pending"]);
     let none = room.types("ana", "purge godel:queue:dead:* --all shop").await.text();
@@ -330,8 +338,8 @@ async fn p6_one_session_by_the_handle_that_was_shown_for_it_and_s18_the_whole_da
         "{}",
         plan.text()
     );
-    room.reacts("bo", "✅", &plan.id()).await;
-    let done = room.reacts("cy", "✅", &plan.id()).await;
+    consents(&mut room, "bo", &plan).await;
+    let done = consents(&mut room, "cy", &plan).await;
     assert_eq!(server.run::<i64>(&["DBSIZE"]), 0, "{}", done.text());
     agreed(&mut room, &undo_of(&done)).await;
     let rest: Seen = before.into_iter().filter(|(name, _)| name != key(7).as_bytes()).collect();
@@ -400,8 +408,8 @@ async fn without_undo_is_said_is_riskier_and_leaves_nothing() {
     let mut room = Room::of(&chat);
     let plan = room.types("ana", "purge session:* --where organisationId=org-3 --no-undo shop").await;
     assert!(plan.text().contains("Undo: not possible") && plan.text().contains("Risk: critical"), "{}", plan.text());
-    room.reacts("bo", "✅", &plan.id()).await;
-    let done = room.reacts("cy", "✅", &plan.id()).await;
+    consents(&mut room, "bo", &plan).await;
+    let done = consents(&mut room, "cy", &plan).await;
     assert!(done.text().contains("10 keys removed") && done.card().actions.is_empty(), "{}", done.text());
     let left = seen(&server);
     assert_eq!((left.len(), aside(&left)), (39, 0));

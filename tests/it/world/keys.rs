@@ -9,7 +9,7 @@ use std::{
 use rediscue::{
     exec::{Exec, ExecSettings, Hands, Looking, Settled, Touched},
     model::{Address, Credential, Identity, Instance, Place, PlaceKind, Platform, RunId, Service},
-    policy::{CommandSet, Consent, Grant, Only, Person, Policy, Role, Rules, TouchPermit},
+    policy::{CommandSet, Consent, Grant, Only, Person, Policy, Role, Rules, Said, TouchPermit},
     runbook::{Change, Command, Cost, Kept, Kind, PLAN_VERSION, Plan, PlanStep, PlanTarget, Reach, Risk, Select, Undo},
     store::{Store, StoreSettings},
 };
@@ -216,8 +216,9 @@ impl Hand {
             kind: PlaceKind::Direct,
             via: None,
         };
-        match self.policy().consent(plan, &command, &self.service, &place, &[], jiff::Timestamp::UNIX_EPOCH) {
-            Consent::Granted(permit) => permit,
+        match self.policy().consent(plan, &command, &self.service, &place, Said::default(), jiff::Timestamp::UNIX_EPOCH)
+        {
+            Consent::Granted(permit) => *permit,
             other => panic!("{other:?}"),
         }
     }

@@ -5,9 +5,9 @@
 
 mod backup;
 mod clients;
+mod keys;
 mod pause;
 mod save;
-mod keys;
 mod settings;
 mod slowlog;
 mod undo;

@@ -91,9 +91,7 @@ async fn back(maker: &Maker<'_>, plan: &crate::runbook::Plan, seq: usize, step: 
             Ok(draft)
         }
         Change::PauseWrites { ms, all: false } => pause::end(maker, plan, *ms, on).await,
-        _ => {
-            Err(Unplanned::Failed(never("this kind of change has no way back")))
-        }
+        _ => Err(Unplanned::Failed(never("this kind of change has no way back"))),
     }
 }
 
