@@ -132,6 +132,11 @@ pub(crate) fn explain(error: &BackupError) -> Explained {
             "its file is missing, or holds no key",
             "restore it from its copy; the bot's log names the file. Without it no backup can be opened",
         ),
+        BackupError::OtherKey { path, .. } => explained(
+            format!("{} was sealed for another key than the bot has now", name(path)),
+            "the key file was lost and made anew, or the backup comes from another bot",
+            "put the key file it was made with in its place (`snapshot.key` beside the store) to read it",
+        ),
         BackupError::Manifest { path } => explained(
             format!("{} is no manifest that can be read", name(path)),
             "it was changed since, or a newer version of the bot wrote it",

@@ -64,6 +64,14 @@ pub enum BackupError {
     /// The key cannot be used.
     #[error(transparent)]
     Key(#[from] IdentityError),
+    /// A file was sealed for another key than the one there is.
+    #[error("{path} was sealed for another key than the one in {key}", path = .path.display(), key = .key.display())]
+    OtherKey {
+        /// The file.
+        path: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+    },
     /// A manifest is not what this version reads.
     #[error("{path} is no manifest this version can read", path = .path.display())]
     Manifest {
@@ -249,6 +257,8 @@ impl Backups {
         let file = File::open(path).map_err(io_at(path))?;
         let place = Arc::<Mutex<Place>>::default();
         let opened = key.unseal(Counting { file, place: place.clone() }).map_err(io_at(path))?;
+        let other = || BackupError::OtherKey { path: path.to_owned(), key: self.settings.key.clone() };
+        let opened = opened.ok_or_else(other)?;
         Ok(BackupReader { opened, place })
     }
 
@@ -698,5 +708,11 @@ mod tests {
         assert!(matches!(home.begin(&manifest, 0), Err(BackupError::Key(IdentityError::Missing { .. }))));
         fs::write(&home.settings().key, "nonsense").unwrap();
         assert!(matches!(home.begin(&manifest, 0), Err(BackupError::Key(IdentityError::Bad { .. }))));
+        // Somebody made another one: what it does not open is not called damaged.
+        fs::remove_file(&home.settings().key).unwrap();
+        Identity::open(&home.settings().key, true).unwrap();
+        let kept = home.list(&manifest.service, &manifest.instance).unwrap().manifests.remove(0);
+        let path = home.dir(&kept.service, &kept.instance).join(&kept.files[0].file);
+        assert!(matches!(home.open(&path), Err(BackupError::OtherKey { .. })));
     }
 }

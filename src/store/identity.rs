@@ -71,14 +71,17 @@ impl Identity {
         Encryptor::with_recipients(std::iter::once(recipient)).map_err(io::Error::other)?.wrap_output(to)
     }
 
-    /// What was sealed in `from`.
-    pub(super) fn unseal<R: Read>(&self, from: R) -> io::Result<StreamReader<R>> {
+    /// What was sealed in `from`; `None`: it was sealed for another key.
+    pub(super) fn unseal<R: Read>(&self, from: R) -> io::Result<Option<StreamReader<R>>> {
         let bad = |error: age::DecryptError| match error {
             age::DecryptError::Io(error) => error,
             other => io::Error::new(io::ErrorKind::InvalidData, other.to_string()),
         };
         let identity: &dyn age::Identity = &self.identity;
-        Decryptor::new(from).map_err(bad)?.decrypt(std::iter::once(identity)).map_err(bad)
+        match Decryptor::new(from).map_err(bad)?.decrypt(std::iter::once(identity)) {
+            Err(age::DecryptError::NoMatchingKeys) => Ok(None),
+            opened => opened.map(Some).map_err(bad),
+        }
     }
 
     fn of(identity: x25519::Identity) -> Self {

@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use rediscue::model::Level;
+use rediscue::{
+    model::{Level, RunId},
+    store::{PlanState, StepState},
+};
 
 use super::backup_made::{files, fill as fill_server, manifests};
 use crate::world::{
@@ -174,11 +177,13 @@ async fn p12_a_server_that_ignored_its_snapshot_is_told_from_one_that_loaded_it(
         same.text()
     );
 
-    let _: i64 = server.run(&["DEL", "user:1"]);
+    // One may be the key that expires; two cannot.
+    let _: i64 = server.run(&["DEL", "user:1", "members"]);
     let fewer = room.types("cy", "restore-check shop").await;
     assert_eq!(fewer.level(), Some(Level::Crit), "{}", fewer.text());
     assert!(fewer.text().contains("Keys that never expire are missing"), "{}", fewer.text());
     let _: i64 = server.run(&["HSET", "user:1", "name", "again"]);
+    let _: i64 = server.run(&["SADD", "members", "x"]);
     let _: i64 = server.run(&["DEL", "passing"]);
     let expired = room.types("cy", "restore-check shop").await;
     assert!(expired.text().contains("no more than what expires"), "{}", expired.text());
@@ -238,5 +243,42 @@ async fn p9_a_scheduled_backup_is_made_in_somebodys_name_and_one_that_was_missed
     .await;
     assert_eq!(manifests(&chat).len(), 1);
     drop(store);
+    chat.stop().await;
+}
+
+#[tokio::test]
+async fn after_a_crash_a_backup_counts_when_its_file_has_its_name_and_is_not_made_again() {
+    let (server, builder) = house("normal");
+    fill_server(&server);
+    let chat = builder.start().await;
+    let mut room = Room::of(&chat);
+    room.types("ana", "backup shop").await;
+    let manifest = manifests(&chat).remove(0);
+    let row = chat.store.plan(&manifest.run).await.unwrap().unwrap();
+    let cut = |bits| rediscue::runbook::Plan { run: RunId::from_bits(bits), ..row.plan.clone() };
+    let (kept, lost) = (cut(1), cut(2));
+    chat.store.backups().write(&rediscue::store::Manifest { run: kept.run.clone(), ..manifest }).unwrap();
+    for plan in [&kept, &lost] {
+        chat.store.plan_add(plan, &row.place).await.unwrap();
+        for (from, to) in [(PlanState::Pending, PlanState::Claimed), (PlanState::Claimed, PlanState::Running)] {
+            assert!(chat.store.plan_move(&plan.run, from, to, None).await.unwrap());
+        }
+        chat.store.step(&plan.run, 0, StepState::Begun, None).await.unwrap();
+    }
+
+    let chat = chat.leave().await.start().await;
+    for (plan, state, said) in
+        [(&kept, PlanState::Done, "its file is there"), (&lost, PlanState::Failed, "no file of it was kept")]
+    {
+        let store = chat.store.clone();
+        eventually_async("the run is settled", Duration::from_secs(20), async || {
+            store.plan(&plan.run).await.unwrap().unwrap().state != PlanState::Running
+        })
+        .await;
+        assert_eq!(chat.store.plan(&plan.run).await.unwrap().unwrap().state, state);
+        let note = chat.store.steps(&plan.run).await.unwrap().remove(0).note.unwrap_or_default();
+        assert!(note.contains(said), "{note}");
+    }
+    assert_eq!(manifests(&chat).len(), 2, "nothing was made again");
     chat.stop().await;
 }
