@@ -36,6 +36,12 @@ pub enum TouchKind {
     RetimeKeys,
     /// Frees what an earlier run kept aside.
     ClearAside,
+    /// Makes a replica the primary.
+    Failover,
+    /// Gives a user another password.
+    RotatePassword,
+    /// Writes users into the server's own file.
+    SaveAcl,
     /// Takes back what an earlier run did.
     Undo,
 }
@@ -67,6 +73,9 @@ impl TouchKind {
         TouchKind::PauseWrites,
         TouchKind::SaveSnapshot,
         TouchKind::RewriteAof,
+        TouchKind::Failover,
+        TouchKind::RotatePassword,
+        TouchKind::SaveAcl,
         TouchKind::Backup,
         TouchKind::RemoveKeys,
         TouchKind::RetimeKeys,
@@ -88,6 +97,9 @@ impl TouchKind {
             TouchKind::RemoveKeys => "remove-keys",
             TouchKind::RetimeKeys => "retime-keys",
             TouchKind::ClearAside => "clear-aside",
+            TouchKind::Failover => "failover",
+            TouchKind::RotatePassword => "rotate-password",
+            TouchKind::SaveAcl => "save-acl",
             TouchKind::Undo => "undo",
         }
     }
@@ -102,7 +114,9 @@ impl TouchKind {
                 const { &[may("name"), may("address"), may("user"), may("idle"), may("output"), may("type")] }
             }
             TouchKind::PauseWrites => const { &[needs("duration")] },
-            TouchKind::SaveSnapshot | TouchKind::RewriteAof => &[],
+            TouchKind::SaveSnapshot | TouchKind::RewriteAof | TouchKind::SaveAcl => &[],
+            TouchKind::Failover => const { &[may("shard")] },
+            TouchKind::RotatePassword => const { &[needs("user"), may("finish"), may("cut")] },
             TouchKind::RemoveKeys => {
                 const {
                     &[
@@ -134,6 +148,11 @@ impl TouchKind {
             }
             TouchKind::ClearAside | TouchKind::Undo => const { &[needs("run")] },
         }
+    }
+
+    /// Is it done on replicas as well? What is not replicated would be lost with a failover.
+    pub fn reaches_replicas(self) -> bool {
+        matches!(self, TouchKind::RotatePassword | TouchKind::SaveAcl)
     }
 
     /// Can it be asked for a while only, and then take itself back (`--for 30m`)?
@@ -270,6 +289,41 @@ pub enum Change {
         /// Its step.
         seq: usize,
     },
+    /// Sentinels make a replica of their choice the primary.
+    SentinelFailover {
+        /// What they call the primary.
+        master: String,
+    },
+    /// A replica of a shard becomes its primary.
+    ClusterFailover {
+        /// Its address.
+        replica: String,
+        /// Its run id.
+        run_id: String,
+    },
+    /// A new password is made, beside those there are.
+    AddPassword {
+        /// Whose.
+        user: String,
+        /// The name under which it is handed over. The secret itself is in no plan.
+        file: String,
+    },
+    /// The new password goes again.
+    DropPassword {
+        /// Whose.
+        user: String,
+        /// The name under which it was handed over.
+        file: String,
+    },
+    /// Every password but the new one goes.
+    DropOtherPasswords {
+        /// Whose.
+        user: String,
+        /// The name under which the new one was handed over.
+        file: String,
+    },
+    /// Users are written into the server's own file.
+    SaveAcl,
 }
 
 /// What becomes of removed keys.
@@ -303,6 +357,11 @@ impl Change {
             Change::RetimeKeys { .. } => TouchKind::RetimeKeys,
             Change::RestoreKeys { .. } => TouchKind::Undo,
             Change::ClearAside { .. } => TouchKind::ClearAside,
+            Change::SentinelFailover { .. } | Change::ClusterFailover { .. } => TouchKind::Failover,
+            Change::AddPassword { .. } | Change::DropPassword { .. } | Change::DropOtherPasswords { .. } => {
+                TouchKind::RotatePassword
+            }
+            Change::SaveAcl => TouchKind::SaveAcl,
         }
     }
 
@@ -331,6 +390,12 @@ impl Change {
             Change::RetimeKeys { select, to, .. } => format!("set {} {}", select.what(), to.what()),
             Change::RestoreKeys { what, .. } => format!("take back: {what}"),
             Change::ClearAside { run, .. } => format!("free what run {run} keeps aside"),
+            Change::SentinelFailover { master } => format!("make a replica of {master} the primary"),
+            Change::ClusterFailover { replica, .. } => format!("make {replica} the primary of its shard"),
+            Change::AddPassword { user, .. } => format!("give {user} a new password beside the old one"),
+            Change::DropPassword { user, .. } => format!("drop the new password of {user}"),
+            Change::DropOtherPasswords { user, .. } => format!("drop every password of {user} but the new one"),
+            Change::SaveAcl => "write the users into the aclfile".to_owned(),
         }
     }
 
@@ -428,6 +493,31 @@ impl Change {
                 "DUMP it and read its deadline: both must be what was kept".to_owned(),
             ],
             Change::ClearAside { .. } => vec!["UNLINK what is aside, in small batches".to_owned()],
+            Change::SentinelFailover { master } => vec![
+                format!("SENTINEL FAILOVER {master}, at the first Sentinel that answers"),
+                "wait until the Sentinels name another primary".to_owned(),
+                "try the removal of a key nobody has there: it must be answered".to_owned(),
+            ],
+            Change::ClusterFailover { replica, .. } => vec![
+                format!("CLUSTER FAILOVER at {replica}, which must still be a replica"),
+                "wait until it is the primary".to_owned(),
+                "try the removal of a key nobody has there: it must be answered".to_owned(),
+            ],
+            Change::AddPassword { user, .. } => vec![
+                "make the password and write it into a file that its owner alone can read".to_owned(),
+                format!("ACL SETUSER {user} #(its hash)"),
+                format!("ACL GETUSER {user}: it must be there, and the others too"),
+            ],
+            Change::DropPassword { user, .. } => vec![
+                format!("ACL SETUSER {user} !(its hash), unless it is the only one"),
+                format!("ACL GETUSER {user}: it must be gone, and the others there"),
+            ],
+            Change::DropOtherPasswords { user, .. } => vec![
+                format!("ACL GETUSER {user}: stop unless the new password is there"),
+                format!("ACL SETUSER {user} !(the hash of each other one)"),
+                format!("ACL GETUSER {user}: the new one must be the only one"),
+            ],
+            Change::SaveAcl => vec!["ACL SAVE".to_owned()],
         }
     }
 
@@ -441,6 +531,12 @@ impl Change {
             }
             // A pause of everything holds back what would end it as well.
             Change::PauseWrites { all, .. } => (!all).then_some(Change::ResumeWrites),
+            Change::AddPassword { user, file } => Some(Change::DropPassword { user: user.clone(), file: file.clone() }),
+            Change::SentinelFailover { .. }
+            | Change::ClusterFailover { .. }
+            | Change::DropPassword { .. }
+            | Change::DropOtherPasswords { .. }
+            | Change::SaveAcl => None,
             Change::RewriteConfig
             | Change::ResetSlowlog { .. }
             | Change::KillClients { .. }
@@ -481,6 +577,12 @@ impl Change {
             // How many there are is held to the tolerance of the whole plan.
             (Change::KillClients { filter, .. }, Change::KillClients { filter: now, .. }) if filter == now => None,
             (Change::PauseWrites { .. }, Change::PauseWrites { .. }) if self == now => None,
+            (Change::SentinelFailover { .. }, Change::SentinelFailover { .. }) if self == now => None,
+            (Change::ClusterFailover { .. }, Change::ClusterFailover { .. }) if self == now => None,
+            (Change::AddPassword { .. }, Change::AddPassword { .. }) if self == now => None,
+            (Change::DropPassword { .. }, Change::DropPassword { .. }) if self == now => None,
+            (Change::DropOtherPasswords { .. }, Change::DropOtherPasswords { .. }) if self == now => None,
+            (Change::SaveAcl, Change::SaveAcl) => None,
             (Change::Backup { save }, Change::Backup { save: now }) if save == now => None,
             (
                 Change::RemoveKeys { select, now_ms, keep, .. },
@@ -510,6 +612,11 @@ impl Change {
             | Change::PauseWrites { .. }
             | Change::ResumeWrites => Duration::from_secs(15),
             Change::KillClients { .. } => Duration::from_secs(5 * 60),
+            Change::SentinelFailover { .. } | Change::ClusterFailover { .. } => Duration::from_secs(3 * 60),
+            Change::AddPassword { .. }
+            | Change::DropPassword { .. }
+            | Change::DropOtherPasswords { .. }
+            | Change::SaveAcl => Duration::from_secs(15),
             Change::SaveSnapshot | Change::RewriteAof => BACKGROUND,
             Change::Backup { .. } => Duration::from_secs(12 * 3_600),
             Change::RemoveKeys { .. }

@@ -234,8 +234,13 @@ pub(super) fn undo(plan: &Plan) -> Option<Action> {
 
 /// The button that makes settings survive a restart of the server.
 pub(super) fn make_it_last(rules: &Rules, plan: &Plan) -> Option<Action> {
-    let live = plan.steps.iter().any(|step| matches!(step.change, Change::SetConfig { .. }));
-    let command = rules.catalogue.find("rewrite-config").filter(|_| live && plan.lasts_ms.is_none())?;
+    let made = |is: fn(&Change) -> bool| plan.steps.iter().any(|step| is(&step.change));
+    let users = made(|change| matches!(change, Change::AddPassword { .. } | Change::DropOtherPasswords { .. }));
+    let live = users || made(|change| matches!(change, Change::SetConfig { .. }));
+    // The plan found out where this server's users stand.
+    let aclfile = users && plan.warnings.iter().any(|warning| warning.contains("acl-save"));
+    let name = if aclfile { "acl-save" } else { "rewrite-config" };
+    let command = rules.catalogue.find(name).filter(|_| live && plan.lasts_ms.is_none())?;
     Some(Action {
         label: "Make it last".to_owned(),
         command: format!("{} {}/{}", command.name, plan.service, plan.instance),

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use super::{CALL, PLAN_WITHIN, bound, close};
 use crate::{
     bot::Hall,
-    diagnosis::Observation,
+    diagnosis::{Observation, Role},
     exec::{Hands, touching, under_way},
     model::{Instance, Service},
     policy::Permit,
@@ -167,6 +167,26 @@ async fn seen(hall: &Arc<Hall>, plan: &Plan, seq: usize, step: &PlanStep) -> (Op
                 Err(why) => (None, format!("{}: {}; nothing is lost by that", why.what, why.cause)),
             }
         }
+        Change::SentinelFailover { .. } | Change::ClusterFailover { .. } => {
+            let target = hall.exec.target(&permit, service, instance, &touching(Instant::now() + PLAN_WITHIN, CALL)).await;
+            let then = plan.target_of(step).map(|target| target.address.as_str()).unwrap_or_default();
+            let still = target.as_ref().ok().and_then(|target| {
+                let node = target.nodes.iter().find(|node| node.node.address.to_string() == then)?;
+                node.node.role.map(|role| role == Role::Primary)
+            });
+            match still {
+                Some(false) => (Some(true), format!("{then} is no longer the primary, so it was done")),
+                Some(true) => {
+                    (None, format!("{then} is the primary still; it may yet happen, `/redis replication` tells"))
+                }
+                None => (None, format!("{then} does not tell its role; `/redis replication` tells who is the primary")),
+            }
+        }
+        Change::AddPassword { user, .. } | Change::DropPassword { user, .. } | Change::DropOtherPasswords { user, .. } => (
+            None,
+            format!("which passwords {user} has now is not told by a look; the undo of this run drops the new one where it is"),
+        ),
+        Change::SaveAcl => (None, "whether the file was written cannot be seen from here".to_owned()),
         Change::RewriteConfig => (None, "whether the file was written cannot be seen from here".to_owned()),
         Change::Backup { .. } => kept(hall, plan, step).await,
         Change::ResetSlowlog { .. } => {
@@ -216,7 +236,7 @@ async fn saved(
     let text = |name: &str| told.get(name).and_then(serde_json::Value::as_str).unwrap_or("unknown").to_owned();
     let saved_at = told.get("rdb_last_save_time").and_then(serde_json::Value::as_i64).unwrap_or(0);
     match step.change {
-        Change::SaveSnapshot if text("rdb_last_bgsave_status") == "ok" && saved_at >= plan.made_ms / 1000 => {
+        Change::SaveSnapshot if text("rdb_last_bgsave_status") == "ok" && saved_at > plan.made_ms / 1000 => {
             (Some(true), "the server tells of a good save since the plan was made".to_owned())
         }
         Change::SaveSnapshot => (Some(false), "the server tells of no good save since the plan was made".to_owned()),

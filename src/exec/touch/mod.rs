@@ -5,7 +5,9 @@
 
 mod backup;
 mod clients;
+mod failover;
 mod keys;
+mod password;
 mod pause;
 pub(crate) mod save;
 mod saving;
@@ -96,8 +98,14 @@ impl Exec {
         if target.address != hands.address.to_string() || plan.instance != hands.instance.name {
             return elsewhere();
         }
-        let lane =
-            Lane { instance: hands.instance, address: hands.address, target, budget: budget(hands.cx), cx: hands.cx };
+        let lane = Lane {
+            instance: hands.instance,
+            address: hands.address,
+            target,
+            budget: budget(hands.cx),
+            cx: hands.cx,
+            store: hands.store,
+        };
         match change {
             Change::SetConfig { parameter, old, new } => lane.set_config(parameter, old, new).await,
             Change::RewriteConfig => lane.rewrite_config().await,
@@ -118,6 +126,12 @@ impl Exec {
                     Err(why) => Touched::Untouched(why),
                 }
             }
+            Change::SentinelFailover { master } => lane.sentinel_failover(master).await,
+            Change::ClusterFailover { replica, run_id } => lane.cluster_failover(replica, run_id).await,
+            Change::AddPassword { user, file } => lane.add_password(user, file).await,
+            Change::DropPassword { user, file } => lane.drop_password(user, file).await,
+            Change::DropOtherPasswords { user, file } => lane.drop_others(user, file).await,
+            Change::SaveAcl => lane.save_acl().await,
         }
     }
 }
@@ -137,6 +151,7 @@ struct Lane<'a> {
     target: &'a PlanTarget,
     budget: Budget,
     cx: &'a Looking,
+    store: &'a Store,
 }
 
 /// What became of a write that was tried.
@@ -157,6 +172,11 @@ impl Lane<'_> {
     /// # Errors
     /// Why nothing can be changed; nothing was.
     async fn open(&self) -> Result<Wire, Explained> {
+        self.open_at(self.address, Some(&self.target.run_id)).await
+    }
+
+    /// The same to another server of the instance; with a run id, to that very process.
+    async fn open_at(&self, address: &Address, run_id: Option<&str>) -> Result<Wire, Explained> {
         let Some(credential) = &self.instance.touch else {
             return Err(refused(
                 "this bot has no user for changes on this instance",
@@ -165,7 +185,7 @@ impl Lane<'_> {
             ));
         };
         let setup = Setup {
-            address: self.address,
+            address,
             tls: self.instance.tls.as_ref(),
             credential,
             database: self.instance.database,
@@ -175,8 +195,8 @@ impl Lane<'_> {
             sentinel: false,
         };
         let opened = Wire::open(setup, self.budget.until()).await;
-        let wire = opened.map_err(|fault| fault.explain(Some(self.address), credential, None))?;
-        if wire.identity.run_id.as_deref() != Some(self.target.run_id.as_str()) {
+        let wire = opened.map_err(|fault| fault.explain(Some(address), credential, None))?;
+        if run_id.is_some() && wire.identity.run_id.as_deref() != run_id {
             return Err(refused(
                 "another server answers at this address",
                 "it was restarted or replaced after the plan was made",

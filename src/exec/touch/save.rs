@@ -34,8 +34,8 @@ impl Lane<'_> {
     }
 
     pub(super) async fn save_snapshot(&self) -> Touched {
-        let wire = match self.free_to_save().await {
-            Ok(wire) => wire,
+        let (wire, before) = match self.free_to_save().await {
+            Ok(free) => free,
             Err(untouched) => return Touched::Untouched(untouched),
         };
         // The server's own clock: LASTSAVE is told by it, in whole seconds.
@@ -46,14 +46,14 @@ impl Lane<'_> {
         match self.call(&wire, &["BGSAVE"]).await {
             Ok(_) => {}
             Err(fault @ Fault::Server(_)) => return Touched::Untouched(self.explain(&fault, "BGSAVE")),
-            Err(fault) => return self.perhaps_begun(&fault, "BGSAVE", asked_at).await,
+            Err(fault) => return self.perhaps_begun(&fault, &before, asked_at).await,
         }
         self.follow(wire, "writing a snapshot", |info| snapshot(info, asked_at)).await
     }
 
     pub(super) async fn rewrite_aof(&self) -> Touched {
-        let wire = match self.free_to_save().await {
-            Ok(wire) => wire,
+        let (wire, _) = match self.free_to_save().await {
+            Ok(free) => free,
             Err(untouched) => return Touched::Untouched(untouched),
         };
         match self.call(&wire, &["BGREWRITEAOF"]).await {
@@ -75,12 +75,12 @@ impl Lane<'_> {
         .await
     }
 
-    /// A connection to a server that writes nothing in the background now.
-    async fn free_to_save(&self) -> Result<Wire, Explained> {
+    /// A connection to a server that writes nothing in the background now, and what it tells of its saves.
+    async fn free_to_save(&self) -> Result<(Wire, Value), Explained> {
         let wire = self.open().await?;
         let info = self.written(&wire).await.map_err(|fault| self.explain(&fault, "INFO"))?;
         match under_way(&info) {
-            None => Ok(wire),
+            None => Ok((wire, info)),
             Some(what) => Err(refused(
                 &format!("{what} is under way already"),
                 "somebody else or the server itself began it after the plan was made",
@@ -89,14 +89,17 @@ impl Lane<'_> {
         }
     }
 
-    /// The answer to BGSAVE was lost: a save that ended well since says it was done.
-    async fn perhaps_begun(&self, fault: &Fault, command: &str, asked_at: i64) -> Touched {
-        let why = self.explain(fault, command);
+    /// The answer to BGSAVE was lost: a save that goes on, or ended well since, says it was done.
+    async fn perhaps_begun(&self, fault: &Fault, before: &Value, asked_at: i64) -> Touched {
+        let why = self.explain(fault, "BGSAVE");
         let Ok(wire) = self.open().await else { return Touched::Uncertain(why) };
         let Ok(info) = self.written(&wire).await else { return Touched::Uncertain(why) };
         let begun = number(&info, "rdb_bgsave_in_progress") == Some(1);
         match snapshot(&info, asked_at) {
-            Going::Good(said) => Touched::Verified(said),
+            // A server that has just started tells its start as its last save: only a later one counts.
+            Going::Good(said) if number(&info, "rdb_last_save_time") > number(before, "rdb_last_save_time") => {
+                Touched::Verified(said)
+            }
             Going::On if begun => self.follow(wire, "writing a snapshot", |info| snapshot(info, asked_at)).await,
             _ => Touched::Uncertain(why),
         }

@@ -70,6 +70,18 @@ impl Lane<'_> {
         }
     }
 
+    pub(super) async fn save_acl(&self) -> Touched {
+        let wire = match self.open().await {
+            Ok(wire) => wire,
+            Err(error) => return Touched::Untouched(error),
+        };
+        match self.call(&wire, &["ACL", "SAVE"]).await {
+            Ok(_) => Touched::Verified("the aclfile holds the users as they are now".to_owned()),
+            Err(fault @ Fault::Server(_)) => Touched::Untouched(self.explain(&fault, "ACL")),
+            Err(fault) => Touched::Uncertain(self.explain(&fault, "ACL")),
+        }
+    }
+
     pub(super) async fn rewrite_config(&self) -> Touched {
         let wire = match self.open().await {
             Ok(wire) => wire,

@@ -39,6 +39,8 @@ mod rdb_real;
 mod rdb_replication;
 mod remediation;
 mod remediation_clients;
+mod remediation_failover;
+mod remediation_password;
 mod remediation_saves;
 mod remediation_settings;
 mod runbooks;

@@ -5,7 +5,9 @@
 
 mod backup;
 mod clients;
+mod failover;
 mod keys;
+mod password;
 mod pause;
 mod save;
 mod settings;
@@ -20,7 +22,7 @@ use super::{CALL, PLAN_WITHIN};
 use crate::{
     bot::Hall,
     diagnosis::{Explained, Role},
-    exec::{Looking, touching},
+    exec::{Looking, TargetNode, touching},
     model::{Actor, Address, Card, Instance, RunId, Service},
     policy::Permit,
     runbook::{
@@ -93,7 +95,12 @@ pub(super) struct Maker<'a> {
     pub(super) hall: &'a Arc<Hall>,
     pub(super) permit: &'a Permit,
     pub(super) wish: &'a Wish<'a>,
+    /// The servers that are changed: primaries, and after them replicas where those are changed too.
     pub(super) primaries: Vec<Primary>,
+    /// Every server of the instance.
+    pub(super) nodes: Vec<TargetNode>,
+    /// Whether replicas are among those that are changed.
+    pub(super) everywhere: bool,
     pub(super) cx: Looking,
 }
 
@@ -101,7 +108,8 @@ impl Maker<'_> {
     /// Asks every primary; the answers stand in the order of [`Maker::primaries`].
     pub(super) async fn read(&self, argv: &[&str]) -> Vec<Result<Value, Explained>> {
         let argv = argv.iter().map(|&word| word.to_owned()).collect();
-        let look = Look::Redis { argv, nodes: Nodes::Primaries };
+        let nodes = if self.everywhere { Nodes::All } else { Nodes::Primaries };
+        let look = Look::Redis { argv, nodes };
         let Wish { service, instance, .. } = self.wish;
         let seen = self.hall.exec.look(self.permit, service, instance, &look, &self.cx).await;
         let answer = |primary: &Primary| {
@@ -136,8 +144,16 @@ pub(super) async fn make(hall: &Arc<Hall>, permit: &Permit, wish: &Wish<'_>) -> 
     }
     let cx = touching(Instant::now() + PLAN_WITHIN, CALL);
     let found = hall.exec.target(permit, service, instance, &cx).await?;
+    let mut everywhere = wish.wanted.iter().any(|wanted| wanted.kind.reaches_replicas());
+    for wanted in wish.wanted.iter().filter(|wanted| wanted.kind == TouchKind::Undo) {
+        let undone = undo::of(hall, wanted.need("run")).await;
+        everywhere |= undone.is_ok_and(|row| row.plan.steps.iter().any(|step| step.change.kind().reaches_replicas()));
+    }
     let mut primaries = Vec::new();
-    for node in found.nodes.iter().filter(|node| node.node.role == Some(Role::Primary)) {
+    let meant = |node: &&TargetNode| {
+        node.node.role == Some(Role::Primary) || (everywhere && node.node.role == Some(Role::Replica))
+    };
+    for node in found.nodes.iter().filter(meant) {
         let Some(run_id) = node.run_id.clone() else {
             return Err(Unplanned::Failed(trouble(
                 format!("{} does not tell its run id", node.node.address),
@@ -149,14 +165,14 @@ pub(super) async fn make(hall: &Arc<Hall>, permit: &Permit, wish: &Wish<'_>) -> 
         let target = PlanTarget { address: address.to_string(), run_id, replicas: 0, lag_bytes: None };
         primaries.push(Primary { address, target, version: node.version.as_deref().and_then(version) });
     }
-    if primaries.is_empty() {
+    if found.nodes.iter().all(|node| node.node.role != Some(Role::Primary)) {
         return Err(Unplanned::Failed(trouble(
             format!("{}/{} has no primary now", service.name, instance.name),
             "changes are made on primaries; only replicas, or nobody, answered",
             "see `/redis replication`, and wait until it has one",
         )));
     }
-    let mut maker = Maker { hall, permit, wish, primaries, cx };
+    let mut maker = Maker { hall, permit, wish, primaries, nodes: found.nodes, everywhere, cx };
     let followers = maker.read(&["INFO", "replication"]).await;
     for (primary, told) in maker.primaries.iter_mut().zip(followers) {
         if let Ok(told) = told {
@@ -221,6 +237,9 @@ async fn draft(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, Unplanned> {
         TouchKind::RemoveKeys => keys::remove(maker, wanted).await,
         TouchKind::RetimeKeys => keys::retime(maker, wanted).await,
         TouchKind::ClearAside => keys::clear(maker, wanted).await,
+        TouchKind::Failover => failover::failover(maker, wanted).await,
+        TouchKind::RotatePassword => password::rotate(maker, wanted).await,
+        TouchKind::SaveAcl => password::save(maker).await,
         TouchKind::Undo => undo::draft(maker, wanted).await,
     }
 }

@@ -1,0 +1,98 @@
+//! Making a replica the primary: waited for until it is, refused while it would lose data.
+
+use std::time::Duration;
+
+use rediscue::model::Level;
+
+use crate::world::{
+    eventually,
+    redis::{ClusterWorld, RedisServer, SentinelWorld},
+    room::{Room, house, house_at},
+};
+
+fn with_toucher<'a>(servers: impl IntoIterator<Item = &'a RedisServer>) {
+    for server in servers {
+        server.run::<()>(&["ACL", "SETUSER", "toucher", "on", ">touch-secret", "~*", "&*", "+@all"]);
+    }
+}
+
+fn quoted<'a>(servers: impl IntoIterator<Item = &'a RedisServer>) -> String {
+    servers.into_iter().map(|server| format!("\"{}\"", server.address())).collect::<Vec<_>>().join(", ")
+}
+
+#[tokio::test]
+async fn n10_sentinel_makes_the_replica_primary_and_the_run_ends_when_it_takes_writes() {
+    let world = SentinelWorld::start();
+    with_toucher(&world.servers);
+    let found_by = format!("sentinels = [{}]\nmaster = \"{}\"", quoted(&world.sentinels), SentinelWorld::MASTER);
+    let chat = house_at("normal", &world.servers[0], &found_by).start().await;
+    let mut room = Room::of(&chat);
+    let (old, new) = (&world.servers[0], &world.servers[1]);
+
+    // A replica that does not follow is none to fail over to.
+    new.run::<()>(&["REPLICAOF", "127.0.0.1", "1"]);
+    eventually("the primary has lost it", Duration::from_secs(20), || old.info("connected_slaves") == "0");
+    let refused = room.types("ana", "failover shop").await.text();
+    assert!(refused.contains("no replica of") && refused.contains("is in step"), "{refused}");
+    new.run::<()>(&["REPLICAOF", "127.0.0.1", &old.port().to_string()]);
+    eventually("it follows again", Duration::from_secs(30), || {
+        old.info("slave0").contains("state=online") && new.info("master_link_status") == "up"
+    });
+
+    let plan = room.types("ana", "failover shop").await;
+    for said in [
+        "Risk: high",
+        "does not wait for the one it takes",
+        "SENTINEL FAILOVER themaster",
+        "failing back is another failover",
+    ] {
+        assert!(plan.text().contains(said), "{said} is missing in {}", plan.text());
+    }
+    assert_eq!(old.info("role"), "master", "a plan changes nothing");
+    let done = room.reacts("bo", "✅", &plan.id()).await;
+    assert_eq!(done.level(), Some(Level::Ok), "{}", done.text());
+    assert!(done.text().contains(&format!("{} is the primary and takes writes", new.address())), "{}", done.text());
+    assert_eq!(new.info("role"), "master");
+    assert!(done.card().actions.is_empty(), "the way back is another failover, and is not offered as an undo");
+    chat.stop().await;
+}
+
+#[tokio::test]
+async fn in_a_cluster_one_shard_is_failed_over_by_its_replica() {
+    let world = ClusterWorld::start(true);
+    with_toucher(&world.nodes);
+    let found_by = format!("cluster = [{}]", quoted(world.nodes.iter().take(2)));
+    let chat = house_at("normal", &world.nodes[0], &found_by).start().await;
+    let mut room = Room::of(&chat);
+    let which = room.types("ana", "failover shop").await.text();
+    assert!(
+        which.contains("one is failed over at a time") && which.contains(&world.nodes[1].address().to_string()),
+        "{which}"
+    );
+    let wrong = room.types("ana", "failover --shard 127.0.0.1:1 shop").await.text();
+    assert!(wrong.contains("No shard of this instance"), "{wrong}");
+
+    let (old, new) = (&world.nodes[1], &world.nodes[4]);
+    eventually("the replica is in step", Duration::from_secs(20), || old.info("slave0").contains("state=online"));
+    let (plan, done) = room.agreed(&format!("failover --shard {} shop", old.address())).await;
+    assert!(
+        plan.contains("nothing is lost") && plan.contains(&format!("make {} the primary of its shard", new.address())),
+        "{plan}"
+    );
+    assert_eq!(done.level(), Some(Level::Ok), "{}", done.text());
+    assert_eq!(new.info("role"), "master");
+    eventually("the old primary follows", Duration::from_secs(20), || old.info("role") == "slave");
+    assert_eq!(world.nodes[0].info("role"), "master", "the other shards are as they were");
+
+    chat.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_alone_is_not_failed_over() {
+    let (_server, builder) = house("normal");
+    let chat = builder.start().await;
+    let mut room = Room::of(&chat);
+    let refused = room.types("ana", "failover shop").await.text();
+    assert!(refused.contains("nobody would follow a failover"), "{refused}");
+    chat.stop().await;
+}

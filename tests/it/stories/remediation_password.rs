@@ -1,0 +1,170 @@
+//! A password rotated: the new one beside the old, then the old one gone, and the secret nowhere but in its file.
+
+use std::{os::unix::fs::PermissionsExt, path::PathBuf};
+
+use rediscue::{model::Level, store::PlanState};
+
+use crate::world::{
+    chat::{Answer, Chat},
+    eventually,
+    proxy::Proxy,
+    redis::RedisServer,
+    room::{Room, TOUCHER, house_at, setting},
+};
+
+fn server() -> RedisServer {
+    RedisServer::builder().user(TOUCHER).user("shop on >old-secret ~* &* +@all").start()
+}
+
+/// A connection as `shop`, if the password is good.
+fn login(server: &RedisServer, password: &str) -> Option<redis::Connection> {
+    let at = redis::Client::open(format!("redis://shop:{password}@127.0.0.1:{}", server.port())).unwrap();
+    at.get_connection().ok()
+}
+
+/// The file a run handed a password over in.
+fn file_of(text: &str) -> PathBuf {
+    let from = text.find("; in /").expect("the plan names the file") + 5;
+    text[from..].split_whitespace().next().unwrap().into()
+}
+
+fn undo_of(answer: &Answer) -> String {
+    answer.card().actions.iter().find(|action| action.label == "Undo").expect("it can be undone").command.clone()
+}
+
+/// Nothing that is kept or said holds the secret.
+async fn nowhere_but_in_its_file(chat: &Chat, secret: &str, said: &[&str]) {
+    assert!(said.iter().all(|text| !text.contains(secret)), "it was said");
+    let rows = chat.store.journal(200).await.unwrap();
+    assert!(rows.iter().all(|row| !format!("{row:?}").contains(secret)), "it is in the journal");
+    for row in chat.store.plans(PlanState::Done).await.unwrap() {
+        assert!(!format!("{row:?}").contains(secret), "it is in a plan");
+        assert!(!format!("{:?}", chat.store.steps(&row.plan.run).await.unwrap()).contains(secret), "it is in a step");
+    }
+}
+
+#[tokio::test]
+async fn s20_a_password_is_rotated_in_two_steps_and_its_old_connections_are_cut() {
+    let server = server();
+    server.run::<()>(&["CONFIG", "SET", "slowlog-log-slower-than", "0"]);
+    let replica = RedisServer::builder()
+        .user(TOUCHER)
+        .user("shop on >old-secret ~* &* +@all")
+        .option("replicaof", &format!("127.0.0.1 {}", server.port()))
+        .start();
+    eventually("the replica is in step", std::time::Duration::from_secs(20), || {
+        replica.info("master_link_status") == "up"
+    });
+    let chat = house_at("normal", &server, &format!("address = \"{}\"", server.address())).start().await;
+    let mut room = Room::of(&chat);
+    let mut before = login(&server, "old-secret").expect("the old password is good");
+
+    let early = room.types("ana", "rotate-password shop --finish shop").await.text();
+    assert!(early.contains("no rotation of the password of shop was begun"), "{early}");
+    let (plan, begun) = room.agreed("rotate-password shop shop").await;
+    for said in [
+        "made by this bot and never shown",
+        "the old password stays good",
+        "a restart forgets the new password",
+        "1 replicas are not named by the profile",
+        "Risk: high",
+        "ACL SETUSER shop #(its hash)",
+    ] {
+        assert!(plan.contains(said), "{said} is missing in {plan}");
+    }
+    assert_eq!(begun.level(), Some(Level::Ok), "{}", begun.text());
+    let file = file_of(&plan);
+    let secret = std::fs::read_to_string(&file).unwrap().trim().to_owned();
+    assert!(secret.len() >= 32);
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(login(&server, "old-secret").is_some() && login(&server, &secret).is_some(), "both are good");
+    assert!(begun.card().actions.iter().any(|action| action.command.starts_with("rewrite-config")), "{}", begun.text());
+
+    let (plan, done) = room.agreed("rotate-password shop --finish --cut shop").await;
+    assert!(plan.contains("since before the new password was made, so with an old one"), "{plan}");
+    assert_eq!(done.level(), Some(Level::Ok), "{}", done.text());
+    assert!(login(&server, "old-secret").is_none() && login(&server, &secret).is_some(), "only the new one is good");
+    assert!(redis::cmd("PING").query::<String>(&mut before).is_err(), "who came with the old one was cut");
+    let undone = room.types("ana", &undo_of(&begun)).await.text();
+    assert!(undone.contains("has one password only"), "without it nobody could log in: {undone}");
+    let slow = format!("{:?}", server.run::<redis::Value>(&["SLOWLOG", "GET", "-1"]));
+    assert!(!slow.contains(&secret), "the server's own slow log does not hold it either");
+    nowhere_but_in_its_file(&chat, &secret, &[&plan, &begun.text(), &done.text()]).await;
+    chat.stop().await;
+}
+
+#[tokio::test]
+async fn before_its_end_a_rotation_is_taken_back_and_the_old_password_was_good_all_the_time() {
+    let server = server();
+    let chat = house_at("normal", &server, &format!("address = \"{}\"", server.address())).start().await;
+    let mut room = Room::of(&chat);
+    let before: redis::Value = server.run(&["ACL", "GETUSER", "shop"]);
+    let (plan, begun) = room.agreed("rotate-password shop shop").await;
+    let secret = std::fs::read_to_string(file_of(&plan)).unwrap().trim().to_owned();
+    let undo = undo_of(&begun);
+    let (_, undone) = room.agreed(&undo).await;
+    assert_eq!(undone.level(), Some(Level::Ok), "{}", undone.text());
+    assert!(login(&server, &secret).is_none() && login(&server, "old-secret").is_some());
+    assert_eq!(server.run::<redis::Value>(&["ACL", "GETUSER", "shop"]), before, "the user is as it was");
+    let again = room.types("ana", &undo).await.text();
+    assert!(again.contains("was dropped already"), "{again}");
+    let finish = room.types("ana", "rotate-password shop --finish shop").await.text();
+    assert!(finish.contains("no rotation of the password of shop was begun"), "{finish}");
+    for (line, why) in [
+        ("rotate-password nobody shop", "knows no user nobody"),
+        ("rotate-password default shop", "needs no password"),
+        ("rotate-password shop --cut shop", "when the old password goes"),
+        ("rotate-password 'a b' shop", "letters, digits"),
+    ] {
+        let refused = room.types("ana", line).await.text();
+        assert!(refused.contains(why), "{line}: {refused}");
+    }
+    chat.stop().await;
+}
+
+#[tokio::test]
+async fn the_bot_does_not_lock_itself_out() {
+    let server = server();
+    let chat = house_at("normal", &server, &format!("address = \"{}\"", server.address())).start().await;
+    let mut room = Room::of(&chat);
+    let (plan, _) = room.agreed("rotate-password toucher shop").await;
+    assert!(plan.contains("This bot itself logs in as toucher"), "{plan}");
+    let (_, refused) = room.agreed("rotate-password toucher --finish shop").await;
+    assert!(refused.text().contains("still logs in with the old password"), "{}", refused.text());
+    assert_eq!(setting(&server, "timeout"), "0");
+    // The secret is put where the profile points, and the end is let through.
+    std::fs::copy(file_of(&plan), server.dir().join("touch.secret")).unwrap();
+    let (_, done) = room.agreed("rotate-password toucher --finish shop").await;
+    assert_eq!(done.level(), Some(Level::Ok), "{}", done.text());
+    let (_, still) = room.agreed("set-config timeout 7 shop").await;
+    assert_eq!(setting(&server, "timeout"), "7", "{}", still.text());
+    chat.stop().await;
+}
+
+#[tokio::test]
+async fn a_rotation_that_breaks_at_any_step_leaves_the_old_password_good_and_says_what_is_so() {
+    let server = server();
+    let proxy = Proxy::before(&server.address()).await;
+    let chat = house_at("normal", &server, &format!("address = \"{}\"", proxy.address())).start().await;
+    let mut room = Room::of(&chat);
+    let before: redis::Value = server.run(&["ACL", "GETUSER", "shop"]);
+    server.run::<()>(&["ACL", "SETUSER", "toucher", "-acl|setuser"]);
+    let (plan, denied) = room.agreed("rotate-password shop shop").await;
+    assert!(denied.text().contains("Nothing was changed"), "{}", denied.text());
+    assert!(!file_of(&plan).exists(), "a secret that opens nothing is not left behind");
+    server.run::<()>(&["ACL", "SETUSER", "toucher", "+@all"]);
+    for word in ["touch-secret", "SETUSER"] {
+        let plan = room.types("ana", "rotate-password shop shop").await;
+        proxy.cut_on(word, false);
+        let cut = room.reacts("bo", "✅", &plan.id()).await.text();
+        assert!(proxy.has_cut() && (cut.contains("Nothing was changed") || cut.contains("uncertain")), "{word}: {cut}");
+        assert_eq!(server.run::<redis::Value>(&["ACL", "GETUSER", "shop"]), before, "{word}");
+    }
+    let plan = room.types("ana", "rotate-password shop shop").await;
+    proxy.cut_on("SETUSER", true);
+    let lost = room.reacts("bo", "✅", &plan.id()).await;
+    assert_eq!(lost.level(), Some(Level::Ok), "it was looked at again, and had been done: {}", lost.text());
+    let secret = std::fs::read_to_string(file_of(&plan.text())).unwrap().trim().to_owned();
+    assert!(login(&server, &secret).is_some() && login(&server, "old-secret").is_some());
+    chat.stop().await;
+}
