@@ -20,6 +20,7 @@ use tokio::{
     sync::{Notify, mpsc},
     task::JoinSet,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{Hall, Rules};
 use crate::{
@@ -51,18 +52,32 @@ pub(super) struct Books {
     ours: Mutex<HashSet<RunId>>,
     begun: mpsc::Sender<Arc<Desk>>,
     inbox: Mutex<Option<mpsc::Receiver<Arc<Desk>>>>,
+    /// Cancelled once what an earlier process left has been taken up.
+    whole: CancellationToken,
 }
 
 impl Default for Books {
     fn default() -> Self {
         let (begun, inbox) = mpsc::channel(BEGINNING);
-        Self { desks: Mutex::default(), ours: Mutex::default(), begun, inbox: Mutex::new(Some(inbox)) }
+        Self {
+            desks: Mutex::default(),
+            ours: Mutex::default(),
+            begun,
+            inbox: Mutex::new(Some(inbox)),
+            whole: CancellationToken::new(),
+        }
     }
 }
 
 impl Books {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, Arc<Desk>>> {
         self.desks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until what an earlier process left has been taken up: a word that
+    /// comes with the bot's first breath is not told that nothing is under way.
+    pub(super) async fn whole(&self) {
+        self.whole.cancelled().await;
     }
 
     /// The run of that id, while it is under way.
@@ -202,6 +217,7 @@ pub(super) async fn keep(hall: Arc<Hall>) {
         }
         Err(error) => tracing::error!(%error, "runbooks under way at the last end could not be read"),
     }
+    hall.books.whole.cancel();
     loop {
         tokio::select! {
             () = hall.stopping.cancelled() => break,

@@ -41,6 +41,7 @@ pub(in crate::bot) async fn word(
         let card = plain_card("which run?", "That is no run's id; it stands at the foot of the runbook's card.", next);
         return said(Outcome::Misunderstood, card).in_private();
     };
+    hall.books.whole().await;
     let Some(desk) = hall.books.desk(&id) else {
         let what = match hall.store.book(&id).await {
             Ok(Some(row)) => format!("`{}` of that id has ended; its card says how.", row.run.command),
@@ -170,6 +171,7 @@ fn not_now_card(run: &BookRun, why: NotNow) -> Card {
 
 /// The runs under way.
 pub(in crate::bot) async fn list(hall: &Hall, asked: &Asked<'_>) -> Card {
+    hall.books.whole().await;
     let mut runs = Vec::new();
     for desk in hall.books.all() {
         runs.push(Desk::run(&desk).await);

@@ -160,6 +160,6 @@ mod tests {
         assert!(!told("wait_bgsave", 0, 5_000_000).in_step());
         assert!(!told("online", 11, 5_000_000).in_step());
         assert!(!told("online", 0, 3_000_000).in_step());
-        assert!(told("online", 0, 3_000_000).words().contains("1.9 MiB behind"));
+        assert!(told("online", 0, 3_000_000).words().contains("1.91 MiB behind"));
     }
 }
