@@ -152,7 +152,12 @@ impl Stage {
                 return text;
             }
             assert!(begun.elapsed() < PATIENCE, "the card never said `{words}`: {text}");
-            match heard(&mut self.room.link).await {
+            // A little less than the terminal's own patience, so that what the card says is told.
+            let left = PATIENCE.saturating_sub(begun.elapsed()).min(Duration::from_secs(50));
+            let Ok(said) = tokio::time::timeout(left, heard(&mut self.room.link)).await else {
+                panic!("the card never said `{words}`: {text}")
+            };
+            match said {
                 FromBot::Say { id, card, .. } | FromBot::Edit { id, card } => {
                     self.cards.insert(id, card);
                 }
