@@ -145,7 +145,7 @@ fn servers(plan: &Plan) -> String {
     };
     let shown: Vec<String> = plan.targets.iter().take(6).map(one).collect();
     let more = plan.targets.len().saturating_sub(6);
-    if more > 0 { format!("{} and {more} more", shown.join("\n")) } else { shown.join("\n") }
+    if more > 0 { format!("{} and {more} more", shown.join("; ")) } else { shown.join("; ") }
 }
 
 fn reach(reach: &Reach) -> Vec<Field> {
@@ -172,7 +172,7 @@ fn reach(reach: &Reach) -> Vec<Field> {
         }));
     }
     if !reach.sample.is_empty() {
-        fields.push(field("For example", reach.sample.join("\n")));
+        fields.push(field("For example", reach.sample.join(", ")));
     }
     fields
 }

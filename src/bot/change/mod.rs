@@ -4,11 +4,11 @@
 //! moves its row from pending to claimed, which one task alone can; a row that
 //! is found claimed or running after a restart is never carried out again.
 //!
-//! [`plan`] makes plans and makes them again; [`propose`] shows them;
+//! [`plan`] makes plans and makes them again; [`mod@propose`] shows them;
 //! [`consent`] hears what people say to them, [`glass`] whoever goes on alone;
 //! [`waits`] calls the approvers and lets plans expire; [`carry`] carries them
-//! out; [`freeze`] and [`stop`] halt them;
-//! [`ends`] takes back what was made for a while; [`recover`] tells after a
+//! out; [`mod@freeze`] and [`mod@stop`] halt them;
+//! [`ends`] takes back what was made for a while; [`mod@recover`] tells after a
 //! restart what its end cut short; [`cards`] is what people read.
 
 mod by_the_clock;

@@ -243,7 +243,7 @@ fn removed(found: &Removed) -> String {
         ));
     }
     counted(&mut parts, found.changed, "had changed and were left alone");
-    counted(&mut parts, found.gone, "were gone already");
+    counted(&mut parts, found.gone, "had gone when their turn came (a walk may meet a name twice)");
     counted(&mut parts, found.elsewhere, "were on the move to another server and left alone");
     counted(&mut parts, found.put_back, "could not be kept and have their names back");
     listed(&mut parts, &found.stranded, "are aside still, because their names were taken anew");
@@ -256,7 +256,7 @@ fn removed(found: &Removed) -> String {
 fn retimed(found: &Retimed) -> String {
     let mut parts = vec![format!("{} have the new deadline", keys(found.keys))];
     counted(&mut parts, found.unchanged, "were left as they are");
-    counted(&mut parts, found.gone, "were gone already");
+    counted(&mut parts, found.gone, "had gone when their turn came (a walk may meet a name twice)");
     counted(&mut parts, found.elsewhere, "were on the move to another server and left alone");
     listed(&mut parts, &found.unverified, "have yet another deadline when asked again");
     if let Some(doubts) = found.doubts.words() {
