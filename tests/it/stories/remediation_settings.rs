@@ -65,6 +65,10 @@ async fn s8_each_setting_of_the_runbook_is_set_read_back_and_taken_back() {
         ("auto-aof-rewrite-percentage", "50", "50"),
         ("auto-aof-rewrite-min-size", "32mb", "33554432"),
     ] {
+        if name.starts_with("lazyfree") {
+            // Valkey has it on from the start; here something is to change.
+            let _: String = server.run(&["CONFIG", "SET", name, "no"]);
+        }
         let before = setting(&server, name);
         let (plan, done) = room.agreed(&format!("set-config {name} {value} shop")).await;
         assert!(plan.contains("What it does:") && plan.contains(told), "{name}: {plan}");
