@@ -12,23 +12,14 @@ use super::{
 };
 use crate::{
     model::{Align, Block, Card, Cell, Column, Finding, Level, RunId, Table, Text},
-    policy::{Ask, Verdict},
+    policy::Verdict,
     runbook::{self, ArgumentValue, Intent, Known},
     store::Outcome,
 };
 
 /// Answers a built-in command.
 pub(super) async fn answer(hall: &Arc<Hall>, asked: &Asked<'_>, known: &Known<'_>, intent: &Intent) -> Ended {
-    let ask = Ask {
-        actor: asked.actor,
-        place: asked.place,
-        command: &intent.command,
-        service: None,
-        run: asked.run,
-        reveal: false,
-        now: jiff::Timestamp::now(),
-    };
-    if let Verdict::Deny(refusal) = asked.rules.policy.decide(&ask) {
+    if let Verdict::Deny(refusal) = asked.decide(&intent.command, None, false) {
         return Ended::denied(intent, &refusal);
     }
     let text = |name: &str| match intent.arguments.get(name) {

@@ -37,6 +37,21 @@ pub(super) struct Asked<'a> {
     pub(super) since: Instant,
 }
 
+impl Asked<'_> {
+    /// May whoever asked run this command, on this service where it is about one, here and now?
+    pub(super) fn decide(&self, command: &Command, service: Option<&Service>, reveal: bool) -> Verdict {
+        self.rules.policy.decide(&Ask {
+            actor: self.actor,
+            place: self.place,
+            command,
+            service,
+            run: self.run,
+            reveal,
+            now: jiff::Timestamp::now(),
+        })
+    }
+}
+
 /// How the walk ended: the card, and what the journal says of it.
 pub(super) struct Ended {
     pub(super) card: Card,
@@ -251,16 +266,7 @@ async fn diagnose(
         Err(card) => return Ended::of(intent, Outcome::Misunderstood, *card).in_private(),
     };
     let reveal = matches!(intent.arguments.get("reveal"), Some(ArgumentValue::Switch(true)));
-    let ask = Ask {
-        actor: asked.actor,
-        place: asked.place,
-        command,
-        service: Some(service.as_ref()),
-        run: asked.run,
-        reveal,
-        now: jiff::Timestamp::now(),
-    };
-    let permit = match asked.rules.policy.decide(&ask) {
+    let permit = match asked.decide(command, Some(service), reveal) {
         Verdict::Allow(permit) => permit,
         Verdict::Deny(refusal) => {
             return Ended::denied(intent, &refusal).on(service, instance);

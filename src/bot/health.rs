@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     model::{Action, ActionStyle, Block, Card, Finding, Level, Text, show_duration},
-    policy::{Ask, Verdict},
+    policy::Verdict,
     runbook::{ArgumentValue, Intent},
     store::{Outcome, Standing, StoreHealth},
 };
@@ -30,19 +30,10 @@ pub(super) fn is_asked(intent: &Intent) -> bool {
 /// Answers it to whoever may run the doctor anywhere: it tells of no service.
 pub(super) async fn answer(hall: &Hall, asked: &Asked<'_>, intent: &Intent) -> Ended {
     let policy = &asked.rules.policy;
-    if !policy.may(asked.actor.person.as_ref(), &intent.command, None, asked.place) {
-        let ask = Ask {
-            actor: asked.actor,
-            place: asked.place,
-            command: &intent.command,
-            service: None,
-            run: asked.run,
-            reveal: false,
-            now: Timestamp::now(),
-        };
-        if let Verdict::Deny(refusal) = policy.decide(&ask) {
-            return Ended::denied(intent, &refusal);
-        }
+    if !policy.may(asked.actor.person.as_ref(), &intent.command, None, asked.place)
+        && let Verdict::Deny(refusal) = asked.decide(&intent.command, None, false)
+    {
+        return Ended::denied(intent, &refusal);
     }
     let card = card(hall, asked).await;
     Ended { level: card.level, ..Ended::of(intent, Outcome::Answered, card) }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     chat::Audience,
     model::{Card, InstanceName, RunId, ServiceName},
-    policy::{Ask, Verdict},
+    policy::Verdict,
     runbook::{ArgumentValue, Command, Intent, LONG_ANSWER_VERSION, LongAnswer, Rendered},
     store::{Attachment, Outcome},
 };
@@ -170,16 +170,7 @@ async fn kept(hall: &Arc<Hall>, asked: &Asked<'_>, intent: &Intent) -> Result<Ke
         );
         return Err(refused(Outcome::Denied, plain_card("not kept", what, None)));
     };
-    let ask = Ask {
-        actor: asked.actor,
-        place: asked.place,
-        command,
-        service: Some(service.as_ref()),
-        run: asked.run,
-        reveal: false,
-        now: jiff::Timestamp::now(),
-    };
-    if let Verdict::Deny(refusal) = asked.rules.policy.decide(&ask) {
+    if let Verdict::Deny(refusal) = asked.decide(command, Some(service), false) {
         return Err(Box::new(Ended::denied(intent, &refusal)));
     }
     if answer.reader.is_some() && answer.reader != asked.actor.person {

@@ -84,6 +84,16 @@ impl Identity {
         }
     }
 
+    /// A short text, sealed whole.
+    pub(super) fn seal_whole(&self, plain: &[u8]) -> io::Result<Vec<u8>> {
+        age::encrypt(&self.recipient, plain).map_err(io::Error::other)
+    }
+
+    /// What was sealed whole; `None`: it was sealed with another key, or is not what was sealed.
+    pub(super) fn unseal_whole(&self, sealed: &[u8]) -> Option<Vec<u8>> {
+        age::decrypt(&self.identity, sealed).ok()
+    }
+
     fn of(identity: x25519::Identity) -> Self {
         Self { recipient: identity.to_public(), identity }
     }

@@ -9,7 +9,7 @@ use crate::{
         command::{Asked, Ended, journal_line, plain_card, target},
         deliver::Answer,
     },
-    policy::{Ask, Verdict},
+    policy::Verdict,
     runbook::{ArgumentValue, Book, BookRun, BookStart, Intent},
     store::{BookRow, Outcome},
 };
@@ -28,16 +28,7 @@ pub(in crate::bot) async fn begin(
     };
     let end = |outcome, card| Ended::of(intent, outcome, card).on(service, instance);
     let now = jiff::Timestamp::now();
-    let ask = Ask {
-        actor: asked.actor,
-        place: asked.place,
-        command: &intent.command,
-        service: Some(service.as_ref()),
-        run: asked.run,
-        reveal: false,
-        now,
-    };
-    let permit = match asked.rules.policy.decide(&ask) {
+    let permit = match asked.decide(&intent.command, Some(service), false) {
         Verdict::Allow(permit) => permit,
         Verdict::Deny(refusal) => return Ended::denied(intent, &refusal).on(service, instance),
     };

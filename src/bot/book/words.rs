@@ -7,7 +7,7 @@ use crate::{
         command::{Asked, Ended, plain_card},
     },
     model::{Align, Block, Card, Cell, Column, PersonId, RunId, Table},
-    policy::{Ask, Refusal, Verdict},
+    policy::{Refusal, Verdict},
     runbook::{Act, BookRun, Happened, Intent, NotNow, Phase, StepState},
     store::Outcome,
 };
@@ -103,16 +103,7 @@ fn allowed(asked: &Asked<'_>, run: &BookRun, word: Word) -> Result<PersonId, Ref
             .may_approve_step(asked.actor, &run.requester, role.as_deref(), command, service, asked.place)
             .cloned();
     }
-    let ask = Ask {
-        actor: asked.actor,
-        place: asked.place,
-        command,
-        service: Some(service.as_ref()),
-        run: asked.run,
-        reveal: false,
-        now: jiff::Timestamp::now(),
-    };
-    match policy.decide(&ask) {
+    match asked.decide(command, Some(service), false) {
         Verdict::Allow(permit) => Ok(permit.person().clone()),
         Verdict::Deny(refusal) => Err(refusal),
     }

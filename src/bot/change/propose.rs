@@ -15,7 +15,7 @@ use crate::{
         command::{Asked, Ended, busy_card, explained_card, plain_card, target},
         deliver::Answer,
     },
-    policy::{Ask, Verdict},
+    policy::Verdict,
     runbook::{self, ArgumentValue, Intent, Kind, Remediation, Risk, TouchKind},
     store::{Outcome, PlanRow, PlanState},
 };
@@ -37,16 +37,7 @@ pub(in crate::bot) async fn propose(
         Err(card) => return Ended::of(intent, Outcome::Misunderstood, *card).in_private(),
     };
     let now = Timestamp::now();
-    let ask = Ask {
-        actor: asked.actor,
-        place: asked.place,
-        command: &intent.command,
-        service: Some(service.as_ref()),
-        run: asked.run,
-        reveal: false,
-        now,
-    };
-    let permit = match asked.rules.policy.decide(&ask) {
+    let permit = match asked.decide(&intent.command, Some(service), false) {
         Verdict::Allow(permit) => permit,
         Verdict::Deny(refusal) => return Ended::denied(intent, &refusal).on(service, instance),
     };

@@ -7,7 +7,6 @@
 //! A file that was cut while a frame was written is good up to that frame.
 
 mod frame;
-mod key;
 mod read;
 mod record;
 mod write;
@@ -30,6 +29,7 @@ pub use read::{Frame, SnapshotReader};
 pub use record::{Deadline, Record};
 pub use write::SnapshotWriter;
 
+use super::identity::{Identity, IdentityError};
 use crate::model::{InstanceName, RunId, ServiceName};
 
 /// The ending of a snapshot's file name, which is the run's id and the step.
@@ -176,7 +176,7 @@ pub struct Found {
 #[derive(Debug, Clone)]
 pub struct Snapshots {
     settings: Arc<SnapshotSettings>,
-    key: Arc<key::Key>,
+    key: Arc<Identity>,
     used: Arc<AtomicU64>,
 }
 
@@ -193,11 +193,11 @@ impl Snapshots {
             }
         }
         let files = files(&settings.dir)?;
-        let key = match key::read(&settings.key)? {
-            Some(key) => key,
-            None if !files.is_empty() => return Err(SnapshotError::KeyMissing { path: settings.key }),
-            None => key::make(&settings.key)?,
-        };
+        let key = Identity::open(&settings.key, files.is_empty()).map_err(|error| match error {
+            IdentityError::Io { path, source } => SnapshotError::Io { path, source },
+            IdentityError::Bad { path } => SnapshotError::BadKey { path },
+            IdentityError::Missing { path } => SnapshotError::KeyMissing { path },
+        })?;
         let used = files.iter().filter_map(|path| fs::metadata(path).ok()).map(|found| found.len()).sum();
         Ok(Self { settings: Arc::new(settings), key: Arc::new(key), used: Arc::new(AtomicU64::new(used)) })
     }

@@ -11,8 +11,8 @@ use super::{
     Header, Record, SnapshotError,
     frame::{self, BEFORE, HEAD, Head},
     io_at,
-    key::Key,
 };
+use crate::store::identity::Identity;
 
 /// What was appended in one go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct Frame {
 #[derive(Debug)]
 pub struct SnapshotReader {
     path: PathBuf,
-    key: Arc<Key>,
+    key: Arc<Identity>,
     file: BufReader<File>,
     header: Header,
     mark: [u8; 16],
@@ -45,7 +45,7 @@ pub struct SnapshotReader {
 }
 
 impl SnapshotReader {
-    pub(super) fn open(path: PathBuf, key: Arc<Key>) -> Result<Self, SnapshotError> {
+    pub(super) fn open(path: PathBuf, key: Arc<Identity>) -> Result<Self, SnapshotError> {
         let at = io_at(&path);
         let file = File::open(&path).map_err(&at)?;
         let length = file.metadata().map_err(&at)?.len();
@@ -164,7 +164,7 @@ impl SnapshotReader {
         if !head.fits(sealed) {
             return Err("its checksum does not fit");
         }
-        let packed = self.key.open(sealed).ok_or("the key does not open it")?;
+        let packed = self.key.unseal_whole(sealed).ok_or("the key does not open it")?;
         let plain = zstd::bulk::decompress(&packed, head.plain as usize).map_err(|_| "it cannot be unpacked")?;
         let mut rest = plain.strip_prefix(&self.mark).ok_or("it belongs to another snapshot")?;
         let mut four = || {

@@ -119,7 +119,7 @@ impl SnapshotWriter {
         }
         let at = io_at(&self.path);
         let packed = zstd::bulk::compress(&plain, LEVEL).map_err(&at)?;
-        let sealed = self.home.key.seal(&packed).map_err(&at)?;
+        let sealed = self.home.key.seal_whole(&packed).map_err(&at)?;
         let mut bytes = Head::of(number, plain.len(), &sealed).bytes().to_vec();
         bytes.extend(sealed);
         self.home.take(bytes.len() as u64)?;
