@@ -380,18 +380,28 @@ impl Foreground {
         self.phase.store(phase, Ordering::Relaxed);
     }
 
-    /// p50 and p99 before and during, in microseconds.
-    fn end(mut self) -> [f64; 4] {
+    /// What half, 95 and 99 of a hundred did not wait longer than, before and during.
+    fn end(mut self) -> [Waits; 2] {
         self.stop.store(true, Ordering::Relaxed);
         let mut seen = self.thread.take().unwrap().join().unwrap();
         let [_, before, during] = &mut seen;
-        let at = |list: &mut Vec<u32>, share: f64| {
-            list.sort_unstable();
+        let at = |list: &[u32], share: f64| {
             list.get(((list.len() as f64 * share) as usize).min(list.len().saturating_sub(1)))
                 .map_or(0.0, |&us| f64::from(us))
         };
-        [at(before, 0.5), at(before, 0.99), at(during, 0.5), at(during, 0.99)]
+        [before, during].map(|list| {
+            list.sort_unstable();
+            Waits { p50: at(list, 0.5), p95: at(list, 0.95), p99: at(list, 0.99) }
+        })
     }
+}
+
+/// Microseconds that so many of a hundred did not wait longer than.
+#[derive(Debug, Clone, Copy, Default)]
+struct Waits {
+    p50: f64,
+    p95: f64,
+    p99: f64,
 }
 
 /// Gives the server a core of its own: what others wait is then what it makes them wait, and not
@@ -429,9 +439,17 @@ struct Cost1 {
     wall: f64,
     first: Option<f64>,
     server_us: f64,
-    p: [f64; 4],
+    /// Before and during.
+    p: [Waits; 2],
     slow: u64,
     note: String,
+}
+
+impl Cost1 {
+    /// During over before.
+    fn times(&self, of: impl Fn(&Waits) -> f64) -> f64 {
+        of(&self.p[1]) / of(&self.p[0])
+    }
 }
 
 /// Which commands took the server more than a millisecond, and the longest of each.
@@ -751,24 +769,26 @@ fn main() {
         for ((name, tool), costs) in tools.iter_mut().zip(&mut costs) {
             let cost = measured(&redis, &options, tool);
             println!(
-                "round {} {name}: {:.2} s{}, {:.1} µs/key, p50 {:.0} → {:.0}, p99 {:.0} → {:.0} µs (× {:.2}), {} slow. {}",
+                "round {} {name}: {:.2} s{}, {:.1} µs/key, p50 {:.0} → {:.0}, p95 {:.0} → {:.0}, p99 {:.0} → {:.0} µs (× {:.2}), {} slow. {}",
                 round + 1,
                 cost.wall,
                 cost.first.map_or(String::new(), |first| format!(" (first after {first:.3})")),
                 cost.server_us,
-                cost.p[0],
-                cost.p[2],
-                cost.p[1],
-                cost.p[3],
-                cost.p[3] / cost.p[1],
+                cost.p[0].p50,
+                cost.p[1].p50,
+                cost.p[0].p95,
+                cost.p[1].p95,
+                cost.p[0].p99,
+                cost.p[1].p99,
+                cost.times(|waits| waits.p99),
                 cost.slow,
                 cost.note
             );
             costs.push(cost);
         }
     }
-    println!("\n| looking | wall s | first s | server µs/key | p50 × | p99 × | commands > 1 ms |");
-    println!("|---|---|---|---|---|---|---|");
+    println!("\n| looking | wall s | first s | server µs/key | p50 × | p95 × | p99 × | commands > 1 ms |");
+    println!("|---|---|---|---|---|---|---|---|");
     let mut walls = BTreeMap::new();
     for ((name, _), costs) in tools.iter().zip(&costs) {
         let of = |figure: &dyn Fn(&Cost1) -> f64| median(&mut costs.iter().map(figure).collect::<Vec<_>>());
@@ -776,11 +796,12 @@ fn main() {
         let first = of(&|cost| cost.first.unwrap_or(f64::NAN));
         walls.insert(name.clone(), (wall, first));
         println!(
-            "| {name} | {wall:.2} | {} | {:.1} | {:.2} | {:.2} | {} |",
+            "| {name} | {wall:.2} | {} | {:.1} | {:.2} | {:.2} | {:.2} | {} |",
             if first.is_nan() { "–".to_owned() } else { format!("{first:.3}") },
             of(&|cost| cost.server_us),
-            of(&|cost| cost.p[2] / cost.p[0]),
-            of(&|cost| cost.p[3] / cost.p[1]),
+            of(&|cost| cost.times(|waits| waits.p50)),
+            of(&|cost| cost.times(|waits| waits.p95)),
+            of(&|cost| cost.times(|waits| waits.p99)),
             costs.iter().map(|cost| cost.slow).max().unwrap_or(0)
         );
     }
@@ -815,32 +836,34 @@ fn sweep(redis: &Redis, options: &Options, truth: &Truth) {
                 (first_s, compare(truth, first.as_ref(), &last))
             });
             println!(
-                "round {} lanes {}, {} µs in flight, busy {}: {:.2} s, p99 × {:.2}. {}",
+                "round {} lanes {}, {} µs in flight, busy {}: {:.2} s, p95 × {:.2}, p99 × {:.2}. {}",
                 round + 1,
                 pace.lanes,
                 pace.in_flight_us,
                 pace.busy,
                 cost.wall,
-                cost.p[3] / cost.p[1],
+                cost.times(|waits| waits.p95),
+                cost.times(|waits| waits.p99),
                 cost.note
             );
             costs.push(cost);
         }
     }
     println!(
-        "\n| memkeys: lanes | in flight µs | busy | wall s | server µs/key | p50 × | p99 × |\n|---|---|---|---|---|---|---|"
+        "\n| memkeys: lanes | in flight µs | busy | wall s | server µs/key | p50 × | p95 × | p99 × |\n|---|---|---|---|---|---|---|---|"
     );
     for (pace, costs) in &rows {
         let of = |figure: &dyn Fn(&Cost1) -> f64| median(&mut costs.iter().map(figure).collect::<Vec<_>>());
         println!(
-            "| {} | {} | {} | {:.2} | {:.1} | {:.2} | {:.2} |",
+            "| {} | {} | {} | {:.2} | {:.1} | {:.2} | {:.2} | {:.2} |",
             pace.lanes,
             pace.in_flight_us,
             pace.busy,
             of(&|cost| cost.wall),
             of(&|cost| cost.server_us),
-            of(&|cost| cost.p[2] / cost.p[0]),
-            of(&|cost| cost.p[3] / cost.p[1])
+            of(&|cost| cost.times(|waits| waits.p50)),
+            of(&|cost| cost.times(|waits| waits.p95)),
+            of(&|cost| cost.times(|waits| waits.p99))
         );
     }
 }
