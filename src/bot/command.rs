@@ -119,7 +119,7 @@ impl Ended {
 
 /// Carries out what somebody typed or pressed, and answers it.
 pub(super) async fn carry_out(hall: &Arc<Hall>, inbound: Inbound) {
-    let Inbound { from, display, person, barred, place, what, .. } = inbound;
+    let Inbound { from, display, person, badges, barred, place, what, .. } = inbound;
     let (text, message, pressed) = match what {
         Event::Command { text, message } => (text, message, None),
         Event::Pressed { command, message } => (command, None, Some(message)),
@@ -131,8 +131,7 @@ pub(super) async fn carry_out(hall: &Arc<Hall>, inbound: Inbound) {
     };
     let since = Instant::now();
     let rules = hall.rules();
-    let person = person.or_else(|| rules.policy.person_of(&from).cloned());
-    let actor = Actor { identity: from, person, display };
+    let actor = rules.policy.speaker(from, person, display, badges);
     let run = RunId::from_bits(rand::random());
     let answer = Answer::new(gateway, &place, &run, message);
     answer.begun().await;
@@ -191,7 +190,7 @@ pub(super) fn entry(asked: &Asked<'_>, ended: &Ended, took: Duration) -> Entry {
 async fn walk(hall: &Arc<Hall>, asked: &Asked<'_>, text: &str, answer: &Answer) -> Ended {
     let Asked { rules, actor, place, .. } = asked;
     let policy = &rules.policy;
-    let may = |command: &Command| policy.may(actor.person.as_ref(), command, None, place);
+    let may = |command: &Command| policy.may(actor, command, None, place);
     let known = Known { catalogue: &rules.catalogue, services: &rules.services, may: &may };
     // A stranger learns nothing, not even which commands there are.
     if let Some(refusal) = policy.stranger(actor) {
@@ -227,7 +226,7 @@ pub(super) fn target<'a>(asked: &Asked<'a>, intent: &Intent) -> Result<(&'a Arc<
     let Some(service) = name.and_then(|name| services.get(name)) else {
         // Those this person may ask, where there are any: a button that only refuses would disappoint.
         let may = |service: &&Arc<Service>| {
-            asked.rules.policy.may(asked.actor.person.as_ref(), &intent.command, Some(service), asked.place)
+            asked.rules.policy.may(asked.actor, &intent.command, Some(service), asked.place)
         };
         let mut names: Vec<String> = services.values().filter(may).map(|service| service.name.to_string()).collect();
         if names.is_empty() {
@@ -331,7 +330,7 @@ async fn diagnose(
         // A button for something this person may not run would only disappoint.
         let name = action.command.split_whitespace().next().unwrap_or_default();
         asked.rules.catalogue.find(name).is_some_and(|command| {
-            asked.rules.policy.may(asked.actor.person.as_ref(), command, Some(service), asked.place)
+            asked.rules.policy.may(asked.actor, command, Some(service), asked.place)
         })
     });
     let private = audience != Audience::All;

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Hall, Rules, command::Asked, gather::Scene};
 use crate::{
     exec::Looking,
-    model::{Actor, Identity, Instance, InstanceName, PersonId, Place, RunId, Service, ServiceName},
+    model::{Actor, Badges, Identity, Instance, InstanceName, PersonId, Place, RunId, Service, ServiceName},
     policy::{Ask, Verdict},
     runbook::{self, Intent, Kind, Known, Rendered},
 };
@@ -29,7 +29,7 @@ pub(super) struct Errand<'a> {
 impl Errand<'_> {
     /// Whoever it is done for, as an actor.
     pub(super) fn actor(&self) -> Actor {
-        Actor { identity: self.identity.clone(), person: Some(self.person.clone()), display: String::new() }
+        Actor { identity: self.identity.clone(), person: Some(self.person.clone()), display: String::new(), badges: Badges::default() }
     }
 
     /// A line, about this service and instance and no other.

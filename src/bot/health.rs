@@ -30,7 +30,7 @@ pub(super) fn is_asked(intent: &Intent) -> bool {
 /// Answers it to whoever may run the doctor anywhere: it tells of no service.
 pub(super) async fn answer(hall: &Hall, asked: &Asked<'_>, intent: &Intent) -> Ended {
     let policy = &asked.rules.policy;
-    if !policy.may(asked.actor.person.as_ref(), &intent.command, None, asked.place)
+    if !policy.may(asked.actor, &intent.command, None, asked.place)
         && let Verdict::Deny(refusal) = asked.decide(&intent.command, None, false)
     {
         return Ended::denied(intent, &refusal);

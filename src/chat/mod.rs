@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::model::{Card, Identity, MessageRef, PersonId, Place};
+use crate::model::{Badges, Card, Identity, MessageRef, PersonId, Place};
 
 /// Something a platform told us.
 #[derive(Debug, Clone)]
@@ -27,6 +27,8 @@ pub struct Inbound {
     /// The person the gateway itself can vouch for (the console's own
     /// people); `None` lets policy look the identity up.
     pub person: Option<PersonId>,
+    /// What else the platform vouches for, where nobody is named for the account.
+    pub badges: Badges,
     /// Why the platform's own word on the account (a guest, a bot, a stranger
     /// of a shared channel, deactivated) keeps it from giving commands; `None`
     /// when nothing does.

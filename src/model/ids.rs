@@ -74,6 +74,14 @@ name! {
     PersonId
 }
 
+impl PersonId {
+    /// A name for somebody who is in no file and is known by a badge of their account. The platform's ids are told
+    /// apart without regard to case.
+    pub fn of_account(identity: &super::Identity) -> Option<Self> {
+        format!("account.{}.{}.{}", identity.platform, identity.team, identity.user).to_ascii_lowercase().parse().ok()
+    }
+}
+
 /// Names one asking of one command: short enough to read aloud, unique in the journal.
 ///
 /// Eight characters of Crockford's base 32 (no I, L, O, U): 40 random bits.

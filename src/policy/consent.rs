@@ -329,7 +329,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{Address, Credential, Deployment, Environment, Identity, Instance, PlaceKind, Platform},
+        model::{Address, Badges, Credential, Deployment, Environment, Identity, Instance, PlaceKind, Platform},
         policy::{Approval, CommandSet, Only, Person, Role, Rules},
         runbook,
     };
@@ -415,7 +415,7 @@ mod tests {
     }
 
     fn speaker(user: &str) -> Actor {
-        Actor { identity: account(user), person: None, display: String::new() }
+        Actor { identity: account(user), person: None, display: String::new(), badges: Badges::default() }
     }
 
     fn granted(policy: &Policy, plan: &Plan, votes: &[Vote], now_ms: i64) -> bool {

@@ -21,7 +21,7 @@ use crate::{
         replication::{Arrived, Limits, Received, Source, receive},
     },
     keyspace::rdb::{Key, Reading},
-    model::{Actor, Address, Identity, Instance, Place, PlaceKind, Platform, RunId, Service, ServiceName},
+    model::{Actor, Address, Badges, Identity, Instance, Place, PlaceKind, Platform, RunId, Service, ServiceName},
     policy::{Ask, Permit, Policy, Verdict},
     runbook,
 };
@@ -146,7 +146,7 @@ async fn permit(policy: &Policy, service: &Service) -> Result<Permit, Explained>
         return Err(told("PEOPLE", what, "only people whom policy.toml knows are let", "run it as one of them"));
     };
     let identity = Identity { platform: Platform::Console, team: String::new(), user: user.clone() };
-    let actor = Actor { person: policy.person_of(&identity).cloned(), identity, display: user };
+    let actor = Actor { person: policy.person_of(&identity).cloned(), identity, display: user, badges: Badges::default() };
     let place = Place {
         platform: Platform::Console,
         team: String::new(),

@@ -33,8 +33,8 @@ pub(in crate::bot) async fn reacted(hall: &Arc<Hall>, inbound: Inbound) {
         }
     };
     let rules = hall.rules();
-    let person = inbound.person.clone().or_else(|| rules.policy.person_of(&inbound.from).cloned());
-    let actor = Actor { identity: inbound.from.clone(), person, display: inbound.display.clone() };
+    let (display, badges) = (inbound.display.clone(), inbound.badges.clone());
+    let actor = rules.policy.speaker(inbound.from.clone(), inbound.person.clone(), display, badges);
     if let Some(why) = &inbound.barred {
         let card = plain_card("refused", format!("This account's word does not count: {why}."), None);
         return say(hall, &inbound, message, card).await;

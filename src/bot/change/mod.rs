@@ -36,7 +36,7 @@ use jiff::Timestamp;
 
 use super::{Hall, Rules, deliver};
 use crate::{
-    model::{Actor, Card, Instance, InstanceName, Level, Place, RunId, Service, ServiceName},
+    model::{Actor, Badges, Card, Instance, InstanceName, Level, Place, RunId, Service, ServiceName},
     runbook::{Command, Plan},
     store::{Entry, Outcome, OwedWhat, PlanRow, PlanState},
 };
@@ -127,7 +127,7 @@ fn tidy(words: &str) -> String {
 
 /// The one who asked for a plan, as the journal names them.
 fn asker_of(plan: &Plan) -> Actor {
-    Actor { identity: plan.asker.clone(), person: Some(plan.requester.clone()), display: String::new() }
+    Actor { identity: plan.asker.clone(), person: Some(plan.requester.clone()), display: String::new(), badges: Badges::default() }
 }
 
 /// Who changes what now: one change at a time on an instance.

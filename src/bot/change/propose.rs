@@ -171,7 +171,7 @@ async fn about_a_run(
     let (Some(service), Some(command)) = (service, command) else {
         return Err(misunderstood("Its command or service is no longer configured.".to_owned()));
     };
-    if !asked.rules.policy.may(asked.actor.person.as_ref(), command, Some(service), asked.place) {
+    if !asked.rules.policy.may(asked.actor, command, Some(service), asked.place) {
         return Err(misunderstood(format!(
             "You may not run `{}` on {}, so you may not take it back either.",
             plan.command, plan.service

@@ -322,6 +322,7 @@ async fn listen(
         };
         let event = format!("console-{}-{link}-{line}", console.epoch);
         let said = Inbound {
+            badges: Default::default(),
             event: event.clone(),
             from: identity,
             display: user.clone(),

@@ -138,11 +138,13 @@ impl Slack {
 
     async fn hand_in(&self, heard: Heard, inbound: &mpsc::Sender<Inbound>) {
         let account = self.account(&heard.user, &heard.team).await;
+        let badges = self.badges(&heard.user, &account).await;
         let event = Inbound {
             event: heard.event,
             from: Identity { platform: Platform::Slack, team: account.team, user: heard.user },
             display: account.display,
             person: None,
+            badges,
             barred: account.barred,
             place: heard.place,
             what: heard.what,

@@ -40,13 +40,14 @@ use crate::{
     chat::{Audience, Gateway, Inbound, Undelivered},
     model::{Card, Identity, MessageRef, PersonId, Place, PlaceKind},
 };
-pub use proof::{Fault, SCOPES};
+pub use people::Wanted;
+pub use proof::{CROWD_SCOPES, Expected, Fault, SCOPES};
 
 use api::{Api, Trouble};
 use blocks::Message;
 use doubt::Doubts;
 use inbound::Clicks;
-use people::People;
+use people::{Groups, People};
 use routes::Routes;
 
 /// Slack takes about fifty edits a minute of one app (tier 3).
@@ -57,6 +58,9 @@ const INSISTS: Duration = Duration::from_secs(120);
 /// The Slack user of a person in a workspace, for mentions.
 pub type Accounts = Arc<dyn Fn(&PersonId, &str) -> Option<String> + Send + Sync>;
 
+/// What the policy wants to know of an account besides its ids.
+pub type Wants = Arc<dyn Fn(&Identity) -> Wanted + Send + Sync>;
+
 /// How Slack is spoken to. Secrets are already read.
 pub struct Settings {
     /// `https://slack.com/api`, without a trailing slash.
@@ -65,6 +69,8 @@ pub struct Settings {
     pub bot_token: SecretString,
     /// Who is who.
     pub accounts: Accounts,
+    /// Whom groups and addresses stand for.
+    pub wanted: Wants,
 }
 
 /// How Slack's events arrive.
@@ -99,6 +105,8 @@ pub struct Slack {
     address: String,
     token: SecretString,
     people: People,
+    groups: Groups,
+    wanted: Wants,
     routes: Routes,
     clicks: Clicks,
     doubts: Doubts,
@@ -134,6 +142,8 @@ impl Slack {
             address: settings.api.clone(),
             token: settings.bot_token.clone(),
             people: People::default(),
+            groups: Groups::default(),
+            wanted: settings.wanted.clone(),
             routes: Routes::default(),
             clicks: Clicks::default(),
             doubts: Doubts::default(),

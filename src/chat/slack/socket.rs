@@ -213,6 +213,7 @@ fn hand_on(slack: &Arc<Slack>, envelope: Envelope, inbound: &mpsc::Sender<Inboun
                 }
                 None => false,
             },
+            "events_api" if slack.forget_what_changed(&payload) => true,
             "events_api" => match serde_json::from_value::<SlackPushEventCallback>(payload) {
                 Ok(event) => {
                     slack.on_push(event, &inbound).await;

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use super::{
     Ended, Ground, Listed, NAMED,
     choose::{Chooser, Doubts},
-    lane::{self, Host, LANES, Lane, Shared, Told},
+    lane::{self, Host, LANES, Lane, Told, Walk},
     primaries,
 };
 use crate::{
@@ -103,13 +103,19 @@ pub(super) async fn measure(
         let mut found = Measured::none();
         let explain = |fault: &Fault| ground.explain(fault, address, "SCAN");
         let (of, clients) = counts(ground, &host).await.map_err(|fault| explain(&fault))?;
-        let walk = Shared::over(select, host.facts.layout());
-        let lanes = (0..walk.lanes()).map(|_| one(ground, &host, &chooser, &walk, &told));
+        let walks = Walk::over(select, host.facts.layout());
+        let share = 1.0 / walks.len() as f64;
+        let lanes = walks.into_iter().map(|walk| one(ground, &host, &chooser, walk, &told));
         for lane in join_all(lanes).await {
-            found.merge(lane.map_err(|fault| explain(&fault))?);
+            let mut lane = lane.map_err(|fault| explain(&fault))?;
+            lane.share *= share;
+            found.merge(lane);
         }
         // Each server by its own share: they may hold very different numbers.
-        found.share = walk.share();
+        found.share = found.share.min(1.0);
+        if found.share > 1.0 - 1e-9 {
+            found.share = 1.0;
+        }
         found.extrapolate();
         (found.of, found.clients) = (of, clients);
         Ok::<_, Explained>((address.clone(), found))
@@ -135,17 +141,18 @@ async fn one(
     ground: &Ground,
     host: &Arc<Host>,
     chooser: &Chooser,
-    walk: &Shared,
+    mut walk: Walk,
     told: &Told,
 ) -> Result<Measured, Fault> {
     let mut lane = Lane::open(ground, host).await?;
     let mut found = Measured::none();
-    loop {
+    while !walk.is_over() {
         if let Some(why) = lane.breathe().await? {
             found.stopped = Some(why);
             break;
         }
-        let Some(names) = walk.next(&mut lane).await? else { break };
+        let keys = lane.keys();
+        let names = walk.next(&mut lane, keys).await?;
         if names.is_empty() {
             continue;
         }
@@ -167,6 +174,7 @@ async fn one(
         }
         told.add(count);
     }
+    found.share = walk.share();
     Ok(found)
 }
 

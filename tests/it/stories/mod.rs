@@ -49,6 +49,7 @@ mod slack_audit;
 mod slack_cards;
 mod slack_charts;
 mod slack_consent;
+mod slack_crowds;
 mod slack_doors;
 mod slack_many;
 mod slack_outage;

@@ -122,6 +122,10 @@ async fn run(dir: PathBuf, fake: &FakeSlack) -> Running {
     let settings = Settings {
         api: fake.api(),
         bot_token: BOT_TOKEN.to_owned().into(),
+        wanted: Arc::new({
+            let directory = directory.clone();
+            move |identity| directory.wanted(identity)
+        }),
         accounts: Arc::new(move |person, team| directory.account(person, team)),
     };
     let exec = Exec::new(ExecSettings::default());
