@@ -139,17 +139,26 @@ pub async fn serve(directory: &Path) -> anyhow::Result<ExitCode> {
                 }
             }
         });
+        rooms.spawn({
+            let (slack, ears, deaf) = (opened.slack.clone(), bot.ears(), deaf.clone());
+            async move {
+                tokio::select! {
+                    () = deaf.cancelled() => {}
+                    () = slack.take_up(ears) => {}
+                }
+            }
+        });
         match opened.transport {
             Transport::Socket { app_token } => {
-                let (inbound, deaf) = (bot.inbound(), deaf.clone());
+                let (ears, deaf) = (bot.ears(), deaf.clone());
                 rooms.spawn(async move {
-                    if let Err(error) = slack.listen(app_token, inbound, deaf).await {
+                    if let Err(error) = slack.listen(app_token, ears, deaf).await {
                         tracing::error!(%error, "Slack is not listened to");
                     }
                 });
             }
             Transport::Http { signing_secret } => {
-                pages = pages.nest("/slack", slack.http_routes(&signing_secret, bot.inbound())?);
+                pages = pages.nest("/slack", slack.http_routes(&signing_secret, bot.ears())?);
             }
         }
     }

@@ -8,7 +8,8 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Hall, Rules, book, built_in, change, deliver::Answer, gather, health, limits::Busy, results, runs::Why};
+use super::{
+    Came, Hall, Rules, book, built_in, change, deliver::Answer, gather, had_its_word, health, limits::Busy, results, runs::Why};
 use crate::{
     chat::{Audience, Event, Inbound},
     diagnosis,
@@ -118,8 +119,8 @@ impl Ended {
 }
 
 /// Carries out what somebody typed or pressed, and answers it.
-pub(super) async fn carry_out(hall: &Arc<Hall>, inbound: Inbound) {
-    let Inbound { from, display, person, badges, barred, place, what, .. } = inbound;
+pub(super) async fn carry_out(hall: &Arc<Hall>, inbound: Inbound, came: Came) {
+    let Inbound { event, from, display, person, badges, barred, place, what, kept } = inbound;
     let (text, message, pressed) = match what {
         Event::Command { text, message } => (text, message, None),
         Event::Pressed { command, message } => (command, None, Some(message)),
@@ -132,8 +133,16 @@ pub(super) async fn carry_out(hall: &Arc<Hall>, inbound: Inbound) {
     let since = Instant::now();
     let rules = hall.rules();
     let actor = rules.policy.speaker(from, person, display, badges);
-    let run = RunId::from_bits(rand::random());
-    let answer = Answer::new(gateway, &place, &run, message);
+    // What was kept is the same run when it is taken up again: its answer is found by that.
+    let run = match kept {
+        Some(_) => RunId::of_event(&event),
+        None => RunId::from_bits(rand::random()),
+    };
+    if came != Came::Nowhere && hall.store.owed_knows(&format!("run-{run}")).await.unwrap_or(false) {
+        tracing::info!(event, "its answer was decided before the bot was stopped, and is delivered");
+        return;
+    }
+    let answer = Answer::new(gateway, &place, &run, message).of(kept.map(|kept| (event, kept)));
     answer.begun().await;
     let asked = Asked { rules: &rules, actor: &actor, place: &place, run: &run, since };
     let ended = if hall.stopping.is_cancelled() {
@@ -141,7 +150,7 @@ pub(super) async fn carry_out(hall: &Arc<Hall>, inbound: Inbound) {
     } else if let Some(why) = barred {
         Ended { why: Some(why.clone()), ..Ended::unheard(Outcome::Denied, barred_card(&why)) }
     } else {
-        walk(hall, &asked, &text, &answer).await
+        walk(hall, &asked, &text, &answer, came).await
     };
     let took = since.elapsed();
     let journalled = hall.store.record(entry(&asked, &ended, took)).await;
@@ -187,7 +196,7 @@ pub(super) fn entry(asked: &Asked<'_>, ended: &Ended, took: Duration) -> Entry {
     }
 }
 
-async fn walk(hall: &Arc<Hall>, asked: &Asked<'_>, text: &str, answer: &Answer) -> Ended {
+async fn walk(hall: &Arc<Hall>, asked: &Asked<'_>, text: &str, answer: &Answer, came: Came) -> Ended {
     let Asked { rules, actor, place, .. } = asked;
     let policy = &rules.policy;
     let may = |command: &Command| policy.may(actor, command, None, place);
@@ -206,12 +215,35 @@ async fn walk(hall: &Arc<Hall>, asked: &Asked<'_>, text: &str, answer: &Answer) 
             return Ended::unheard(Outcome::Misunderstood, misunderstood.card());
         }
     };
+    if !matches!(intent.command.kind, Kind::BuiltIn) {
+        had_its_word();
+    }
+    match came {
+        Came::TooLate => return left_behind(&intent, too_late_card(&intent)),
+        Came::Somewhere if !may_be_repeated(&intent.command) => return left_behind(&intent, cut_off_card(&intent)),
+        Came::Nowhere | Came::Somewhere => {}
+    }
     match &intent.command.kind {
         Kind::BuiltIn => built_in::answer(hall, asked, &known, &intent).await,
         Kind::Remediation(remediation) => change::propose(hall, asked, &intent, remediation, answer).await,
         Kind::Diagnostic(_) if health::is_asked(&intent) => health::answer(hall, asked, &intent).await,
         Kind::Runbook(steps) => book::begin(hall, asked, &intent, steps, answer).await,
         Kind::Diagnostic(diagnostic) => diagnose(hall, asked, &intent, diagnostic, answer).await,
+    }
+}
+
+/// What an earlier process left and this one does not do.
+fn left_behind(intent: &Intent, card: Card) -> Ended {
+    Ended { why: Some("stopped".to_owned()), ..Ended::of(intent, Outcome::Cancelled, card).in_private() }
+}
+
+/// What changes nothing, and says the same when it is asked twice.
+fn may_be_repeated(command: &Command) -> bool {
+    const TELLING: [&str; 7] = ["help", "whoami", "can-i", "services", "version", "pending", "runbooks"];
+    match &command.kind {
+        Kind::Diagnostic(_) => true,
+        Kind::BuiltIn => TELLING.contains(&command.name.as_str()),
+        Kind::Remediation(_) | Kind::Runbook(_) => false,
     }
 }
 
@@ -454,6 +486,26 @@ fn barred_card(why: &str) -> Card {
         blocks: vec![Block::Text(Text::plain("Next: ask somebody on call, or use your own full account."))],
         ..Card::default()
     }
+}
+
+fn too_late_card(intent: &Intent) -> Card {
+    plain_card(
+        &format!("{} · not run", intent.command.name),
+        "I was away before I came to this, and that is a while ago: it was not run.",
+        Some("ask again if it is still wanted".to_owned()),
+    )
+}
+
+fn cut_off_card(intent: &Intent) -> Card {
+    plain_card(
+        &format!("{} · cut off", intent.command.name),
+        "I was stopped in the middle of this and do not repeat it: how far it came stands below.",
+        Some(
+            "`/redis pending` lists the plans that wait, `/redis runbooks` what is under way; \
+             what is in neither was not begun, or has told its end in its own message"
+                .to_owned(),
+        ),
+    )
 }
 
 fn stopping_card() -> Card {

@@ -8,12 +8,14 @@
 pub mod console;
 pub mod discord;
 pub mod slack;
+pub(crate) mod turns;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
 
-use crate::model::{Badges, Card, Identity, MessageRef, PersonId, Place};
+use crate::model::{Badges, Card, Identity, MessageRef, PersonId, Place, Platform};
 
 /// Something a platform told us.
 #[derive(Debug, Clone)]
@@ -37,6 +39,67 @@ pub struct Inbound {
     pub place: Place,
     /// What.
     pub what: Event,
+    /// It stands on the shelf until it has been handled; `None` where the platform keeps none there.
+    pub kept: Option<Kept>,
+}
+
+/// How an event came to stand on the shelf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// It has just come.
+    Now,
+    /// An earlier process left it: it ended before it was through with it.
+    Left {
+        /// So long ago, or after so many starts, that it is told of and not done.
+        late: bool,
+        /// An answer to one person alone was about to be said.
+        said: bool,
+    },
+}
+
+/// An event as a gateway read it, in its own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// Its id, as [`Inbound::event`] says it.
+    pub event: String,
+    /// The platform it came from.
+    pub platform: Platform,
+    /// What kind it is.
+    pub kind: String,
+    /// What it says, without secrets.
+    pub document: String,
+}
+
+/// An event that an earlier process left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOver {
+    /// The event.
+    pub arrival: Arrival,
+    /// See [`Kept::Left`].
+    pub late: bool,
+    /// See [`Kept::Left`].
+    pub said: bool,
+}
+
+/// Where events stand from before they are acknowledged until they have been handled.
+///
+/// A platform does not send again what was acknowledged: what a crash cuts off is found here.
+pub trait Shelf: Send + Sync {
+    /// Puts an event there. `false`: that could not be done, and it is taken all the same.
+    fn keep<'a>(&'a self, arrival: &'a Arrival) -> BoxFuture<'a, bool>;
+    /// What an earlier process left of a platform's, in the order it came.
+    fn left(&self, platform: Platform) -> BoxFuture<'_, Vec<LeftOver>>;
+    /// It has been handled.
+    fn done<'a>(&'a self, event: &'a str) -> BoxFuture<'a, ()>;
+}
+
+/// What a gateway needs to hear for the bot.
+#[derive(Clone)]
+pub struct Ears {
+    /// Where events are put.
+    pub inbound: mpsc::Sender<Inbound>,
+    /// Where they stand until they have been handled.
+    pub shelf: Arc<dyn Shelf>,
 }
 
 /// What happened.
@@ -144,6 +207,13 @@ pub trait Gateway: Send + Sync {
     /// Do reactions to this message reach the bot?
     fn hears_reactions(&self, message: &MessageRef) -> bool {
         let _ = message;
+        true
+    }
+
+    /// Could an answer be found again there, of which it is not known whether it arrived? What cannot be is not said
+    /// again after a crash.
+    fn finds(&self, place: &Place, audience: &Audience) -> bool {
+        let _ = (place, audience);
         true
     }
 

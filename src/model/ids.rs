@@ -97,6 +97,13 @@ impl RunId {
         Self((0..8).map(|i| CROCKFORD[(bits >> (5 * i)) as usize & 31] as char).collect())
     }
 
+    /// The id of the run an event asks for: the same each time the event is taken up.
+    pub fn of_event(event: &str) -> Self {
+        use sha2::{Digest as _, Sha256};
+        let digest = Sha256::digest(event.as_bytes());
+        Self::from_bits(digest.iter().take(8).fold(0, |bits, byte| bits << 8 | u64::from(*byte)))
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -7,6 +7,7 @@
 //! write an error at once, is said by [`Store::health`], and is forgotten by
 //! itself when it is back: the journal then holds a row that says what it lacks.
 
+mod arrivals;
 mod backups;
 mod books;
 mod chain;
@@ -34,6 +35,7 @@ use jiff::Timestamp;
 use sqlx::{Row as _, SqlitePool, sqlite::SqlitePoolOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use arrivals::ArrivalRow;
 pub use backups::{
     BackupDatabase, BackupError, BackupFile, BackupReader, BackupSettings, BackupWay, BackupWriter, Backups, Kept,
     Manifest, Sealed,

@@ -114,6 +114,8 @@ pub struct Due {
     pub attempts: u32,
     /// When it was decided.
     pub made: Timestamp,
+    /// It was being delivered and nobody wrote down what became of it: the process ended in between.
+    pub sending: bool,
     /// Counts replacements, so that one made during the delivery is not taken for delivered.
     revision: i64,
 }
@@ -135,7 +137,7 @@ impl Store {
     /// When the store cannot be read.
     pub async fn owed_due(&self, now: Timestamp, limit: u32) -> Result<Vec<Due>, StoreError> {
         let query = sqlx::query(
-            "SELECT key, document, attempts, made_ms, revision FROM (\
+            "SELECT key, document, attempts, made_ms, revision, sending_ms FROM (\
              SELECT *, ROW_NUMBER() OVER (PARTITION BY lane ORDER BY id) AS place FROM owed o \
              WHERE done_ms IS NULL AND due_ms <= $1 \
              AND NOT EXISTS (SELECT 1 FROM owed e WHERE e.lane = o.lane AND e.id < o.id \
@@ -154,6 +156,7 @@ impl Store {
                     attempts: row.get::<i64, _>(2).try_into().unwrap_or(u32::MAX),
                     made: Timestamp::from_millisecond(row.get(3)).unwrap_or(Timestamp::UNIX_EPOCH),
                     revision: row.get(4),
+                    sending: row.get::<Option<i64>, _>(5).is_some(),
                 })
             })
             .collect())
@@ -178,6 +181,23 @@ impl Store {
     pub async fn owed_done(&self, due: &Due, message: Option<&MessageRef>) -> Result<bool, StoreError> {
         let (key, message) = (due.key.clone(), message.cloned());
         self.ask(Work::OwedDone { key, revision: due.revision, message, now: Timestamp::now() }).await
+    }
+
+    /// It is about to be delivered where it could not be found again: after a crash in between it is not repeated.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn owed_sending(&self, key: &str) -> Result<bool, StoreError> {
+        self.ask(Work::OwedSending { key: key.to_owned(), now: Timestamp::now() }).await
+    }
+
+    /// Is something owed under this key, or was it delivered?
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn owed_knows(&self, key: &str) -> Result<bool, StoreError> {
+        let query = sqlx::query("SELECT 1 FROM owed WHERE key = $1").bind(key);
+        Ok(self.reading(query.fetch_optional(self.reader())).await?.is_some())
     }
 
     /// It was not delivered; try again at `retry_at`. `trouble` is kept for whoever asks why it is late.
@@ -283,6 +303,16 @@ pub(super) async fn gone(on: &mut SqliteConnection, key: &str, why: &str, now: T
     Ok(done.rows_affected() > 0)
 }
 
+/// Marks as being delivered, within the writer's transaction.
+pub(super) async fn sending(on: &mut SqliteConnection, key: &str, now: Timestamp) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query("UPDATE owed SET sending_ms = $2 WHERE key = $1 AND done_ms IS NULL")
+        .bind(key)
+        .bind(now.as_millisecond())
+        .execute(on)
+        .await?;
+    Ok(done.rows_affected() > 0)
+}
+
 /// Puts off, within the writer's transaction.
 pub(super) async fn failed(
     on: &mut SqliteConnection,
@@ -291,7 +321,7 @@ pub(super) async fn failed(
     trouble: &str,
 ) -> Result<bool, sqlx::Error> {
     let done = sqlx::query(
-        "UPDATE owed SET due_ms = $2, trouble = $3, attempts = attempts + 1 WHERE key = $1 AND done_ms IS NULL",
+        "UPDATE owed SET due_ms = $2, trouble = $3, sending_ms = NULL, attempts = attempts + 1 WHERE key = $1 AND done_ms IS NULL",
     )
     .bind(key)
     .bind(retry_at.as_millisecond())

@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use super::{NO, YES, bound, cards, carry, close, freeze, word};
 use crate::{
     bot::{
-        Hall, Rules,
+        Came, Hall, Rules,
         command::{Asked, plain_card},
+        had_its_word,
     },
     chat::{Event, Inbound},
     model::{Actor, Card, MessageRef, RunId, Service},
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// Somebody reacted to a message.
-pub(in crate::bot) async fn reacted(hall: &Arc<Hall>, inbound: Inbound) {
+pub(in crate::bot) async fn reacted(hall: &Arc<Hall>, inbound: Inbound, came: Came) {
     let Event::Reacted { message, emoji, added } = &inbound.what else { return };
     if emoji != YES && emoji != NO {
         return;
@@ -32,6 +33,10 @@ pub(in crate::bot) async fn reacted(hall: &Arc<Hall>, inbound: Inbound) {
             return say(hall, &inbound, message, cards::unwritten(&error)).await;
         }
     };
+    // Whether a word that was cut off was heard shows in the plan: while it waits, it is heard again.
+    if came != Came::Nowhere && (row.state != PlanState::Pending || came == Came::TooLate) {
+        return;
+    }
     let rules = hall.rules();
     let (display, badges) = (inbound.display.clone(), inbound.badges.clone());
     let actor = rules.policy.speaker(inbound.from.clone(), inbound.person.clone(), display, badges);
@@ -178,6 +183,7 @@ async fn vote(
     {
         return (card, Outcome::Answered);
     }
+    had_its_word();
     let (card, good) = carry::carry(hall, &row).await;
     (card, if good { Outcome::Answered } else { Outcome::Failed })
 }

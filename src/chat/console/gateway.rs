@@ -323,6 +323,7 @@ async fn listen(
         let event = format!("console-{}-{link}-{line}", console.epoch);
         let said = Inbound {
             badges: Default::default(),
+            kept: None,
             event: event.clone(),
             from: identity,
             display: user.clone(),

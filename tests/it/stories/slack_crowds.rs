@@ -62,7 +62,7 @@ async fn those_of_a_user_group_look_and_nothing_else(by: By) {
     assert!(whoami.contains("one of a crowd") && whoami.contains("developers (user group slack:T1/S1)"), "{whoami}");
     for line in [
         "set-config timeout 300 shop",
-        "inspect --reveal --service shop session:1",
+        "inspect shop session:1 --reveal",
         "reload",
         "freeze shop because",
         "severity SEV1 shop it burns",

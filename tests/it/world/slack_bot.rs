@@ -139,11 +139,11 @@ async fn run(dir: PathBuf, fake: &FakeSlack) -> Running {
     let mut rooms = JoinSet::new();
     match fake.by() {
         By::Socket => {
-            let (slack, inbound, deaf) = (slack.clone(), bot.inbound(), deaf.clone());
-            rooms.spawn(async move { slack.listen(APP_TOKEN.to_owned().into(), inbound, deaf).await.unwrap() });
+            let (slack, ears, deaf) = (slack.clone(), bot.ears(), deaf.clone());
+            rooms.spawn(async move { slack.listen(APP_TOKEN.to_owned().into(), ears, deaf).await.unwrap() });
         }
         By::Http => {
-            let routes = slack.http_routes(&SIGNING_SECRET.to_owned().into(), bot.inbound()).unwrap();
+            let routes = slack.http_routes(&SIGNING_SECRET.to_owned().into(), bot.ears()).unwrap();
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             fake.point_to(&format!("http://{}", listener.local_addr().unwrap()));
             let (pages, deaf) = (axum::Router::new().nest("/slack", routes), deaf.clone());
@@ -156,6 +156,7 @@ async fn run(dir: PathBuf, fake: &FakeSlack) -> Running {
         let slack = slack.clone();
         async move { slack.introduce().await }
     });
+    rooms.spawn(slack.clone().take_up(bot.ears()));
     Running { bot, slack, exec, store, deaf, rooms }
 }
 

@@ -248,6 +248,12 @@ fn carry_out(
                     wire
                 })
                 .collect();
+            // A file that was shared is a message of its own.
+            let shared = state.files.iter().filter(|(_, file)| file.channel.as_deref() == Some(channel));
+            let shared = shared.map(|(id, file)| {
+                json!({ "type": "message", "ts": "1.1", "user": BOT, "text": "", "files": [{ "id": id, "name": file.name }] })
+            });
+            let messages: Vec<Value> = shared.chain(messages).collect();
             Ok(json!({ "ok": true, "messages": messages, "has_more": false }))
         }
         "conversations.info" => match state.channels.get(channel) {
