@@ -9,7 +9,9 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    Came, Hall, Rules, book, built_in, change, deliver::Answer, gather, had_its_word, health, limits::Busy, results, runs::Why};
+    Came, Hall, Rules, book, built_in, change, deliver::Answer, gather, had_its_word, health, limits::Busy, results,
+    runs::Why,
+};
 use crate::{
     chat::{Audience, Event, Inbound},
     diagnosis,
@@ -257,9 +259,8 @@ pub(super) fn target<'a>(asked: &Asked<'a>, intent: &Intent) -> Result<(&'a Arc<
         .or_else(|| (services.len() == 1).then(|| services.keys().next()).flatten());
     let Some(service) = name.and_then(|name| services.get(name)) else {
         // Those this person may ask, where there are any: a button that only refuses would disappoint.
-        let may = |service: &&Arc<Service>| {
-            asked.rules.policy.may(asked.actor, &intent.command, Some(service), asked.place)
-        };
+        let may =
+            |service: &&Arc<Service>| asked.rules.policy.may(asked.actor, &intent.command, Some(service), asked.place);
         let mut names: Vec<String> = services.values().filter(may).map(|service| service.name.to_string()).collect();
         if names.is_empty() {
             names = services.keys().map(ToString::to_string).collect();
@@ -361,9 +362,11 @@ async fn diagnose(
     rendered.card.actions.retain(|action| {
         // A button for something this person may not run would only disappoint.
         let name = action.command.split_whitespace().next().unwrap_or_default();
-        asked.rules.catalogue.find(name).is_some_and(|command| {
-            asked.rules.policy.may(asked.actor, command, Some(service), asked.place)
-        })
+        asked
+            .rules
+            .catalogue
+            .find(name)
+            .is_some_and(|command| asked.rules.policy.may(asked.actor, command, Some(service), asked.place))
     });
     let private = audience != Audience::All;
     // What was revealed to one person now is not put down for later.

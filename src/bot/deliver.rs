@@ -67,7 +67,16 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn new(gateway: Arc<dyn Gateway>, place: &Place, run: &RunId, asked_in: Option<MessageRef>) -> Self {
-        Self { gateway, place: place.clone(), key: format!("run-{run}"), asked_in, event: None, again: false, said_in_private: false, said: Arc::default() }
+        Self {
+            gateway,
+            place: place.clone(),
+            key: format!("run-{run}"),
+            asked_in,
+            event: None,
+            again: false,
+            said_in_private: false,
+            said: Arc::default(),
+        }
     }
 
     /// The answer to an event that is kept until it has been handled.
@@ -258,7 +267,10 @@ impl Answer {
             && let Some(event) = &self.event
         {
             if self.said_in_private {
-                tracing::warn!(event, "an answer to one person may have been said before the bot was stopped; it is not repeated");
+                tracing::warn!(
+                    event,
+                    "an answer to one person may have been said before the bot was stopped; it is not repeated"
+                );
                 return;
             }
             if let Err(error) = hall.store.arrival_saying(event).await {

@@ -29,7 +29,12 @@ pub(super) struct Errand<'a> {
 impl Errand<'_> {
     /// Whoever it is done for, as an actor.
     pub(super) fn actor(&self) -> Actor {
-        Actor { identity: self.identity.clone(), person: Some(self.person.clone()), display: String::new(), badges: Badges::default() }
+        Actor {
+            identity: self.identity.clone(),
+            person: Some(self.person.clone()),
+            display: String::new(),
+            badges: Badges::default(),
+        }
     }
 
     /// A line, about this service and instance and no other.

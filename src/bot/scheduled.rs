@@ -10,7 +10,9 @@ use jiff::Timestamp;
 
 use super::{Hall, change, command::plain_card, deliver};
 use crate::{
-    model::{Actor, Badges, Card, Identity, InstanceName, Level, PersonId, Place, PlaceKind, Platform, RunId, ServiceName},
+    model::{
+        Actor, Badges, Card, Identity, InstanceName, Level, PersonId, Place, PlaceKind, Platform, RunId, ServiceName,
+    },
     store::{Entry, Outcome, OwedWhat},
 };
 

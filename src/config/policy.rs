@@ -5,12 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     bot, check, service,
     sheet::{At, Sheet, suggest},
-    wire::{AccountWire, ApprovalWire, BadgeWire, ChannelWire, GrantWire, LimitWire, ModeWord, PolicyFile, RiskWord, RoleWire},
+    wire::{
+        AccountWire, ApprovalWire, BadgeWire, ChannelWire, GrantWire, LimitWire, ModeWord, PolicyFile, RiskWord,
+        RoleWire,
+    },
 };
 use crate::{
     model::{Badge, Identity, PersonId, Platform, ServiceName},
     policy::{
-        AT_THE_MACHINE, Approval, Channel, CommandSet, Crowd, Grant, Limit, Limits, Mode, Only, Person, PlaceSet, Role, Rules,
+        AT_THE_MACHINE, Approval, Channel, CommandSet, Crowd, Grant, Limit, Limits, Mode, Only, Person, PlaceSet, Role,
+        Rules,
     },
     runbook::Risk,
 };

@@ -116,7 +116,6 @@ impl Policy {
             ..Card::default()
         }
     }
-
 }
 
 impl Policy {

@@ -288,8 +288,7 @@ impl Policy {
                 let Some(member) = self.member(actor) else { return Err(stranger) };
                 let roles = self.lent(actor);
                 let rule = self.weigh_looks(&roles, command, reach, place, reveal);
-                rule.map(|rule| (member, rule))
-                    .map_err(|no| self.explain(&no, &roles, command, reach, place, reveal))
+                rule.map(|rule| (member, rule)).map_err(|no| self.explain(&no, &roles, command, reach, place, reveal))
             }
         }
     }

@@ -8,8 +8,8 @@ use proptest::{collection, prelude::*, sample};
 use super::*;
 use crate::{
     model::{
-        Actor, Address, Badge, Badges, Card, Credential, Deployment, Environment, Identity, Instance, PersonId, Place, PlaceKind,
-        Platform, RunId, Service, ServiceName,
+        Actor, Address, Badge, Badges, Card, Credential, Deployment, Environment, Identity, Instance, PersonId, Place,
+        PlaceKind, Platform, RunId, Service, ServiceName,
     },
     runbook::{self, Command, Kind},
 };
@@ -89,7 +89,12 @@ fn place(channel: &str) -> Place {
 /// Whoever a gateway would say speaks.
 fn actor(policy: &Policy, user: &str) -> Actor {
     let identity = slack(user);
-    Actor { person: policy.person_of(&identity).cloned(), identity, display: user.to_owned(), badges: Badges::default() }
+    Actor {
+        person: policy.person_of(&identity).cloned(),
+        identity,
+        display: user.to_owned(),
+        badges: Badges::default(),
+    }
 }
 
 fn allowed(policy: &Policy, user: &str, channel: &str, name: &str, on: Option<&str>, reveal: bool) -> bool {

@@ -146,7 +146,8 @@ async fn permit(policy: &Policy, service: &Service) -> Result<Permit, Explained>
         return Err(told("PEOPLE", what, "only people whom policy.toml knows are let", "run it as one of them"));
     };
     let identity = Identity { platform: Platform::Console, team: String::new(), user: user.clone() };
-    let actor = Actor { person: policy.person_of(&identity).cloned(), identity, display: user, badges: Badges::default() };
+    let actor =
+        Actor { person: policy.person_of(&identity).cloned(), identity, display: user, badges: Badges::default() };
     let place = Place {
         platform: Platform::Console,
         team: String::new(),

@@ -127,7 +127,12 @@ fn tidy(words: &str) -> String {
 
 /// The one who asked for a plan, as the journal names them.
 fn asker_of(plan: &Plan) -> Actor {
-    Actor { identity: plan.asker.clone(), person: Some(plan.requester.clone()), display: String::new(), badges: Badges::default() }
+    Actor {
+        identity: plan.asker.clone(),
+        person: Some(plan.requester.clone()),
+        display: String::new(),
+        badges: Badges::default(),
+    }
 }
 
 /// Who changes what now: one change at a time on an instance.

@@ -213,7 +213,8 @@ mod tests {
 
     #[test]
     fn what_is_kept_holds_neither_token_nor_response_url() {
-        let mut payload = json!({ "token": "old", "response_url": "https://x/secret", "text": "status", "command": "/redis" });
+        let mut payload =
+            json!({ "token": "old", "response_url": "https://x/secret", "text": "status", "command": "/redis" });
         let kept = without_secrets(&mut payload);
         assert!(!kept.contains("old") && !kept.contains("secret") && kept.contains("status"), "{kept}");
         assert_eq!(payload["response_url"], "https://x/secret");

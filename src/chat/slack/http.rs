@@ -22,10 +22,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use slack_morphism::{SlackSigningSecret, signature_verifier::SlackEventSignatureVerifier};
 
-use super::{
-    Slack, StartError,
-    inbound::begun,
-};
+use super::{Slack, StartError, inbound::begun};
 use crate::chat::Ears;
 
 /// Slack's own requests are far smaller.
@@ -42,11 +39,7 @@ struct Door {
 }
 
 /// The routes, to be mounted under `/slack`.
-pub(super) fn routes(
-    slack: Arc<Slack>,
-    signing_secret: &SecretString,
-    ears: Ears,
-) -> Result<Router, StartError> {
+pub(super) fn routes(slack: Arc<Slack>, signing_secret: &SecretString, ears: Ears) -> Result<Router, StartError> {
     let secret = signing_secret.expose_secret();
     if secret.trim().is_empty() {
         return Err(StartError::EmptySecret("signing secret"));

@@ -28,10 +28,8 @@ pub const SCOPES: &[(&str, &str)] = &[
 ];
 
 /// Scopes that are needed where `policy.toml` has crowds, each with its reason. The manifest names them as comments.
-pub const CROWD_SCOPES: &[(&str, &str)] = &[
-    ("usergroups:read", "crowds known by a user group"),
-    ("users:read.email", "crowds known by an e-mail address"),
-];
+pub const CROWD_SCOPES: &[(&str, &str)] =
+    &[("usergroups:read", "crowds known by a user group"), ("users:read.email", "crowds known by an e-mail address")];
 
 /// What the configuration counts on.
 #[derive(Debug, Clone, Default)]
@@ -64,7 +62,9 @@ impl Slack {
                     "usergroups:read" => !expected.groups.is_empty(),
                     _ => expected.emails,
                 });
-                for (scope, reason) in SCOPES.iter().chain(of_crowds).filter(|(scope, _)| !granted.iter().any(|one| one == scope)) {
+                for (scope, reason) in
+                    SCOPES.iter().chain(of_crowds).filter(|(scope, _)| !granted.iter().any(|one| one == scope))
+                {
                     faults.push(Fault {
                         what: format!("Slack: the app lacks the scope `{scope}` ({reason})"),
                         next: "add it under \"OAuth & Permissions\" and install the app again".to_owned(),

@@ -55,8 +55,7 @@ impl House {
         let fake = FakeSlack::start(by).await;
         let (home, web) = (Home::new(), free_port());
         let mode = if by == By::Http { "http" } else { "socket" };
-        let dir =
-            super::slack_doors::write_config(&home, &fake.api(), mode, web, &server.address().to_string());
+        let dir = super::slack_doors::write_config(&home, &fake.api(), mode, web, &server.address().to_string());
         std::fs::write(home.path().join("config/policy.toml"), POLICY).unwrap();
         // Nobody reads what it logs until it ends.
         let path = home.path().join("config/bot.toml");

@@ -161,7 +161,8 @@ async fn check_online_proves_groups_and_their_scopes() {
     let home = Home::new();
     let dir = super::slack_doors::write_config(&home, &fake.api(), "socket", free_port(), "127.0.0.1:9");
     let path = home.path().join("config/policy.toml");
-    let policy = std::fs::read_to_string(&path).unwrap().replace("[channels.far]\nteam = \"T1\"\nchannel = \"C9\"\n", "");
+    let policy =
+        std::fs::read_to_string(&path).unwrap().replace("[channels.far]\nteam = \"T1\"\nchannel = \"C9\"\n", "");
     let crowd = "[crowds.developers]\nroles = [\"support\"]\n\
                  slack = [{ team = \"T1\", group = \"S1\" }, { team = \"T1\", email = \"eve@example.com\" }]\n";
     std::fs::write(&path, format!("{policy}\n{crowd}")).unwrap();

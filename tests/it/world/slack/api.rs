@@ -151,7 +151,9 @@ fn carry_out(
             Some(user) => {
                 let mut user = user.clone();
                 // Slack leaves the address out, and says nothing.
-                if let Some(profile) = user["profile"].as_object_mut().filter(|_| !state.scopes.contains("users:read.email")) {
+                if let Some(profile) =
+                    user["profile"].as_object_mut().filter(|_| !state.scopes.contains("users:read.email"))
+                {
                     profile.remove("email");
                 }
                 Ok(json!({ "ok": true, "user": user }))
@@ -159,7 +161,8 @@ fn carry_out(
             None => Err(no("user_not_found")),
         },
         "usergroups.list" => {
-            let groups: Vec<Value> = state.groups.keys().map(|id| json!({ "id": id, "team_id": TEAM, "date_delete": 0 })).collect();
+            let groups: Vec<Value> =
+                state.groups.keys().map(|id| json!({ "id": id, "team_id": TEAM, "date_delete": 0 })).collect();
             Ok(json!({ "ok": true, "usergroups": groups }))
         }
         "usergroups.users.list" => match state.groups.get(&word("usergroup")) {
