@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use super::{
     Ended, Ground, Listed, NAMED,
     choose::{Chooser, Doubts},
-    lane::{self, Host, LANES, Lane, Told, Walk},
+    lane::{self, Host, LANES, Lane, Shared, Told},
     primaries,
 };
 use crate::{
@@ -103,19 +103,13 @@ pub(super) async fn measure(
         let mut found = Measured::none();
         let explain = |fault: &Fault| ground.explain(fault, address, "SCAN");
         let (of, clients) = counts(ground, &host).await.map_err(|fault| explain(&fault))?;
-        let walks = Walk::over(select, host.facts.layout());
-        let share = 1.0 / walks.len() as f64;
-        let lanes = walks.into_iter().map(|walk| one(ground, &host, &chooser, walk, &told));
+        let walk = Shared::over(select, host.facts.layout());
+        let lanes = (0..walk.lanes()).map(|_| one(ground, &host, &chooser, &walk, &told));
         for lane in join_all(lanes).await {
-            let mut lane = lane.map_err(|fault| explain(&fault))?;
-            lane.share *= share;
-            found.merge(lane);
+            found.merge(lane.map_err(|fault| explain(&fault))?);
         }
         // Each server by its own share: they may hold very different numbers.
-        found.share = found.share.min(1.0);
-        if found.share > 1.0 - 1e-9 {
-            found.share = 1.0;
-        }
+        found.share = walk.share();
         found.extrapolate();
         (found.of, found.clients) = (of, clients);
         Ok::<_, Explained>((address.clone(), found))
@@ -141,18 +135,17 @@ async fn one(
     ground: &Ground,
     host: &Arc<Host>,
     chooser: &Chooser,
-    mut walk: Walk,
+    walk: &Shared,
     told: &Told,
 ) -> Result<Measured, Fault> {
     let mut lane = Lane::open(ground, host).await?;
     let mut found = Measured::none();
-    while !walk.is_over() {
+    loop {
         if let Some(why) = lane.breathe().await? {
             found.stopped = Some(why);
             break;
         }
-        let keys = lane.keys();
-        let names = walk.next(&mut lane, keys).await?;
+        let Some(names) = walk.next(&mut lane).await? else { break };
         if names.is_empty() {
             continue;
         }
@@ -174,7 +167,6 @@ async fn one(
         }
         told.add(count);
     }
-    found.share = walk.share();
     Ok(found)
 }
 
