@@ -212,7 +212,12 @@ pub async fn serve(directory: &Path) -> anyhow::Result<ExitCode> {
 
 /// Where the store is and how long it keeps what, as the settings say.
 pub fn store_settings(settings: &config::BotSettings) -> StoreSettings {
-    let keep = Retention { journal: settings.store.keep, figures: settings.store.keep_figures, ..Retention::default() };
+    let keep = Retention {
+        journal: settings.store.keep,
+        figures: settings.store.keep_figures,
+        snapshots: settings.store.keep_snapshots,
+        ..Retention::default()
+    };
     let beside = BackupSettings::beside(&settings.store.path);
     let backups = BackupSettings {
         dir: settings.backups.dir.clone().unwrap_or(beside.dir),
@@ -225,6 +230,7 @@ pub fn store_settings(settings: &config::BotSettings) -> StoreSettings {
         database: settings.store.path.clone(),
         key: Some(settings.store.key_file.clone()),
         retention: keep,
+        snapshot_bytes: settings.store.snapshot_bytes,
         ..StoreSettings::in_dir("")
     }
 }

@@ -284,6 +284,14 @@ pub(super) fn target<'a>(asked: &Asked<'a>, intent: &Intent) -> Result<(&'a Arc<
     Ok((service, instance))
 }
 
+/// Reading the bot's own files is bounded by their size alone: it is shown how far it is, and can be stopped.
+const OWN_FILES: Duration = Duration::from_secs(12 * 3_600);
+
+/// How long a diagnostic may take.
+pub(super) fn longest(command: &Command, diagnostic: &Diagnostic, settings: &super::Settings) -> Duration {
+    if diagnostic.reads_own_files() { OWN_FILES } else { command.deadline.min(settings.longest) }
+}
+
 async fn diagnose(
     hall: &Arc<Hall>,
     asked: &Asked<'_>,
@@ -305,7 +313,7 @@ async fn diagnose(
         }
     };
     let settings = &asked.rules.settings;
-    let whole = command.deadline.min(settings.longest);
+    let whole = longest(command, diagnostic, settings);
     let looks_until = asked.since + (whole - TO_ANSWER.min(whole / 4));
     let held = match hall.limiter.instance(&service.name, &instance.name, command.cost, looks_until).await {
         Ok(held) => held,

@@ -6,7 +6,11 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Hall, Rules, command::Asked, gather::Scene};
+use super::{
+    Hall, Rules,
+    command::{self, Asked},
+    gather::Scene,
+};
 use crate::{
     exec::Looking,
     model::{Actor, Badges, Identity, Instance, InstanceName, PersonId, Place, RunId, Service, ServiceName},
@@ -91,7 +95,7 @@ impl Errand<'_> {
             Verdict::Allow(permit) => permit,
             Verdict::Deny(refusal) => return Err(refusal.why),
         };
-        let whole: Duration = command.deadline.min(rules.settings.longest);
+        let whole: Duration = command::longest(&command, diagnostic, &rules.settings);
         let since = Instant::now();
         let deadline = since + whole;
         let held = hall.limiter.instance(&service.name, &instance.name, command.cost, deadline).await;

@@ -189,6 +189,8 @@ pub struct KeyPattern {
     pub ttl: Option<Duration>,
     /// What they hold, for people.
     pub about: String,
+    /// May keys of it that were removed be brought back? Sessions are logins that would work again.
+    pub revive: bool,
 }
 
 /// A queue: a list, stream or sorted set that should drain.

@@ -18,10 +18,10 @@ mod cards;
 mod consent;
 mod crowd;
 mod decide;
+mod enough;
 mod freeze;
 mod glass;
 mod rules;
-mod step;
 #[cfg(test)]
 mod tests;
 

@@ -51,7 +51,7 @@ pub use open::StorePaths;
 pub use owed::{Attachment, Due, Owed, OwedWhat};
 pub use plans::{PlanRow, PlanState};
 pub use standing::Standing;
-pub use steps::{StepRow, StepState};
+pub use steps::{EndState, StepRow, StepState};
 pub use verify::{VerifyReport, verify};
 pub use words::{Call, SeverityRow};
 

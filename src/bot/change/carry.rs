@@ -27,6 +27,9 @@ use crate::{
 /// plan's own message, and by the card that is given back.
 pub(super) async fn carry(hall: &Arc<Hall>, row: &PlanRow) -> (Card, bool) {
     let run = &row.plan.run;
+    if row.plan.asks.is_some() {
+        return super::agree::settle(hall, row).await;
+    }
     hall.touching.take_up(&row.plan);
     match hall.store.plan_move(run, PlanState::Pending, PlanState::Claimed, None).await {
         Ok(true) => {}

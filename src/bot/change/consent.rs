@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{NO, YES, bound, cards, carry, close, freeze, word};
 use crate::{
     bot::{
-        Came, Hall, Rules,
+        Came, Hall, Rules, book,
         command::{Asked, plain_card},
         had_its_word,
     },
@@ -24,7 +24,15 @@ pub(in crate::bot) async fn reacted(hall: &Arc<Hall>, inbound: Inbound, came: Ca
     if emoji != YES && emoji != NO {
         return;
     }
-    let row = match hall.store.plan_in(message).await {
+    let found = match hall.store.plan_in(message).await {
+        // A runbook's own card: it may ask something now.
+        Ok(None) => match book::asked_in(hall, message).await {
+            Some(run) => hall.store.plan(&run).await,
+            None => Ok(None),
+        },
+        found => found,
+    };
+    let row = match found {
         Ok(Some(row)) => row,
         // Most reactions are about something else.
         Ok(None) => return,
@@ -77,7 +85,11 @@ async fn taken_back(hall: &Hall, rules: &Rules, actor: &Actor, row: &PlanRow) ->
 /// The plan of a run that somebody names, or what to say to them.
 pub(super) async fn named(hall: &Hall, run: &str) -> Result<PlanRow, (Card, Outcome)> {
     let found = match RunId::parse(run) {
-        Some(run) => hall.store.plan(&run).await,
+        Some(run) => match book::question(hall, &run).await {
+            Some(Ok(question)) => hall.store.plan(&question).await,
+            Some(Err(card)) => return Err((*card, Outcome::Misunderstood)),
+            None => hall.store.plan(&run).await,
+        },
         None => Ok(None),
     };
     found.map_err(|error| (cards::unwritten(&error), Outcome::Failed))?.ok_or_else(|| {

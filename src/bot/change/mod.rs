@@ -5,12 +5,13 @@
 //! is found claimed or running after a restart is never carried out again.
 //!
 //! [`plan`] makes plans and makes them again; [`mod@propose`] shows them;
-//! [`consent`] hears what people say to them, [`glass`] whoever goes on alone;
+//! [`mod@agree`] asks for people's word where a runbook does; [`consent`] hears what people say to them, [`glass`] whoever goes on alone;
 //! [`waits`] calls the approvers and lets plans expire; [`carry`] carries them
 //! out; [`mod@freeze`] and [`mod@stop`] halt them;
 //! [`ends`] takes back what was made for a while; [`mod@recover`] tells after a
 //! restart what its end cut short; [`cards`] is what people read.
 
+mod agree;
 mod by_the_clock;
 mod cards;
 mod carry;
@@ -41,15 +42,16 @@ use crate::{
     store::{Entry, Outcome, OwedWhat, PlanRow, PlanState},
 };
 
+pub(super) use agree::{Question, ask, settle_if_enough};
 pub(super) use by_the_clock::backup as backup_by_the_clock;
 pub(super) use consent::{by_id, reacted, taken_back_by_id};
 pub(super) use ends::keep as keep_ends;
 pub(super) use freeze::{freeze, shown as freezes_shown, unfreeze};
 pub(super) use glass::break_glass;
 pub(super) use pending::pending;
-pub(super) use propose::propose;
+pub(super) use propose::{Cover, Under, preview, propose, propose_under};
 pub(super) use recover::recover;
-pub(super) use severity::severity;
+pub(super) use severity::{alerts_written, severity};
 pub(super) use stop::stop;
 pub(super) use waits::keep as keep_waits;
 

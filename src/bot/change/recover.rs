@@ -21,6 +21,14 @@ pub(in crate::bot) async fn recover(hall: Arc<Hall>) {
     match hall.store.plans(PlanState::Claimed).await {
         Ok(rows) => {
             for row in rows.into_iter().filter(|row| !hall.touching.is_ours(&row.plan.run)) {
+                if row.plan.asks.is_some() {
+                    // A word by itself changes nothing: it is judged again by whoever takes its runbook up.
+                    let run = &row.plan.run;
+                    if let Err(error) = hall.store.plan_move(run, PlanState::Claimed, PlanState::Pending, None).await {
+                        tracing::warn!(%error, %run, "a question could not be opened again");
+                    }
+                    continue;
+                }
                 let why = "The bot was restarted before anything was changed. Ask again.";
                 close(&hall, &row, PlanState::Void, why).await;
             }

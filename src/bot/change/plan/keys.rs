@@ -83,6 +83,14 @@ pub(super) async fn remove(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, 
         }
         _ => Undo::By("keys come back with the deadlines they had; what would have expired since does not".to_owned()),
     };
+    if keep != Kept::Nothing
+        && let Some(pattern) = undo::forbidden(maker.wish.service, &select)
+    {
+        warnings.push(format!(
+            "The profile does not let keys of {} come back (`revive = false` for its {}): while it says so, `undo` is refused.",
+            pattern.glob, pattern.name
+        ));
+    }
     let now_ms = maker.wish.made_ms;
     let steps = found.steps(maker, |keys| Change::RemoveKeys { select: select.clone(), now_ms, keys, keep });
     Ok(Draft { steps, reach: found.reach(&select), facts, warnings, undo, risk, undoes: None })

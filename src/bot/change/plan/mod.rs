@@ -220,6 +220,8 @@ pub(super) async fn make(hall: &Arc<Hall>, permit: &Permit, wish: &Wish<'_>) -> 
         expires_ms: wish.expires_ms,
         lasts_ms: wish.lasts_ms,
         undoes: draft.undoes,
+        asks: None,
+        rolls_back: None,
     };
     Ok(Made { plan, addresses, context: found.context })
 }

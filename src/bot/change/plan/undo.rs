@@ -4,8 +4,9 @@ use super::{Draft, Maker, Unplanned, password, pause, settings, together, troubl
 use crate::{
     bot::{Hall, command::plain_card},
     diagnosis::Explained,
-    model::RunId,
-    runbook::{Change, Parameter, PlanStep, Reach, Risk, Undo, Wanted},
+    keyspace::glob,
+    model::{KeyPattern, RunId, Service},
+    runbook::{Change, Keys, Parameter, PlanStep, Reach, Risk, Select, Undo, Wanted},
     store::{PlanRow, PlanState, StepState},
 };
 
@@ -67,6 +68,11 @@ pub(super) async fn draft(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, U
 
 /// The way back of one step.
 async fn back(maker: &Maker<'_>, plan: &crate::runbook::Plan, seq: usize, step: &PlanStep) -> Result<Draft, Unplanned> {
+    if let Change::RemoveKeys { select, .. } = &step.change
+        && let Some(pattern) = forbidden(maker.wish.service, select)
+    {
+        return Err(Unplanned::Failed(may_not_come_back(maker, pattern)));
+    }
     if let Change::RemoveKeys { .. } | Change::RetimeKeys { .. } = &step.change {
         // Keys find their server by themselves, also after a failover; the step is done by way of one that is there.
         let by = on(maker, plan, step).unwrap_or(0);
@@ -102,6 +108,38 @@ pub(super) async fn taken_back(hall: &Hall, run: &RunId) -> Result<bool, Explain
         trouble(format!("the store cannot be read: {error}"), "earlier runs are written there", "see `/redis version`")
     })?;
     Ok(done.iter().any(|row| row.plan.undoes.as_ref() == Some(run)))
+}
+
+/// The pattern of the profile whose keys may not come back, where the selection may hold some of them.
+pub(super) fn forbidden<'s>(service: &'s Service, select: &Select) -> Option<&'s KeyPattern> {
+    let meets = |pattern: &&KeyPattern| match &select.keys {
+        Keys::Every => true,
+        Keys::One(name) => glob::matches(pattern.glob.as_bytes(), name.as_bytes()),
+        // What both could match cannot be ruled out: the safe side.
+        Keys::Matching(other) => {
+            let (one, other) = (glob::literal_prefix(pattern.glob.as_bytes()), glob::literal_prefix(other.as_bytes()));
+            one.starts_with(other) || other.starts_with(one)
+        }
+    };
+    service.patterns.iter().filter(|pattern| !pattern.revive).find(meets)
+}
+
+/// Why, and who could lift it.
+fn may_not_come_back(maker: &Maker<'_>, pattern: &KeyPattern) -> Explained {
+    let service = maker.wish.service;
+    Explained {
+        code: "NO-REVIVAL".into(),
+        what: format!("{} does not let keys of {} come back", service.name, pattern.glob),
+        cause: format!(
+            "its profile says `revive = false` for its {}: what was removed of them may be logins that would work again",
+            pattern.name
+        ),
+        next: format!(
+            "{}, its owner, can lift that in services/{}.toml (`[patterns.{}]`), and `/redis reload`; until then what was \
+             kept stays sealed as long as snapshots are kept",
+            service.owner, service.name, pattern.name
+        ),
+    }
 }
 
 /// The draft that brings back what a step did to keys.
