@@ -106,6 +106,17 @@ async fn answered(hall: &Hall, rules: &Rules, row: &PlanRow, step: usize) -> Opt
     }
 }
 
+/// Waits a moment for a question to stand there: whoever answers the runbook's card at once is heard too.
+pub(super) async fn stands(hall: &Hall, id: &RunId) {
+    for _ in 0..50 {
+        match hall.store.plan(id).await {
+            Ok(Some(row)) if row.message.is_some() || row.state != PlanState::Pending => return,
+            Ok(_) => tokio::time::sleep(touch::PACE).await,
+            Err(_) => return,
+        }
+    }
+}
+
 /// What a run whose card this is asks now.
 pub(in crate::bot) async fn asked_in(hall: &Hall, message: &MessageRef) -> Option<RunId> {
     let same = |own: &MessageRef| {
@@ -114,5 +125,7 @@ pub(in crate::bot) async fn asked_in(hall: &Hall, message: &MessageRef) -> Optio
     };
     hall.books.whole().await;
     let desk = hall.books.all().into_iter().find(|desk| desk.message.as_ref().is_some_and(same))?;
-    desk.run().await.asked().map(|(_, id)| id)
+    let (_, id) = desk.run().await.asked()?;
+    stands(hall, &id).await;
+    Some(id)
 }

@@ -29,10 +29,12 @@ pub(in crate::bot) enum Word {
 pub(in crate::bot) async fn question(hall: &Hall, run: &RunId) -> Option<Result<RunId, Box<Card>>> {
     hall.books.whole().await;
     let run = hall.books.desk(run)?.run().await;
-    Some(run.asked().map(|(_, question)| question).ok_or_else(|| {
+    let Some((_, question)) = run.asked() else {
         let why = if run.is_over() { NotNow::Over } else { NotNow::NotThatStep };
-        Box::new(not_now_card(&run, why))
-    }))
+        return Some(Err(Box::new(not_now_card(&run, why))));
+    };
+    super::agree::stands(hall, &question).await;
+    Some(Ok(question))
 }
 
 /// Takes one person's word, and answers it.
