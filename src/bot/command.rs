@@ -126,7 +126,7 @@ pub(super) async fn carry_out(hall: &Arc<Hall>, inbound: Inbound, came: Came) {
     let (text, message, pressed) = match what {
         Event::Command { text, message } => (text, message, None),
         Event::Pressed { command, message } => (command, None, Some(message)),
-        Event::Reacted { .. } => return,
+        Event::Reacted { .. } | Event::AtTheMachine(_) => return,
     };
     let Some(gateway) = hall.gateway(place.platform).cloned() else {
         tracing::error!(platform = %place.platform, "an event came from a platform without a gateway");
@@ -390,7 +390,7 @@ async fn diagnose(
 }
 
 /// The name limits go by: a person is one however many accounts they have.
-fn who(actor: &Actor) -> String {
+pub(super) fn who(actor: &Actor) -> String {
     actor.person.as_ref().map_or_else(|| actor.identity.to_string(), ToString::to_string)
 }
 

@@ -6,6 +6,7 @@
 //! servers is gathered in [`gather`]; how an answer reaches its place is in
 //! [`deliver`].
 
+mod at_the_machine;
 mod book;
 mod built_in;
 mod change;
@@ -420,7 +421,7 @@ fn card_of(inbound: &Inbound) -> Option<String> {
             let place = &message.place;
             Some(format!("{}:{}/{}/{}", place.platform, place.team, place.channel, message.id))
         }
-        Event::Command { .. } => None,
+        Event::Command { .. } | Event::AtTheMachine(_) => None,
     }
 }
 
@@ -477,6 +478,7 @@ async fn handle(hall: &Arc<Hall>, inbound: Inbound) -> Handled {
     }
     match inbound.what {
         Event::Command { .. } | Event::Pressed { .. } => command::carry_out(hall, inbound, came).await,
+        Event::AtTheMachine(_) => at_the_machine::hear(hall, inbound).await,
         Event::Reacted { .. } => change::reacted(hall, inbound, came).await,
     }
     Handled::Now

@@ -15,7 +15,9 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
-use crate::model::{Badges, Card, Identity, MessageRef, PersonId, Place, Platform};
+use crate::model::{
+    Badges, Card, Identity, InstanceName, MessageRef, PersonId, Place, Platform, RunId, ServiceName,
+};
 
 /// Something a platform told us.
 #[derive(Debug, Clone)]
@@ -120,6 +122,8 @@ pub enum Event {
         /// The button's command.
         command: String,
     },
+    /// Somebody did something at the bot's machine with a program of ours, and says so for the journal.
+    AtTheMachine(AtTheMachine),
     /// Somebody reacted, or took a reaction back.
     Reacted {
         /// The message reacted to.
@@ -129,6 +133,38 @@ pub enum Event {
         /// Added or removed.
         added: bool,
     },
+}
+
+/// A call of a program beside the bot that the journal should have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AtTheMachine {
+    /// The call, the same of its begin and its end.
+    pub run: RunId,
+    /// What was called: `rdb-fetch`.
+    pub command: String,
+    /// About which service.
+    pub service: ServiceName,
+    /// And which instance of it.
+    pub instance: InstanceName,
+    /// And which of its servers, where one was named. Data.
+    pub node: Option<String>,
+    /// How it ended; `None`: it begins, if it may.
+    pub ended: Option<EndAtTheMachine>,
+    /// Since it began.
+    pub took: Duration,
+}
+
+/// How such a call ended. What is said why is data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndAtTheMachine {
+    /// As it should.
+    Well,
+    /// Policy, as that program read it, said no.
+    Denied(String),
+    /// Whoever began it stopped it.
+    Stopped,
+    /// It failed.
+    Failed(String),
 }
 
 /// Who can read an answer.

@@ -52,6 +52,7 @@ mod request;
 pub(crate) mod secret;
 mod server;
 mod site;
+mod surveyed;
 mod tcp;
 mod tls;
 mod topology;

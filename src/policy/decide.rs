@@ -1,13 +1,16 @@
 //! The decision, and the permit that only it can make.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
 use super::{Channel, Grant, Limits, Mode, Role, Rules};
 use crate::{
     model::{Actor, Identity, PersonId, Place, Platform, RunId, Service, ServiceName},
-    runbook::{Command, Kind},
+    runbook::{self, Command, Kind},
 };
 
 /// Commands of the bot itself that tell nobody anything about a Redis, or
@@ -38,6 +41,26 @@ pub(super) const FOR_EVERYBODY: [&str; 21] = [
 
 /// Commands of the program itself, run at the machine it is on and not from chat. They can be granted by name.
 pub const AT_THE_MACHINE: [&str; 1] = ["rdb-fetch"];
+
+/// Such a command, to ask policy about: it is in no catalogue.
+pub fn at_the_machine(name: &str) -> Option<Command> {
+    let name = AT_THE_MACHINE.iter().find(|known| **known == name)?;
+    Some(Command {
+        name: (*name).to_owned(),
+        aliases: Vec::new(),
+        summary: "A full copy over the replication stream".into(),
+        about: None,
+        examples: Vec::new(),
+        group: "machine".into(),
+        arguments: Vec::new(),
+        cost: runbook::Cost::Heavy,
+        deadline: Duration::from_secs(24 * 3600),
+        call_deadline: Duration::from_secs(60),
+        private: true,
+        source: "compiled in".into(),
+        kind: runbook::Kind::BuiltIn,
+    })
+}
 
 /// The rules of `policy.toml`, ready to decide.
 #[derive(Debug, Clone)]

@@ -26,7 +26,7 @@ mod rules;
 mod tests;
 
 pub use consent::{Consent, Consenter, Said, Ticket, TouchPermit, Vote};
-pub use decide::{AT_THE_MACHINE, Ask, Permit, Policy, Refusal, Verdict};
+pub use decide::{AT_THE_MACHINE, Ask, Permit, Policy, Refusal, Verdict, at_the_machine};
 pub use freeze::Freeze;
 pub use glass::{BreakAsk, Broken, Declared};
 pub use rules::{

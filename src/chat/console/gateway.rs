@@ -15,11 +15,11 @@ use tokio::sync::mpsc;
 
 use super::{
     CHANNEL, Completions,
-    wire::{FromBot, ToBot, VERSION},
+    wire::{DidEnd, FromBot, ToBot, VERSION},
 };
 use crate::{
-    chat::{Audience, Event, Gateway, Inbound, Undelivered},
-    model::{Card, Identity, MessageRef, PersonId, Place, PlaceKind, Platform},
+    chat::{AtTheMachine, Audience, EndAtTheMachine, Event, Gateway, Inbound, Undelivered},
+    model::{Card, Identity, MessageRef, PersonId, Place, PlaceKind, Platform, RunId},
 };
 
 /// Messages a listener may be behind before it is let go: a stuck terminal must not hold the bot.
@@ -318,6 +318,22 @@ async fn listen(
             }
             ToBot::React { id, emoji, added, .. } => {
                 Event::Reacted { message: console.meant(&place, &id, &identity), emoji, added }
+            }
+            ToBot::Did { run, command, service, instance, node, ended, took_ms, .. } => {
+                let named = (RunId::parse(&run), service.parse().ok(), instance.parse().ok());
+                let (Some(run), Some(service), Some(instance)) = named else {
+                    let why = "what was done names no run, service or instance".to_owned();
+                    console.tell_link(link, FromBot::Refused { line: Some(line), why });
+                    continue;
+                };
+                let ended = ended.map(|end| match end {
+                    DidEnd::Well => EndAtTheMachine::Well,
+                    DidEnd::Denied { why } => EndAtTheMachine::Denied(why),
+                    DidEnd::Stopped => EndAtTheMachine::Stopped,
+                    DidEnd::Failed { why } => EndAtTheMachine::Failed(why),
+                });
+                let took = Duration::from_millis(took_ms);
+                Event::AtTheMachine(AtTheMachine { run, command, service, instance, node, ended, took })
             }
         };
         let event = format!("console-{}-{link}-{line}", console.epoch);

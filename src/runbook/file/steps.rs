@@ -341,6 +341,7 @@ fn keyspace(checker: &mut Checker, keyspace: &wire::Keyspace, table: &At<()>, na
         ("separators", &keyspace.separators),
         ("lengths", &keyspace.lengths),
         ("sample", &keyspace.sample),
+        ("node", &keyspace.node),
     ];
     for (name, option) in &options {
         checker.template(option.as_ref(), name, names);

@@ -373,6 +373,8 @@ pub(super) struct Keyspace {
     pub(super) lengths: Option<Str>,
     /// `true`: be content with the first answer.
     pub(super) sample: Option<Str>,
+    /// One server of the instance, by its address, instead of all primaries.
+    pub(super) node: Option<Str>,
 }
 
 /// Surveys of the keyspace.
