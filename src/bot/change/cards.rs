@@ -311,6 +311,6 @@ pub(super) fn unwritten(error: &StoreError) -> Card {
     plain_card(
         "nothing was changed",
         format!("The bot's store cannot be written ({error}), and what cannot be written down is not done."),
-        Some("`/redis version` says what is wrong with the store".to_owned()),
+        Some("`/redis doctor --bot` says what is wrong with the store".to_owned()),
     )
 }
