@@ -95,9 +95,11 @@ async fn primary_of(job: &Job, replica: &Member) -> Option<Address> {
 
 /// A replica that keeps up, by its primary's address.
 async fn replicas(job: &Job, topology: &Topology) -> HashMap<String, Address> {
-    let asked = topology.members.iter().filter(|member| member.role == Some(Role::Replica)).map(async |member| {
-        Some((primary_of(job, member).await?.to_string(), member.address.clone()))
-    });
+    let asked = topology
+        .members
+        .iter()
+        .filter(|member| member.role == Some(Role::Replica))
+        .map(async |member| Some((primary_of(job, member).await?.to_string(), member.address.clone())));
     let mut spare: HashMap<String, Address> = join_all(asked).await.into_iter().flatten().collect();
     // A single primary needs no matching of names, which may differ from what replicas call it.
     let primaries: Vec<_> = topology.primaries().collect();

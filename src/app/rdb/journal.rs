@@ -162,7 +162,8 @@ fn owned(database: &Path) -> Result<(), Explained> {
     let there = database.ancestors().find_map(|path| std::fs::metadata(path).ok().map(|about| (path, about.uid())));
     match there {
         Some((path, owner)) if owner != me.as_raw() => {
-            let name = User::from_uid(Uid::from_raw(owner)).ok().flatten().map_or_else(|| owner.to_string(), |u| u.name);
+            let name =
+                User::from_uid(Uid::from_raw(owner)).ok().flatten().map_or_else(|| owner.to_string(), |u| u.name);
             let what = format!("{} belongs to {name}", path.display());
             Err(not(what, &format!("run it as {name}, or start the bot: it then writes the journal")))
         }

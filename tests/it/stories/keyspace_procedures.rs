@@ -147,7 +147,10 @@ async fn o10_memory_is_one_card_with_limit_policy_evictions_and_what_to_do() {
     let text = answer.text();
     assert_eq!(answer.level(), Some(rediscue::model::Level::Warn), "{text}");
     // Used of maxmemory, peak, resident, fragmentation, the data's share, policy and evictions.
-    says(&text, &["of 20 MiB", "Peak: ", "Resident: ", "Fragmentation: ", "Data: ", "Policy: noeviction", "Evicted: 0"]);
+    says(
+        &text,
+        &["of 20 MiB", "Peak: ", "Resident: ", "Fragmentation: ", "Data: ", "Policy: noeviction", "Evicted: 0"],
+    );
     // Advice: that the limit can be raised, and that what is kept never expires.
     says(&text, &["Much of what is kept never expires", "raise the limit", "capacity olumi"]);
     let stats: String = server.run(&["INFO", "commandstats"]);

@@ -13,8 +13,7 @@ use crate::world::{
 async fn what_slack_did_not_take_is_said_by_the_next_start_of_the_bot_once_and_in_order() {
     let server = RedisServer::start();
     let address = server.address().to_string();
-    let mut bot =
-        SlackBotBuilder::new().service("godel", &address).service("olumi", &address).start(By::Socket).await;
+    let mut bot = SlackBotBuilder::new().service("godel", &address).service("olumi", &address).start(By::Socket).await;
     // Nothing of them is said before Slack is gone, or they would be edits.
     bot.fake.prank(|method, _| (method == "chat.postMessage").then_some(Prank::Slow(1)));
     bot.fake.slash("U1", "C1", "monitor godel 2s");

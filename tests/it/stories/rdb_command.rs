@@ -51,7 +51,10 @@ fn a_whole_file_is_verified_and_reported() {
     assert_eq!((&told["whole"], &told["checksum"], &told["keys"]), (&true.into(), &"right".into(), &19.into()));
     let ran = home.run(&["rdb", "report", &file], "");
     assert_eq!(ran.code(), 0, "{}", ran.stderr);
-    says(&ran.stdout, &["rdb report · dump.rdb", "By prefix", "By type", "Largest", "MEMORY USAGE of Redis 7 and 8 would"]);
+    says(
+        &ran.stdout,
+        &["rdb report · dump.rdb", "By prefix", "By type", "Largest", "MEMORY USAGE of Redis 7 and 8 would"],
+    );
     let ran = home.run(&["rdb", "report", &file, "--output", "json", "--top", "3", "--no-checksum"], "");
     let told = &ran.json()[0];
     assert_eq!((&told["checksum"], &told["report"]["keys"]), (&"unchecked".into(), &19.0.into()));
@@ -318,7 +321,11 @@ fn without_a_bot_a_copy_is_two_rows_of_a_journal_that_proves_itself() {
     assert_eq!(ran.code(), 0, "{}", ran.stdout);
     says(&ran.stdout, &["whole, 6 rows"]);
     // Who is refused stands there, too.
-    let config = configuration(&home, &format!("address = \"{}\"", server.address()), "{ commands = [\"status\"], services = [\"*\"] }");
+    let config = configuration(
+        &home,
+        &format!("address = \"{}\"", server.address()),
+        "{ commands = [\"status\"], services = [\"*\"] }",
+    );
     assert_eq!(fetch(&home, &config, &home.path().join("other.rdb"), &[]).code(), 1);
     assert_eq!(journal(&home)[6].outcome, "denied");
 }
@@ -336,7 +343,11 @@ fn a_running_bot_is_asked_first_writes_the_rows_and_may_say_no() {
     let ran = fetch(&home, &config, &copy, &[]);
     assert_eq!(ran.code(), 0, "{}", ran.stderr);
     // The bot goes by a stricter policy than the one somebody brings along.
-    configuration(&home, &format!("address = \"{}\"", server.address()), "{ commands = [\"status\"], services = [\"*\"] }");
+    configuration(
+        &home,
+        &format!("address = \"{}\"", server.address()),
+        "{ commands = [\"status\"], services = [\"*\"] }",
+    );
     bot.signal(Signal::SIGHUP);
     eventually("the bot goes by the new policy", Duration::from_secs(20), || {
         let told = home.run(&["console", "--socket", &socket.display().to_string()], "can-i status shop\n");

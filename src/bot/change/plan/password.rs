@@ -178,7 +178,11 @@ async fn finish(maker: &Maker<'_>, user: &str, cut: bool) -> Result<Draft, Unpla
 /// The file of the rotation that was begun and neither taken back nor finished.
 async fn begun(maker: &Maker<'_>, user: &str) -> Result<String, Explained> {
     let unread = |error: crate::store::StoreError| {
-        trouble(format!("the store cannot be read: {error}"), "earlier runs are written there", "see `/redis doctor --bot`")
+        trouble(
+            format!("the store cannot be read: {error}"),
+            "earlier runs are written there",
+            "see `/redis doctor --bot`",
+        )
     };
     let done = maker.hall.store.plans(PlanState::Done).await.map_err(unread)?;
     let ours = |plan: &Plan| (&plan.service, &plan.instance) == (&maker.wish.service.name, &maker.wish.instance.name);

@@ -105,7 +105,11 @@ async fn back(maker: &Maker<'_>, plan: &crate::runbook::Plan, seq: usize, step: 
 /// Whether an earlier run took this one back, where the server itself does not tell.
 pub(super) async fn taken_back(hall: &Hall, run: &RunId) -> Result<bool, Explained> {
     let done = hall.store.plans(PlanState::Done).await.map_err(|error| {
-        trouble(format!("the store cannot be read: {error}"), "earlier runs are written there", "see `/redis doctor --bot`")
+        trouble(
+            format!("the store cannot be read: {error}"),
+            "earlier runs are written there",
+            "see `/redis doctor --bot`",
+        )
     })?;
     Ok(done.iter().any(|row| row.plan.undoes.as_ref() == Some(run)))
 }
