@@ -15,9 +15,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
-use crate::model::{
-    Badges, Card, Identity, InstanceName, MessageRef, PersonId, Place, Platform, RunId, ServiceName,
-};
+use crate::model::{Badges, Card, Identity, InstanceName, MessageRef, PersonId, Place, Platform, RunId, ServiceName};
 
 /// Something a platform told us.
 #[derive(Debug, Clone)]
