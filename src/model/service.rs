@@ -191,6 +191,8 @@ pub struct KeyPattern {
     pub about: String,
     /// May keys of it that were removed be brought back? Sessions are logins that would work again.
     pub revive: bool,
+    /// Somebody should look at them before they go, as at dead letters: a purge offers to export them first.
+    pub review: bool,
 }
 
 /// A queue: a list, stream or sorted set that should drain.

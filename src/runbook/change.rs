@@ -36,6 +36,10 @@ pub enum TouchKind {
     RetimeKeys,
     /// Frees what an earlier run kept aside.
     ClearAside,
+    /// Copies keys into a sealed file of the bot's own.
+    ExportKeys,
+    /// Puts such a copy back.
+    ImportKeys,
     /// Makes a replica the primary.
     Failover,
     /// Gives a user another password.
@@ -80,6 +84,8 @@ impl TouchKind {
         TouchKind::RemoveKeys,
         TouchKind::RetimeKeys,
         TouchKind::ClearAside,
+        TouchKind::ExportKeys,
+        TouchKind::ImportKeys,
         TouchKind::Undo,
     ];
 
@@ -97,6 +103,8 @@ impl TouchKind {
             TouchKind::RemoveKeys => "remove-keys",
             TouchKind::RetimeKeys => "retime-keys",
             TouchKind::ClearAside => "clear-aside",
+            TouchKind::ExportKeys => "export-keys",
+            TouchKind::ImportKeys => "import-keys",
             TouchKind::Failover => "failover",
             TouchKind::RotatePassword => "rotate-password",
             TouchKind::SaveAcl => "save-acl",
@@ -146,6 +154,10 @@ impl TouchKind {
                     ]
                 }
             }
+            TouchKind::ExportKeys => {
+                const { &[needs("pattern"), may("where"), may("no_ttl"), may("idle"), may("type"), may("large")] }
+            }
+            TouchKind::ImportKeys => const { &[needs("export"), may("only"), may("overwrite")] },
             TouchKind::ClearAside | TouchKind::Undo => const { &[needs("run")] },
         }
     }
@@ -289,6 +301,37 @@ pub enum Change {
         /// Its step.
         seq: usize,
     },
+    /// Keys are copied into a sealed file of the bot's own. Nothing of the server changes.
+    ExportKeys {
+        /// Which.
+        select: Select,
+        /// What `now` means in it, in Unix milliseconds.
+        now_ms: i64,
+        /// How many there were when the plan was made.
+        keys: u64,
+        /// Also those that hold the server up while they are dumped.
+        large: bool,
+    },
+    /// The copy that a step of an earlier run made is removed.
+    DropExport {
+        /// That run.
+        run: RunId,
+        /// Its step.
+        seq: usize,
+    },
+    /// What a step of an earlier run copied is put back.
+    ImportKeys {
+        /// That run: the export's name.
+        export: RunId,
+        /// Its step.
+        seq: usize,
+        /// Only keys that match this glob.
+        only: Option<String>,
+        /// What is there with another value is overwritten.
+        overwrite: bool,
+        /// How many it would have put there when the plan was made.
+        keys: u64,
+    },
     /// Sentinels make a replica of their choice the primary.
     SentinelFailover {
         /// What they call the primary.
@@ -357,6 +400,9 @@ impl Change {
             Change::RetimeKeys { .. } => TouchKind::RetimeKeys,
             Change::RestoreKeys { .. } => TouchKind::Undo,
             Change::ClearAside { .. } => TouchKind::ClearAside,
+            Change::ExportKeys { .. } => TouchKind::ExportKeys,
+            Change::ImportKeys { .. } => TouchKind::ImportKeys,
+            Change::DropExport { .. } => TouchKind::Undo,
             Change::SentinelFailover { .. } | Change::ClusterFailover { .. } => TouchKind::Failover,
             Change::AddPassword { .. } | Change::DropPassword { .. } | Change::DropOtherPasswords { .. } => {
                 TouchKind::RotatePassword
@@ -390,6 +436,13 @@ impl Change {
             Change::RetimeKeys { select, to, .. } => format!("set {} {}", select.what(), to.what()),
             Change::RestoreKeys { what, .. } => format!("take back: {what}"),
             Change::ClearAside { run, .. } => format!("free what run {run} keeps aside"),
+            Change::ExportKeys { select, .. } => format!("export {}", select.what()),
+            Change::DropExport { run, .. } => format!("remove export {run}"),
+            Change::ImportKeys { export, only, overwrite, .. } => {
+                let only = only.as_ref().map_or_else(String::new, |only| format!(", keys matching {only} alone"));
+                let over = if *overwrite { ", overwriting what is there" } else { "" };
+                format!("import export {export}{only}{over}")
+            }
             Change::SentinelFailover { master } => format!("make a replica of {master} the primary"),
             Change::ClusterFailover { replica, .. } => format!("make {replica} the primary of its shard"),
             Change::AddPassword { user, .. } => format!("give {user} a new password beside the old one"),
@@ -493,6 +546,32 @@ impl Change {
                 "DUMP it and read its deadline: both must be what was kept".to_owned(),
             ],
             Change::ClearAside { .. } => vec!["UNLINK what is aside, in small batches".to_owned()],
+            Change::ExportKeys { large, .. } => vec![
+                "SCAN in small batches, slower when the server slows down".to_owned(),
+                match large {
+                    false => "DUMP each key with its type and deadline into an encrypted file; nothing is written to the server",
+                    true => "DUMP each key, also large ones, with its type and deadline into an encrypted file; nothing is written to the server",
+                }
+                .to_owned(),
+                "read the file again to its end: every value must fit its checksum".to_owned(),
+            ],
+            Change::DropExport { .. } => vec!["remove the file; no server is asked".to_owned()],
+            Change::ImportKeys { overwrite, .. } => {
+                let mut steps = vec![
+                    "read the export; leave out what would have expired since".to_owned(),
+                    "write down what is about to be put there, flushed to the disk".to_owned(),
+                    "RESTORE each missing key with the deadline it had".to_owned(),
+                ];
+                if *overwrite {
+                    steps.push(
+                        "DUMP what is there with another value into an encrypted snapshot, then RESTORE REPLACE, \
+                         unless somebody writes it at that moment"
+                            .to_owned(),
+                    );
+                }
+                steps.push("DUMP each and read its deadline: both must be what the export holds".to_owned());
+                steps
+            }
             Change::SentinelFailover { master } => vec![
                 format!("SENTINEL FAILOVER {master}, at the first Sentinel that answers"),
                 "wait until the Sentinels name another primary".to_owned(),
@@ -547,10 +626,18 @@ impl Change {
             Change::RemoveKeys { .. }
             | Change::RetimeKeys { .. }
             | Change::RestoreKeys { .. }
+            | Change::ExportKeys { .. }
+            | Change::DropExport { .. }
+            | Change::ImportKeys { .. }
             | Change::ClearAside { .. } => None,
             // Nothing of the server changed; the file goes when its time is over.
             Change::Backup { .. } => None,
         }
+    }
+
+    /// Is it about a copy of keys in a file of the bot's own?
+    pub fn is_copy(&self) -> bool {
+        matches!(self, Change::ExportKeys { .. } | Change::DropExport { .. } | Change::ImportKeys { .. })
     }
 
     /// Switching the append-only file on writes the whole data set once, and is done when that is.
@@ -592,6 +679,15 @@ impl Change {
                 Change::RetimeKeys { select, now_ms, to, .. },
                 Change::RetimeKeys { select: select_now, now_ms: same_ms, to: to_now, .. },
             ) if (select, now_ms, to) == (select_now, same_ms, to_now) => None,
+            (
+                Change::ExportKeys { select, now_ms, large, .. },
+                Change::ExportKeys { select: select_now, now_ms: same_ms, large: large_now, .. },
+            ) if (select, now_ms, large) == (select_now, same_ms, large_now) => None,
+            (
+                Change::ImportKeys { export, seq, only, overwrite, .. },
+                Change::ImportKeys { export: export_now, seq: seq_now, only: only_now, overwrite: over_now, .. },
+            ) if (export, seq, only, overwrite) == (export_now, seq_now, only_now, over_now) => None,
+            (Change::DropExport { .. }, Change::DropExport { .. }) if self == now => None,
             (Change::RestoreKeys { run, seq, .. }, Change::RestoreKeys { run: run_now, seq: seq_now, .. })
             | (Change::ClearAside { run, seq }, Change::ClearAside { run: run_now, seq: seq_now })
                 if (run, seq) == (run_now, seq_now) =>
@@ -622,7 +718,10 @@ impl Change {
             Change::RemoveKeys { .. }
             | Change::RetimeKeys { .. }
             | Change::RestoreKeys { .. }
+            | Change::ExportKeys { .. }
+            | Change::ImportKeys { .. }
             | Change::ClearAside { .. } => HOURS,
+            Change::DropExport { .. } => Duration::from_secs(15),
         }
     }
 }

@@ -116,6 +116,8 @@ pub enum BackupsLook {
     Show,
     /// Every file of one, read to its end and held against its manifest.
     Verify,
+    /// Not backups: the exports of keys that are kept, or the one that is named.
+    Exports,
 }
 
 /// What a survey of the keyspace is after.

@@ -315,6 +315,17 @@ impl Store {
         Ok(opened)
     }
 
+    /// The same, where there are any already: a mere look makes neither directory nor key.
+    ///
+    /// # Errors
+    /// When they cannot be used.
+    pub fn snapshots_made(&self) -> Result<Option<snapshot::Snapshots>, snapshot::SnapshotError> {
+        match snapshot::SnapshotSettings::beside(&self.settings.database).dir.exists() {
+            true => self.snapshots().map(Some),
+            false => Ok(None),
+        }
+    }
+
     /// Removes snapshots that are older than their retention, where there are any.
     async fn sweep_snapshots(&self, now: Timestamp) {
         if !snapshot::SnapshotSettings::beside(&self.settings.database).dir.exists() {

@@ -12,7 +12,7 @@ use crate::{
         Action, ActionStyle, Block, Card, Field, Finding, Level, PersonId, Place, Progress, Service, Span, Text, Tick,
         show_duration,
     },
-    runbook::{Change, Command, Plan, Reach, Risk, Undo, show_bytes, show_number},
+    runbook::{Change, Command, Keys, Plan, Reach, Risk, Undo, show_bytes, show_number},
     store::StoreError,
 };
 
@@ -42,6 +42,7 @@ pub(super) fn plan(
         fields.extend(who_and_until(rules, command, plan, service, place));
         actions = taps(plan);
     }
+    actions.extend(export_first(rules, plan));
     let mut blocks = vec![Block::Fields(fields)];
     if plan.risk > Risk::Low {
         let able = rules.policy.consenters(plan, command, service, place);
@@ -148,6 +149,22 @@ pub(super) fn asks(rules: &Rules, command: &Command, plan: &Plan, service: &Serv
         footer: Some(format!("run {} · of {}", plan.run, asks.map_or_else(String::new, |asks| asks.run.to_string()))),
         ..Card::default()
     }
+}
+
+/// The button that keeps a copy of what is about to go, for longer than its undo does.
+fn export_first(rules: &Rules, plan: &Plan) -> Option<Action> {
+    let command = rules.catalogue.find("export")?;
+    let select = plan.steps.iter().find_map(|step| match &step.change {
+        Change::RemoveKeys { select, .. } => Some(select),
+        _ => None,
+    })?;
+    // To be copied is to be used: by idle time, nothing would be left to remove.
+    let apart = matches!(select.keys, Keys::One(_)) || select.idle_s.is_some();
+    (!apart).then(|| Action {
+        label: "Export first".to_owned(),
+        command: format!("{} {} {}/{}", command.name, select.to_words(), plan.service, plan.instance),
+        style: ActionStyle::Plain,
+    })
 }
 
 /// A line that calls people, each by their account where they have one, by their name where not.

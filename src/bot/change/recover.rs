@@ -156,6 +156,9 @@ async fn seen(hall: &Arc<Hall>, plan: &Plan, seq: usize, step: &PlanStep) -> (Op
         Change::RemoveKeys { .. }
         | Change::RetimeKeys { .. }
         | Change::RestoreKeys { .. }
+        | Change::ExportKeys { .. }
+        | Change::DropExport { .. }
+        | Change::ImportKeys { .. }
         | Change::ClearAside { .. } => {
             let tidy = rules.policy.tidying(plan, jiff::Timestamp::now());
             let cx = touching(Instant::now() + SETTLE_WITHIN, CALL);
@@ -168,6 +171,13 @@ async fn seen(hall: &Arc<Hall>, plan: &Plan, seq: usize, step: &PlanStep) -> (Op
             };
             let hands = Hands { instance, address: &address, store: &hall.store, cx: &cx };
             match hall.exec.settle(&tidy, plan, seq, &hands).await {
+                // A copy is done when it is whole.
+                Ok(settled) if matches!(step.change, Change::ExportKeys { .. }) => {
+                    (Some(settled.kept > 0), settled.said)
+                }
+                Ok(settled) if matches!(step.change, Change::ImportKeys { .. }) && settled.kept > 0 => {
+                    (Some(false), format!("{}; `/redis undo {}` takes back what it put there", settled.said, plan.run))
+                }
                 Ok(settled) if settled.kept > 0 && plan.undo_line().is_some() => {
                     (Some(false), format!("{}; `/redis undo {}` brings them back", settled.said, plan.run))
                 }

@@ -9,6 +9,7 @@ use super::{
     choose::{Chooser, Doubts},
     lane::{self, Host, LANES, Lane, Shared, Told},
     primaries,
+    spread::Spread,
 };
 use crate::{
     diagnosis::Explained,
@@ -29,6 +30,8 @@ pub struct Measured {
     pub without_deadline: u64,
     /// Of them, those too large to be dumped, and their bytes.
     pub huge: (u64, u64),
+    /// How they are spread over types and names.
+    pub spread: Spread,
     /// Some of them, as people may see them.
     pub sample: Listed,
     /// Keys that were looked at and not meant because it could not be told.
@@ -52,6 +55,7 @@ impl Measured {
             bytes: 0,
             without_deadline: 0,
             huge: (0, 0),
+            spread: Spread::default(),
             sample: Listed::default(),
             doubts: Doubts::default(),
             of: 0,
@@ -67,6 +71,7 @@ impl Measured {
         self.bytes += other.bytes;
         self.without_deadline += other.without_deadline;
         self.huge = (self.huge.0 + other.huge.0, self.huge.1 + other.huge.1);
+        self.spread.merge(other.spread);
         self.sample.merge(other.sample);
         self.doubts.merge(other.doubts);
         self.share += other.share;
@@ -83,6 +88,7 @@ impl Measured {
             whole(&mut self.without_deadline);
             whole(&mut self.huge.0);
             whole(&mut self.huge.1);
+            self.spread.extrapolate(self.share);
         }
     }
 }
@@ -154,6 +160,7 @@ async fn one(
             found.keys += 1;
             let bytes = chosen.bytes.unwrap_or(0);
             found.bytes += bytes;
+            found.spread.add(&String::from_utf8_lossy(&chosen.kind), &chosen.name, bytes);
             found.without_deadline += u64::from(chosen.ttl_ms == Some(-1));
             if bytes > super::LARGEST_DUMP {
                 found.huge = (found.huge.0 + 1, found.huge.1 + bytes);

@@ -24,11 +24,11 @@ use crate::{
 };
 
 /// A frame is flushed when it holds so many keys …
-const FRAME_KEYS: usize = 512;
+pub(super) const FRAME_KEYS: usize = 512;
 /// … or so many bytes.
-const FRAME_BYTES: usize = 1 << 20;
+pub(super) const FRAME_BYTES: usize = 1 << 20;
 /// No pipeline asks for more bytes of DUMP than this.
-const DUMP_BYTES: u64 = 256 << 10;
+pub(super) const DUMP_BYTES: u64 = 256 << 10;
 
 /// What a removal came to.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 
 mod backup;
 mod clients;
+mod copies;
 mod failover;
 mod keys;
 mod password;
@@ -126,6 +127,12 @@ impl Exec {
                     Err(why) => Touched::Untouched(why),
                 }
             }
+            Change::ExportKeys { .. } | Change::ImportKeys { .. } => match lane.open().await {
+                Ok(_) => self.copies(plan, seq, change, hands).await,
+                Err(why) => Touched::Untouched(why),
+            },
+            // A file of our own: no server has to be there for it to go.
+            Change::DropExport { .. } => self.copies(plan, seq, change, hands).await,
             Change::SentinelFailover { master } => lane.sentinel_failover(master).await,
             Change::ClusterFailover { replica, run_id } => lane.cluster_failover(replica, run_id).await,
             Change::AddPassword { user, file } => lane.add_password(user, file).await,

@@ -328,6 +328,7 @@ fn backups(checker: &mut Checker, backups: &wire::Backups, table: &At<()>, names
         BackupsWord::List => BackupsLook::List,
         BackupsWord::Show => BackupsLook::Show,
         BackupsWord::Verify => BackupsLook::Verify,
+        BackupsWord::Exports => BackupsLook::Exports,
     };
     Some(Look::Backups { what, name: backups.name.as_ref().map(|at| at.value.clone()).unwrap_or_default() })
 }

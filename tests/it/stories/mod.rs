@@ -22,6 +22,8 @@ mod errors;
 mod exec_deployments;
 mod exec_outside;
 mod exec_trouble;
+mod exports;
+mod exports_trouble;
 mod hall;
 mod history;
 mod impact;

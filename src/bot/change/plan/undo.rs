@@ -7,7 +7,10 @@ use crate::{
     keyspace::glob,
     model::{KeyPattern, RunId, Service},
     runbook::{Change, Keys, Parameter, PlanStep, Reach, Risk, Select, Undo, Wanted},
-    store::{PlanRow, PlanState, StepState},
+    store::{
+        PlanRow, PlanState, StepState,
+        snapshot::{SnapshotError, StepId},
+    },
 };
 
 /// The run somebody wants taken back.
@@ -73,7 +76,10 @@ async fn back(maker: &Maker<'_>, plan: &crate::runbook::Plan, seq: usize, step: 
     {
         return Err(Unplanned::Failed(may_not_come_back(maker, pattern)));
     }
-    if let Change::RemoveKeys { .. } | Change::RetimeKeys { .. } = &step.change {
+    if let Change::ExportKeys { .. } = &step.change {
+        return drop_export(maker, plan, seq).await;
+    }
+    if let Change::RemoveKeys { .. } | Change::RetimeKeys { .. } | Change::ImportKeys { .. } = &step.change {
         // Keys find their server by themselves, also after a failover; the step is done by way of one that is there.
         let by = on(maker, plan, step).unwrap_or(0);
         return Ok(bring_back(plan, seq, step, by));
@@ -156,6 +162,12 @@ fn bring_back(plan: &crate::runbook::Plan, seq: usize, step: &PlanStep, by: usiz
             *keys
         }
         Change::RetimeKeys { keys, .. } => *keys,
+        Change::ImportKeys { keys, overwrite, .. } => {
+            if *overwrite {
+                warnings.push("What it overwrote comes back: logins among it work again.".to_owned());
+            }
+            *keys
+        }
         _ => 0,
     };
     Draft {
@@ -173,6 +185,44 @@ fn bring_back(plan: &crate::runbook::Plan, seq: usize, step: &PlanStep, by: usiz
         risk: Risk::Medium,
         undoes: None,
     }
+}
+
+/// The draft that removes one file of an export.
+async fn drop_export(maker: &Maker<'_>, plan: &crate::runbook::Plan, seq: usize) -> Result<Draft, Unplanned> {
+    let store = maker.hall.store.clone();
+    let id = StepId { run: plan.run.clone(), seq };
+    let found = tokio::task::spawn_blocking(move || store.snapshots().and_then(|snapshots| snapshots.contents(&id)));
+    let contents = match found.await {
+        Ok(Ok(Some(contents))) => contents,
+        Ok(Ok(None) | Err(SnapshotError::Missing(_))) => {
+            return Err(Unplanned::Nothing("That export is gone already.".to_owned()));
+        }
+        Ok(Err(error)) => {
+            return Err(Unplanned::Failed(trouble(
+                format!("the export cannot be read: {error}"),
+                "it is beside the bot's store",
+                "see `/redis version`",
+            )));
+        }
+        Err(_) => {
+            return Err(Unplanned::Failed(trouble("the export was not read", "the bot is being stopped", "ask again")));
+        }
+    };
+    Ok(Draft {
+        steps: vec![super::step(0, Change::DropExport { run: plan.run.clone(), seq })],
+        reach: Reach {
+            what: "the copy alone; nothing of the server".to_owned(),
+            keys: Some(contents.keys),
+            exact: true,
+            tolerance_percent: 5,
+            ..Reach::default()
+        },
+        facts: vec![("In it".to_owned(), contents.what)],
+        warnings: vec!["What was removed from the server since is then nowhere but in that removal's own undo.".to_owned()],
+        undo: Undo::Never("a copy that was removed is gone; export again".to_owned()),
+        risk: Risk::Medium,
+        undoes: None,
+    })
 }
 
 /// Which of the primaries of now a step was done on.
