@@ -15,7 +15,7 @@ use rediscue::{
 
 use crate::world::{
     disk, eventually_async,
-    keys::{Hand, Seen, assert_same, furnish, seen},
+    keys::{Hand, Seen, assert_same, furnish, key, seen},
     proxy::Proxy,
     redis::{RedisServer, instance, local},
 };
@@ -59,11 +59,11 @@ fn anything(hand: &Hand) -> bool {
 fn damage(server: &RedisServer) {
     let mut pipe = redis::pipe();
     for i in 0..KEYS {
-        match i % 4 {
-            0 | 1 => pipe.cmd("DEL").arg(crate::world::keys::key(i)).ignore(),
-            2 => pipe.cmd("SET").arg(crate::world::keys::key(i)).arg(format!("newer {i}")).ignore(),
-            _ => &mut pipe,
-        };
+        if i % 4 < 2 {
+            pipe.cmd("DEL").arg(key(i)).ignore();
+        } else if i % 4 == 2 {
+            pipe.cmd("SET").arg(key(i)).arg(format!("newer {i}")).ignore();
+        }
     }
     pipe.exec(&mut server.admin()).unwrap();
 }
@@ -319,14 +319,16 @@ async fn what_is_written_while_it_is_overwritten_is_never_lost() {
     let hand = hand(&server, dir.path()).await;
     assert!(matches!(export(&hand, 400).await, Touched::Verified(_)));
     let mut pipe = redis::pipe();
-    (0..400).for_each(|i| drop(pipe.cmd("SET").arg(crate::world::keys::key(i)).arg("0").ignore()));
+    for i in 0..400 {
+        pipe.cmd("SET").arg(key(i)).arg("0").ignore();
+    }
     pipe.exec(&mut server.admin()).unwrap();
     // Every key is counted up, by somebody who reads what it was and would see a step lost.
     let counting = async {
         let mut admin = server.admin();
         let mut counted = Vec::new();
         for i in 0..400 {
-            let name = crate::world::keys::key(i);
+            let name = key(i);
             // After it was overwritten it is no number any more, or a hash.
             if redis::cmd("INCR").arg(&name).query::<i64>(&mut admin).is_ok() {
                 counted.push(name);
@@ -361,8 +363,8 @@ async fn whatever_the_server_refuses_is_told_and_leaves_the_world_as_it_was() {
         assert_same(&exported, &seen(&server));
     }
     assert!(matches!(export(&hand, 50).await, Touched::Verified(_)));
-    let _: i64 = server.run(&["DEL", &crate::world::keys::key(1), &crate::world::keys::key(2)]);
-    let _: () = server.run(&["SET", &crate::world::keys::key(3), "newer"]);
+    let _: i64 = server.run(&["DEL", &key(1), &key(2)]);
+    let _: () = server.run(&["SET", &key(3), "newer"]);
     let before = seen(&server);
     for (number, right) in ["exists", "dump", "restore", "watch", "multi", "exec"].into_iter().enumerate() {
         let _: () = server.run(&["ACL", "SETUSER", "default", &format!("-{right}")]);
