@@ -14,7 +14,8 @@ use futures_util::future::join_all;
 use super::{
     Doubts, Ended, Ground, LARGEST_DUMP, Listed, append,
     choose::{Chooser, Chosen, fatal},
-    lane::{self, Host, LANES, Lane, Told, Walk},
+    lane::{self, Host, LANES, Lane, Shared, Told},
+    lock,
     measure::worse,
     primaries,
     remove::{DUMP_BYTES, FRAME_BYTES, FRAME_KEYS, clock, read_deadline},
@@ -146,6 +147,7 @@ struct Work<'a> {
     largest: u64,
     most: u64,
     taken: AtomicU64,
+    met: Mutex<Met>,
     told: Told,
 }
 
@@ -167,6 +169,7 @@ pub(in crate::exec) async fn export(ground: &Ground, exporting: Exporting<'_>, c
         largest: if exporting.large { LARGEST_COPY } else { LARGEST_DUMP },
         most: exporting.most,
         taken: AtomicU64::new(0),
+        met: Mutex::new(Met { keys: [RandomState::new(), RandomState::new()], seen: HashSet::new() }),
         told: Told::new("copying", Some(exporting.expected), cx),
     };
     let servers = join_all(addresses.iter().map(async |address| {
@@ -179,8 +182,8 @@ pub(in crate::exec) async fn export(ground: &Ground, exporting: Exporting<'_>, c
         if let Err(error) = work.chooser.fits(&host) {
             return Exported::nothing(Ended::Failed(error));
         }
-        let walks = Walk::over(exporting.select, host.facts.layout());
-        for (mut lane, result) in join_all(walks.into_iter().map(|walk| run_lane(&work, &host, walk))).await {
+        let walk = Shared::over(exporting.select, host.facts.layout());
+        for (mut lane, result) in join_all((0..walk.lanes()).map(|_| run_lane(&work, &host, &walk))).await {
             if let Err(fault) = result {
                 lane.ended = explain(&fault);
             }
@@ -235,20 +238,18 @@ struct Open {
     size: usize,
 }
 
-async fn run_lane(work: &Work<'_>, host: &Arc<Host>, mut walk: Walk) -> (Exported, Result<(), Fault>) {
+async fn run_lane(work: &Work<'_>, host: &Arc<Host>, walk: &Shared) -> (Exported, Result<(), Fault>) {
     let mut found = Exported::nothing(Ended::Done);
     let result = async {
         let mut lane = Lane::open(work.ground, host).await?;
         let mut open = Open::default();
-        let mut met = Met { keys: [RandomState::new(), RandomState::new()], seen: HashSet::new() };
-        while !walk.is_over() {
+        loop {
             if let Some(why) = lane.breathe().await? {
                 found.ended = Ended::Stopped(why);
                 break;
             }
-            let keys = lane.keys();
-            let mut names = walk.next(&mut lane, keys).await?;
-            names.retain(|name| met.is_new(name));
+            let Some(mut names) = walk.next(&mut lane).await? else { break };
+            names.retain(|name| lock(&work.met).is_new(name));
             if names.is_empty() {
                 continue;
             }
@@ -267,9 +268,15 @@ async fn run_lane(work: &Work<'_>, host: &Arc<Host>, mut walk: Walk) -> (Exporte
         if found.ended == Ended::Done {
             flush(work, &mut open, &mut found).await;
         }
+        if found.ended != Ended::Done {
+            walk.end();
+        }
         Ok(())
     }
     .await;
+    if result.is_err() {
+        walk.end();
+    }
     (found, result)
 }
 
