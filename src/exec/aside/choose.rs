@@ -182,12 +182,7 @@ impl Chooser {
     }
 
     /// Keeps those whose values match.
-    async fn ask_values(
-        &self,
-        lane: &mut Lane,
-        kept: &mut Vec<Chosen>,
-        doubts: &mut Doubts,
-    ) -> Result<(), Fault> {
+    async fn ask_values(&self, lane: &mut Lane, kept: &mut Vec<Chosen>, doubts: &mut Doubts) -> Result<(), Fault> {
         let Some(predicate) = &self.predicate else { return Ok(()) };
         let last = LARGEST_VALUE.to_string();
         let mut batch = Batch::default();

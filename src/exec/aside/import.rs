@@ -184,7 +184,9 @@ fn too_new(line: &str, dump: &[u8]) -> Option<Explained> {
     (version || line.contains("Bad data format")).then(|| {
         let format = format(dump).map_or_else(|| "another".to_owned(), |format| format.to_string());
         refused(
-            &format!("this server does not read what the export holds: it is in format {format} of the server it came from"),
+            &format!(
+                "this server does not read what the export holds: it is in format {format} of the server it came from"
+            ),
             "a server reads its own format and older ones; the export was made on a newer Redis, or on another program",
             "import it into a server of at least that version; nothing more was put there",
         )

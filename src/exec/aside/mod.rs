@@ -37,8 +37,8 @@ use crate::{
 };
 
 pub use choose::Doubts;
-pub(super) use export::{Exported, Exporting, export};
 pub use export::LARGEST_COPY;
+pub(super) use export::{Exported, Exporting, export};
 pub(super) use exports::read_whole;
 pub use exports::{ExportFile, exports};
 pub(super) use import::{Imported, Importing, import};

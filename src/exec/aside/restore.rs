@@ -9,9 +9,8 @@ use super::{
     Ended, Ground, LARGEST_DUMP, Listed,
     choose::fatal,
     lane::{self, Lane, Told},
-    name, recover,
+    name, recover, refused,
     remove::{clock, read_deadline},
-    refused,
     retime::{Turn, Turned, deadlines, is_same, turn},
     unkept, unmake,
 };

@@ -54,9 +54,8 @@ impl Spread {
 pub fn show_spread(spread: &BTreeMap<String, Share>, most: usize) -> String {
     let mut parts: Vec<(&String, &Share)> = spread.iter().collect();
     parts.sort_by_key(|(_, (keys, _))| std::cmp::Reverse(*keys));
-    let one = |(name, (keys, bytes)): &(&String, &Share)| {
-        format!("{name} {} ({})", show_number(*keys), show_bytes(*bytes))
-    };
+    let one =
+        |(name, (keys, bytes)): &(&String, &Share)| format!("{name} {} ({})", show_number(*keys), show_bytes(*bytes));
     let mut words: Vec<String> = parts.iter().take(most).map(one).collect();
     if parts.len() > most {
         words.push(format!("{} more", parts.len() - most));

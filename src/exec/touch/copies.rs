@@ -83,8 +83,7 @@ impl Exec {
         match change {
             Change::ExportKeys { .. } => match whole(&snapshots, &step, hands).await {
                 Ok(contents) => {
-                    let said =
-                        format!("its file is there, was read to its end and holds {}", keys(contents.keys));
+                    let said = format!("its file is there, was read to its end and holds {}", keys(contents.keys));
                     Ok(Settled { kept: contents.keys, said })
                 }
                 // What nobody can rely on is of no use, and holds people's data.

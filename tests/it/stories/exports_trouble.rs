@@ -220,10 +220,8 @@ async fn a_line_that_is_cut_in_an_import_loses_nothing_and_what_was_done_is_take
     let _: () = server.run(&["FLUSHALL"]);
     let before = seen(&server);
     let cutting = async {
-        eventually_async("it has come so far", Duration::from_secs(20), async || {
-            server.run::<i64>(&["DBSIZE"]) >= 700
-        })
-        .await;
+        eventually_async("it has come so far", Duration::from_secs(20), async || server.run::<i64>(&["DBSIZE"]) >= 700)
+            .await;
         proxy.cut();
     };
     let import = hand.plan(IMPORT, importing(false, 2_000));
@@ -278,8 +276,7 @@ async fn stopped_or_without_room_nothing_of_an_export_is_kept() {
 
 #[test]
 fn a_disk_that_is_full_keeps_no_half_export_and_an_import_puts_nothing_there_that_is_not_written_down() {
-    let name =
-        "a_disk_that_is_full_keeps_no_half_export_and_an_import_puts_nothing_there_that_is_not_written_down";
+    let name = "a_disk_that_is_full_keeps_no_half_export_and_an_import_puts_nothing_there_that_is_not_written_down";
     if !disk::inside_own_mounts(&format!("stories::exports_trouble::{name}")) {
         return;
     }

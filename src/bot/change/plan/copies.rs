@@ -46,12 +46,10 @@ pub(super) async fn export(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, 
             maker.wish.run
         ),
     ));
-    let mut warnings = vec![
-        "It is a copy of people's data outside of the server; `undo` removes it before its time.".to_owned(),
-    ];
+    let mut warnings =
+        vec!["It is a copy of people's data outside of the server; `undo` removes it before its time.".to_owned()];
     if found.huge.0 > 0 {
-        let which =
-            format!("{} keys ({}) are larger than", show_number(found.huge.0), show_bytes(found.huge.1));
+        let which = format!("{} keys ({}) are larger than", show_number(found.huge.0), show_bytes(found.huge.1));
         warnings.push(match large {
             true => format!(
                 "{which} {}: the server answers nobody else while each is dumped. Above {} none is.",
@@ -98,9 +96,9 @@ async fn named(maker: &Maker<'_>, snapshots: &Snapshots, name: &str) -> Result<(
     };
     let run = RunId::parse(name).ok_or_else(unknown)?;
     let (kept, of) = (snapshots.clone(), run.clone());
-    let files = tokio::task::spawn_blocking(move || aside::exports(&kept, Some(&of))).await.map_err(|_| {
-        trouble("the exports were not read", "the bot is being stopped", "ask again")
-    })??;
+    let files = tokio::task::spawn_blocking(move || aside::exports(&kept, Some(&of)))
+        .await
+        .map_err(|_| trouble("the exports were not read", "the bot is being stopped", "ask again"))??;
     if files.is_empty() {
         return Err(match maker.hall.store.plan(&run).await {
             Ok(Some(row)) if row.plan.steps.iter().any(|step| matches!(step.change, Change::RemoveKeys { .. })) => {
@@ -246,7 +244,8 @@ fn warnings(maker: &Maker<'_>, files: &[ExportFile], found: &Weighed, overwrite:
         warnings.push("What was written since the export was made is overwritten, and kept for the undo.".to_owned());
     }
     if let Some(why) = &found.stopped {
-        warnings.push(format!("Not all of it was compared: {why}. What is there is compared again when it is put there."));
+        warnings
+            .push(format!("Not all of it was compared: {why}. What is there is compared again when it is put there."));
     }
     warnings
 }

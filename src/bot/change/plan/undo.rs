@@ -218,7 +218,9 @@ async fn drop_export(maker: &Maker<'_>, plan: &crate::runbook::Plan, seq: usize)
             ..Reach::default()
         },
         facts: vec![("In it".to_owned(), contents.what)],
-        warnings: vec!["What was removed from the server since is then nowhere but in that removal's own undo.".to_owned()],
+        warnings: vec![
+            "What was removed from the server since is then nowhere but in that removal's own undo.".to_owned(),
+        ],
         undo: Undo::Never("a copy that was removed is gone; export again".to_owned()),
         risk: Risk::Medium,
         undoes: None,
