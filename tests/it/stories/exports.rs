@@ -392,3 +392,30 @@ async fn filters_choose_as_a_purge_does_and_the_export_holds_nothing_else() {
     assert_same(&wanted, &after);
     chat.stop().await;
 }
+
+#[tokio::test]
+async fn what_a_profile_does_not_let_come_back_is_not_imported_either() {
+    let (server, builder) = house("normal");
+    furnish(&server, 20);
+    let profile = format!(
+        "title = \"shop\"\nenvironment = \"prod\"\nowner = \"the tests\"\n\n[[instances]]\naddress = \"{}\"\n\
+         touch = {{ user = \"toucher\", password = {{ file = \"{}\" }} }}\n\n[patterns.sessions]\n\
+         glob = \"session:*\"\nrevive = false\n",
+        server.address(),
+        server.dir().join("touch.secret").display()
+    );
+    let chat = builder.file("services/shop.toml", &profile).start().await;
+    let mut room = Room::of(&chat);
+    let plan = room.types("ana", "export * shop").await;
+    assert!(plan.text().contains("`import` is refused"), "{}", plan.text());
+    let export = name_of(&room.reacts("bo", "✅", &plan.id()).await);
+    let _: () = server.run(&["FLUSHALL"]);
+    for line in [format!("import {export} shop"), format!("import {export} --only session:1* shop")] {
+        let refused = room.types("ana", &line).await.text();
+        assert!(refused.contains("does not let keys of session:* come back"), "{line}: {refused}");
+    }
+    let done = agreed(&mut room, &format!("import {export} --only other:* shop")).await;
+    assert_eq!(done.level(), Some(Level::Ok), "{}", done.text());
+    assert!(seen(&server).keys().all(|name| name.starts_with(b"other:")) && server.run::<i64>(&["DBSIZE"]) > 5);
+    chat.stop().await;
+}

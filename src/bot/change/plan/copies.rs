@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{
     Draft, Maker, Unplanned,
     keys::{COUNT_WITHIN, Counted, SAMPLE, TOLERANCE, is_on, misunderstood, room, select},
-    step, trouble,
+    step, trouble, undo,
 };
 use crate::{
     bot::change::CALL,
@@ -15,7 +15,7 @@ use crate::{
         touching,
     },
     model::RunId,
-    runbook::{Change, Keys, Reach, Risk, Undo, Wanted, show_bytes, show_number},
+    runbook::{Change, Keys, Reach, Risk, Select, Undo, Wanted, show_bytes, show_number},
     store::snapshot::Snapshots,
 };
 
@@ -48,6 +48,12 @@ pub(super) async fn export(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, 
     ));
     let mut warnings =
         vec!["It is a copy of people's data outside of the server; `undo` removes it before its time.".to_owned()];
+    if let Some(pattern) = undo::forbidden(maker.wish.service, &select) {
+        warnings.push(format!(
+            "The profile does not let keys of {} come back (`revive = false` for its {}): while it says so, `import` is refused.",
+            pattern.glob, pattern.name
+        ));
+    }
     if found.huge.0 > 0 {
         let which = format!("{} keys ({}) are larger than", show_number(found.huge.0), show_bytes(found.huge.1));
         warnings.push(match large {
@@ -111,6 +117,26 @@ async fn named(maker: &Maker<'_>, snapshots: &Snapshots, name: &str) -> Result<(
     Ok((run, files))
 }
 
+/// What the profile does not let come back does not come back this way either.
+async fn revivable(maker: &Maker<'_>, run: &RunId, only: Option<&str>) -> Result<(), Unplanned> {
+    let service = maker.wish.service;
+    // Of an export whose plan is not known any more, anything could be in it.
+    let row = maker.hall.store.plan(run).await.ok().flatten();
+    let exported = row.and_then(|row| {
+        row.plan.steps.into_iter().find_map(|step| match step.change {
+            Change::ExportKeys { select, .. } => Some(select),
+            _ => None,
+        })
+    });
+    let exported = exported.unwrap_or_else(|| Select::matching("*"));
+    // Either of the two can rule it out.
+    let by_only = only.map(|only| undo::forbidden(service, &Select::matching(only)));
+    match (undo::forbidden(service, &exported), by_only) {
+        (None, _) | (_, Some(None)) => Ok(()),
+        (Some(pattern), _) => Err(Unplanned::Failed(undo::may_not_come_back(maker, pattern))),
+    }
+}
+
 /// The draft of an `import-keys`.
 pub(super) async fn import(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, Unplanned> {
     let snapshots = snapshots(maker)?;
@@ -122,6 +148,7 @@ pub(super) async fn import(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, 
         return Err(misunderstood(maker, what, "import it into an instance of that service"));
     }
     let only = wanted.get("only").map(str::to_owned);
+    revivable(maker, &run, only.as_deref()).await?;
     let overwrite = is_on(wanted, "overwrite");
     let cx = touching(Instant::now() + COUNT_WITHIN, CALL);
     let mut parts = Vec::new();

@@ -135,7 +135,7 @@ pub(super) fn forbidden<'s>(service: &'s Service, select: &Select) -> Option<&'s
 }
 
 /// Why, and who could lift it.
-fn may_not_come_back(maker: &Maker<'_>, pattern: &KeyPattern) -> Explained {
+pub(super) fn may_not_come_back(maker: &Maker<'_>, pattern: &KeyPattern) -> Explained {
     let service = maker.wish.service;
     Explained {
         code: "NO-REVIVAL".into(),
