@@ -72,6 +72,8 @@ pub(super) struct Ended {
     pub(super) shown: bool,
     /// Where a button was pressed, the card takes the place of the one it is on.
     pub(super) in_place: bool,
+    /// It is the last word on a change, and owed until it is said.
+    pub(super) ends: bool,
 }
 
 impl Ended {
@@ -89,6 +91,7 @@ impl Ended {
             revealed: false,
             shown: false,
             in_place: false,
+            ends: false,
         }
     }
 
@@ -156,7 +159,7 @@ pub(super) async fn carry_out(hall: &Arc<Hall>, inbound: Inbound, came: Came) {
     };
     let took = since.elapsed();
     let journalled = hall.store.record(entry(&asked, &ended, took)).await;
-    let Ended { mut card, outcome, private, shown, in_place, .. } = ended;
+    let Ended { mut card, outcome, private, shown, in_place, ends, .. } = ended;
     if let Err(error) = journalled {
         // A look is answered all the same: being blind at 3 a.m. is worse than a gap that says it is one.
         tracing::warn!(%error, run = %run, "the journal could not be written");
@@ -176,6 +179,9 @@ pub(super) async fn carry_out(hall: &Arc<Hall>, inbound: Inbound, came: Came) {
         return;
     }
     answer.finish(hall, card, audience, outcome == Outcome::Answered).await;
+    if ends {
+        change::told(hall, &run).await;
+    }
 }
 
 /// The journal's row of one line.

@@ -249,7 +249,7 @@ impl Answer {
             Attachment::Chart(series) => format!("{}-chart-{}", self.key, series.title),
         };
         let what = OwedWhat::Attach { place: self.place.clone(), only: only(audience), file };
-        deliver_or_why(hall, &*self.gateway, &key, what, false).await
+        deliver_or_why(hall, &*self.gateway, &key, what, false).await.map(drop)
     }
 
     /// Delivers the answer: now, or as soon as the platform takes it.
@@ -323,6 +323,17 @@ async fn attempt(
             }
         }
         OwedWhat::Edit { message, card } => gateway.edit(message, card).await.map(|()| None),
+        OwedWhat::Last { message, card } => match gateway.edit(message, card).await {
+            Err(Undelivered::Gone(why)) => {
+                tracing::info!(key, why, "a message that was to be edited is gone; it is said anew");
+                let place = Place { via: None, ..message.place.clone() };
+                match again {
+                    true => gateway.say_again(&place, card, &Audience::All, key).await.map(Some),
+                    false => gateway.say(&place, card, &Audience::All, key).await.map(Some),
+                }
+            }
+            edited => edited.map(|()| None),
+        },
         OwedWhat::React { message, emoji, add } => gateway.react(message, emoji, *add).await.map(|()| None),
         OwedWhat::Attach { place, only, file } => {
             let audience = only.clone().map_or(Audience::All, Audience::Only);
@@ -354,7 +365,34 @@ pub(super) async fn deliver(hall: &Hall, gateway: &dyn Gateway, key: &str, what:
     let _ = deliver_or_why(hall, gateway, key, what, false).await;
 }
 
-/// The same, for whoever can still tell somebody.
+/// When what is put down before it is said is said by the loop for what is owed: the one who put it down is
+/// about to say it, and is not to be overtaken.
+pub(super) fn soon() -> jiff::Timestamp {
+    after(OWED_PACE)
+}
+
+/// Delivers what was put down under that key beforehand, and takes it off the list.
+pub(super) async fn deliver_promised(hall: &Hall, gateway: &dyn Gateway, key: &str, what: OwedWhat) {
+    match deliver_or_why(hall, gateway, key, what, false).await {
+        Ok(true) => kept(hall, key).await,
+        // It was put down anew, with what was in its way.
+        Ok(false) => {}
+        Err(why) => {
+            if let Err(error) = hall.store.owed_gone(key, &why).await {
+                tracing::debug!(%error, key, "what can never be delivered could not be taken off the list");
+            }
+        }
+    }
+}
+
+/// What was put down under that key beforehand has been said.
+pub(super) async fn kept(hall: &Hall, key: &str) {
+    if let Err(error) = hall.store.owed_kept(key).await {
+        tracing::debug!(%error, key, "what was said could not be taken off the list; it is said again");
+    }
+}
+
+/// The same as [`deliver`], for whoever can still tell somebody. `false`: it was put down.
 ///
 /// # Errors
 /// Why it can never be delivered.
@@ -364,14 +402,14 @@ async fn deliver_or_why(
     key: &str,
     what: OwedWhat,
     again: bool,
-) -> Result<(), String> {
+) -> Result<bool, String> {
     let mut due = jiff::Timestamp::now();
     let lane = what.lane();
     // Where answers wait, this one stands behind them.
     let tries = if matches!(what, OwedWhat::Say { .. }) && late(hall).contains(&lane) { 0 } else { TRIES };
     for tried in 1..=tries {
         match attempt(gateway, key, &what, again).await {
-            Ok(_) => return Ok(()),
+            Ok(_) => return Ok(true),
             Err(Undelivered::Gone(why)) => {
                 tracing::warn!(key, why, "an answer can never be delivered");
                 return Err(why);
@@ -392,7 +430,7 @@ async fn deliver_or_why(
     if let Err(error) = hall.store.owed_add(Owed { key: key.to_owned(), what, due }).await {
         tracing::error!(%error, key, "an answer could neither be delivered nor put down");
     }
-    Ok(())
+    Ok(false)
 }
 
 fn late(hall: &Hall) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
@@ -486,7 +524,7 @@ fn found_again(gateway: &dyn Gateway, what: &OwedWhat) -> bool {
         OwedWhat::Say { place, only, .. } => gateway.finds(place, &only.clone().map_or(Audience::All, Audience::Only)),
         OwedWhat::Attach { .. } => false,
         // What one person alone sees is not edited but said anew.
-        OwedWhat::Edit { message, .. } => gateway.hears_reactions(message),
+        OwedWhat::Edit { message, .. } | OwedWhat::Last { message, .. } => gateway.hears_reactions(message),
         OwedWhat::React { .. } => true,
     }
 }
@@ -495,7 +533,9 @@ fn found_again(gateway: &dyn Gateway, what: &OwedWhat) -> bool {
 async fn send_one(hall: &Hall, row: &Due) -> Result<bool, StoreError> {
     let platform = match &row.what {
         OwedWhat::Say { place, .. } | OwedWhat::Attach { place, .. } => place.platform,
-        OwedWhat::Edit { message, .. } | OwedWhat::React { message, .. } => message.place.platform,
+        OwedWhat::Edit { message, .. } | OwedWhat::Last { message, .. } | OwedWhat::React { message, .. } => {
+            message.place.platform
+        }
     };
     let Some(gateway) = hall.gateway(platform) else {
         // Switched off for now; the row's retention decides how long it is kept for its return.

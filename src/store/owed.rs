@@ -44,6 +44,13 @@ pub enum OwedWhat {
         /// What.
         card: Card,
     },
+    /// The same of a message that all may read: where it is gone, the card is said anew in its place.
+    Last {
+        /// The message.
+        message: MessageRef,
+        /// What.
+        card: Card,
+    },
     /// A reaction of the bot's own.
     React {
         /// The message.
@@ -87,7 +94,7 @@ impl OwedWhat {
             Self::Say { place, .. } => (place, ""),
             // A file that is not taken holds up no answer.
             Self::Attach { place, .. } => (place, "#files"),
-            Self::Edit { message, .. } => (&message.place, ""),
+            Self::Edit { message, .. } | Self::Last { message, .. } => (&message.place, ""),
             Self::React { message, .. } => (&message.place, "#reactions"),
         };
         format!("{}:{}/{}{apart}", place.platform, place.team, place.channel)
@@ -96,7 +103,7 @@ impl OwedWhat {
     fn kind(&self) -> &'static str {
         match self {
             Self::Say { .. } => "say",
-            Self::Edit { .. } => "edit",
+            Self::Edit { .. } | Self::Last { .. } => "edit",
             Self::React { .. } => "react",
             Self::Attach { .. } => "attach",
         }
@@ -216,6 +223,22 @@ impl Store {
         self.ask(Work::OwedGone { key: key.to_owned(), why: why.to_owned(), now: Timestamp::now() }).await
     }
 
+    /// What was put down before it was said has been said at once, so it is owed no longer.
+    ///
+    /// # Errors
+    /// When the store cannot be written: it is said again later.
+    pub async fn owed_kept(&self, key: &str) -> Result<bool, StoreError> {
+        self.ask(Work::OwedKept { key: key.to_owned(), now: Timestamp::now() }).await
+    }
+
+    /// What was put down before `then`, to be said by somebody who is no longer there, is due now.
+    ///
+    /// # Errors
+    /// When the store cannot be written: it is said when its time has come.
+    pub async fn owed_hasten(&self, then: Timestamp) -> Result<bool, StoreError> {
+        self.ask(Work::OwedHasten(then)).await
+    }
+
     /// The message a delivered saying became, so that it can be edited after a restart.
     ///
     /// # Errors
@@ -306,6 +329,27 @@ pub(super) async fn gone(on: &mut SqliteConnection, key: &str, why: &str, now: T
 /// Marks as being delivered, within the writer's transaction.
 pub(super) async fn sending(on: &mut SqliteConnection, key: &str, now: Timestamp) -> Result<bool, sqlx::Error> {
     let done = sqlx::query("UPDATE owed SET sending_ms = $2 WHERE key = $1 AND done_ms IS NULL")
+        .bind(key)
+        .bind(now.as_millisecond())
+        .execute(on)
+        .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// Brings forward what an earlier process put down and never tried to deliver, within the writer's transaction.
+pub(super) async fn hasten(on: &mut SqliteConnection, then: Timestamp) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query(
+        "UPDATE owed SET due_ms = $1 WHERE done_ms IS NULL AND attempts = 0 AND made_ms < $1 AND due_ms > $1",
+    )
+    .bind(then.as_millisecond())
+    .execute(on)
+    .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// Takes off what was said at once, within the writer's transaction.
+pub(super) async fn kept(on: &mut SqliteConnection, key: &str, now: Timestamp) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query("UPDATE owed SET done_ms = $2, attempts = attempts + 1 WHERE key = $1 AND done_ms IS NULL")
         .bind(key)
         .bind(now.as_millisecond())
         .execute(on)

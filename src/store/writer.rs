@@ -54,6 +54,8 @@ pub(super) enum Work {
     OwedDone { key: String, revision: i64, message: Option<MessageRef>, now: Timestamp },
     OwedGone { key: String, why: String, now: Timestamp },
     OwedSending { key: String, now: Timestamp },
+    OwedKept { key: String, now: Timestamp },
+    OwedHasten(Timestamp),
     OwedFailed { key: String, retry_at: Timestamp, trouble: String },
     Plan(PlanWork),
     Result(Box<ResultRow>),
@@ -80,6 +82,7 @@ impl Work {
                 | Work::Word(_)
                 | Work::Owe(..)
                 | Work::OwedDone { .. }
+                | Work::OwedKept { .. }
                 | Work::Prune(_)
                 | Work::Close
         )
@@ -338,6 +341,8 @@ impl Writer {
                 }
                 Work::OwedGone { key, why, now } => owed::gone(connection, key, why, *now).await?,
                 Work::OwedSending { key, now } => owed::sending(connection, key, *now).await?,
+                Work::OwedKept { key, now } => owed::kept(connection, key, *now).await?,
+                Work::OwedHasten(then) => owed::hasten(connection, *then).await?,
                 Work::OwedFailed { key, retry_at, trouble } => {
                     owed::failed(connection, key, *retry_at, trouble).await?
                 }

@@ -107,6 +107,9 @@ async fn propose(hall: &Arc<Hall>, rules: &Rules, run: &BookRun, wanted: &Wanted
     let said = ended.card.verdict.as_ref().map(crate::model::Text::to_plain).unwrap_or_default();
     if !ended.shown && planned {
         answer.finish(hall, ended.card, Audience::All, ended.outcome == Outcome::Answered).await;
+        if ended.ends {
+            change::told(hall, plan).await;
+        }
     }
     match (planned, ended.outcome) {
         (true, _) => None,

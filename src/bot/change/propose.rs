@@ -179,7 +179,7 @@ async fn carry_covered(
     }
     let (card, good) = carry::carry(hall, &row).await;
     let outcome = if good { Outcome::Answered } else { Outcome::Failed };
-    Ended { shown: row.message.is_some(), ..end(outcome, card) }
+    Ended { shown: row.message.is_some(), ends: row.message.is_none(), ..end(outcome, card) }
 }
 
 /// The plan of what somebody asked for, from what is so now.
@@ -269,7 +269,7 @@ async fn show(
         let row = PlanRow { plan, place: asked.place.clone(), message, state: PlanState::Pending };
         let (card, good) = carry::carry(hall, &row).await;
         let outcome = if good { Outcome::Answered } else { Outcome::Failed };
-        return Ended { shown: row.message.is_some(), ..end(outcome, card) };
+        return Ended { shown: row.message.is_some(), ends: row.message.is_none(), ..end(outcome, card) };
     }
     // An edit calls nobody: where something was said before, the approvers are called beside it.
     let edited = answer.has_said().await;

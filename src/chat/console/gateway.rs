@@ -276,6 +276,13 @@ impl Console {
         MessageRef { place: place.clone(), id }
     }
 
+    /// Where something is said now: the thread of a script that an earlier process knew is nobody's, and
+    /// what was to be said there is for everybody in the channel, or for whoever comes next.
+    fn reachable(&self, place: &Place) -> Place {
+        let ours = |thread: &String| thread.split_once('-').is_some_and(|(epoch, _)| epoch == self.epoch);
+        Place { thread: place.thread.clone().filter(ours), ..place.clone() }
+    }
+
     /// The message a session means by `m3`.
     fn meant(&self, place: &Place, shown: &str, by: &Identity) -> MessageRef {
         let number: Option<u64> = shown.strip_prefix('m').and_then(|digits| digits.parse().ok());
@@ -381,8 +388,9 @@ impl Gateway for Console {
                 true
             }
         };
-        self.tell(place, audience, &FromBot::Say { id: id.clone(), private, card: card.clone() });
-        let message = self.message(place, &id, audience);
+        let place = self.reachable(place);
+        self.tell(&place, audience, &FromBot::Say { id: id.clone(), private, card: card.clone() });
+        let message = self.message(&place, &id, audience);
         Box::pin(async move { Ok(message) })
     }
 
