@@ -344,6 +344,16 @@ pub enum Change {
         /// Its run id.
         run_id: String,
     },
+    /// A new password takes the place of the only one of a server that knows no users.
+    SetRequirePass {
+        /// The name under which it is handed over. The secret itself is in no plan.
+        file: String,
+    },
+    /// The password from before takes its place again.
+    RestoreRequirePass {
+        /// The name under which the new one was handed over.
+        file: String,
+    },
     /// A new password is made, beside those there are.
     AddPassword {
         /// Whose.
@@ -404,9 +414,11 @@ impl Change {
             Change::ImportKeys { .. } => TouchKind::ImportKeys,
             Change::DropExport { .. } => TouchKind::Undo,
             Change::SentinelFailover { .. } | Change::ClusterFailover { .. } => TouchKind::Failover,
-            Change::AddPassword { .. } | Change::DropPassword { .. } | Change::DropOtherPasswords { .. } => {
-                TouchKind::RotatePassword
-            }
+            Change::SetRequirePass { .. }
+            | Change::RestoreRequirePass { .. }
+            | Change::AddPassword { .. }
+            | Change::DropPassword { .. }
+            | Change::DropOtherPasswords { .. } => TouchKind::RotatePassword,
             Change::SaveAcl => TouchKind::SaveAcl,
         }
     }
@@ -445,6 +457,8 @@ impl Change {
             }
             Change::SentinelFailover { master } => format!("make a replica of {master} the primary"),
             Change::ClusterFailover { replica, .. } => format!("make {replica} the primary of its shard"),
+            Change::SetRequirePass { .. } => "replace the password that everybody uses".to_owned(),
+            Change::RestoreRequirePass { .. } => "set the password from before again".to_owned(),
             Change::AddPassword { user, .. } => format!("give {user} a new password beside the old one"),
             Change::DropPassword { user, .. } => format!("drop the new password of {user}"),
             Change::DropOtherPasswords { user, .. } => format!("drop every password of {user} but the new one"),
@@ -582,6 +596,15 @@ impl Change {
                 "wait until it is the primary".to_owned(),
                 "try the removal of a key nobody has there: it must be answered".to_owned(),
             ],
+            Change::SetRequirePass { .. } => vec![
+                "make the password, and write it and the old one into files that their owner alone can read".to_owned(),
+                "CONFIG SET requirepass (the new one)".to_owned(),
+                "log in with it: it must be good, and the old one must not".to_owned(),
+            ],
+            Change::RestoreRequirePass { .. } => vec![
+                "CONFIG SET requirepass (the old one)".to_owned(),
+                "log in with it: it must be good, and the new one must not".to_owned(),
+            ],
             Change::AddPassword { user, .. } => vec![
                 "make the password and write it into a file that its owner alone can read".to_owned(),
                 format!("ACL SETUSER {user} #(its hash)"),
@@ -610,10 +633,12 @@ impl Change {
             }
             // A pause of everything holds back what would end it as well.
             Change::PauseWrites { all, .. } => (!all).then_some(Change::ResumeWrites),
+            Change::SetRequirePass { file } => Some(Change::RestoreRequirePass { file: file.clone() }),
             Change::AddPassword { user, file } => Some(Change::DropPassword { user: user.clone(), file: file.clone() }),
             Change::SentinelFailover { .. }
             | Change::ClusterFailover { .. }
             | Change::DropPassword { .. }
+            | Change::RestoreRequirePass { .. }
             | Change::DropOtherPasswords { .. }
             | Change::SaveAcl => None,
             Change::RewriteConfig
@@ -666,6 +691,8 @@ impl Change {
             (Change::PauseWrites { .. }, Change::PauseWrites { .. }) if self == now => None,
             (Change::SentinelFailover { .. }, Change::SentinelFailover { .. }) if self == now => None,
             (Change::ClusterFailover { .. }, Change::ClusterFailover { .. }) if self == now => None,
+            (Change::SetRequirePass { .. }, Change::SetRequirePass { .. }) if self == now => None,
+            (Change::RestoreRequirePass { .. }, Change::RestoreRequirePass { .. }) if self == now => None,
             (Change::AddPassword { .. }, Change::AddPassword { .. }) if self == now => None,
             (Change::DropPassword { .. }, Change::DropPassword { .. }) if self == now => None,
             (Change::DropOtherPasswords { .. }, Change::DropOtherPasswords { .. }) if self == now => None,
@@ -709,7 +736,9 @@ impl Change {
             | Change::ResumeWrites => Duration::from_secs(15),
             Change::KillClients { .. } => Duration::from_secs(5 * 60),
             Change::SentinelFailover { .. } | Change::ClusterFailover { .. } => Duration::from_secs(3 * 60),
-            Change::AddPassword { .. }
+            Change::SetRequirePass { .. }
+            | Change::RestoreRequirePass { .. }
+            | Change::AddPassword { .. }
             | Change::DropPassword { .. }
             | Change::DropOtherPasswords { .. }
             | Change::SaveAcl => Duration::from_secs(15),

@@ -312,7 +312,7 @@ pub(super) fn undo(plan: &Plan) -> Option<Action> {
 pub(super) fn make_it_last(rules: &Rules, plan: &Plan) -> Option<Action> {
     let made = |is: fn(&Change) -> bool| plan.steps.iter().any(|step| is(&step.change));
     let users = made(|change| matches!(change, Change::AddPassword { .. } | Change::DropOtherPasswords { .. }));
-    let live = users || made(|change| matches!(change, Change::SetConfig { .. }));
+    let live = users || made(|change| matches!(change, Change::SetConfig { .. } | Change::SetRequirePass { .. }));
     // The plan found out where this server's users stand.
     let aclfile = users && plan.warnings.iter().any(|warning| warning.contains("acl-save"));
     let name = if aclfile { "acl-save" } else { "rewrite-config" };

@@ -9,15 +9,30 @@ use crate::{
     exec::{Hands, touching, under_way},
     model::{Instance, Service},
     policy::Permit,
-    runbook::{Change, Look, Nodes, Plan, PlanStep},
+    runbook::{Change, Look, Nodes, Plan, PlanStep, Risk},
     store::{PlanRow, PlanState, StepState},
 };
 
+const BEFORE: &str = "The bot was restarted before anything was changed. Ask again.";
 /// What a run left aside is tidied up within this.
 const SETTLE_WITHIN: std::time::Duration = std::time::Duration::from_secs(600);
 
 /// Settles every plan that was under way when the bot ended.
 pub(in crate::bot) async fn recover(hall: Arc<Hall>) {
+    // What an answer was about to say when it was cut short is said now.
+    if let Err(error) = hall.store.owed_hasten(hall.since).await {
+        tracing::warn!(%error, "what was owed at the last end is said later");
+    }
+    match hall.store.plans(PlanState::Pending).await {
+        Ok(rows) => {
+            // These wait for nobody: whoever planned them was about to carry them out.
+            let left = |row: &PlanRow| row.plan.risk == Risk::Low && row.plan.made_ms < hall.since.as_millisecond();
+            for row in rows.into_iter().filter(left) {
+                close(&hall, &row, PlanState::Void, BEFORE).await;
+            }
+        }
+        Err(error) => tracing::warn!(%error, "plans that nobody need consent to could not be read"),
+    }
     match hall.store.plans(PlanState::Claimed).await {
         Ok(rows) => {
             for row in rows.into_iter().filter(|row| !hall.touching.is_ours(&row.plan.run)) {
@@ -29,8 +44,7 @@ pub(in crate::bot) async fn recover(hall: Arc<Hall>) {
                     }
                     continue;
                 }
-                let why = "The bot was restarted before anything was changed. Ask again.";
-                close(&hall, &row, PlanState::Void, why).await;
+                close(&hall, &row, PlanState::Void, BEFORE).await;
             }
         }
         Err(error) => tracing::warn!(%error, "plans under way at the last end could not be read"),
@@ -200,6 +214,10 @@ async fn seen(hall: &Arc<Hall>, plan: &Plan, seq: usize, step: &PlanStep) -> (Op
                 None => (None, format!("{then} does not tell its role; `/redis replication` tells who is the primary")),
             }
         }
+        Change::SetRequirePass { .. } | Change::RestoreRequirePass { .. } => (
+            None,
+            "which password is good now is told by logging in: both lie in the bot's folder for handing over, and the undo of this run sets the old one".to_owned(),
+        ),
         Change::AddPassword { user, .. } | Change::DropPassword { user, .. } | Change::DropOtherPasswords { user, .. } => (
             None,
             format!("which passwords {user} has now is not told by a look; the undo of this run drops the new one where it is"),

@@ -10,6 +10,7 @@ mod failover;
 mod keys;
 mod password;
 mod pause;
+mod requirepass;
 mod save;
 mod settings;
 mod slowlog;

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::{Draft, Maker, Unplanned, clients, step, together, trouble, undo};
+use super::{Draft, Maker, Unplanned, clients, requirepass, step, together, trouble, undo};
 use crate::{
     bot::command::plain_card,
     diagnosis::{Explained, Role},
@@ -22,7 +22,14 @@ pub(super) async fn rotate(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, 
         let what = "A user's name has letters, digits and `_-.@:` only.";
         return Err(Unplanned::Misunderstood(Box::new(plain_card(&maker.wish.command.name, what, None))));
     }
-    let passwords = passwords(maker, user).await?;
+    let passwords = match passwords(maker, user).await {
+        Ok(passwords) => passwords,
+        // Before 6.0, and where it is renamed or denied to all, there is no ACL.
+        Err(error) if error.code == "UNKNOWN_COMMAND" => {
+            return requirepass::set(maker, user, on("finish") || on("cut"));
+        }
+        Err(error) => return Err(error.into()),
+    };
     if on("finish") {
         return finish(maker, user, on("cut")).await;
     }

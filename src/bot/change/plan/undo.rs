@@ -1,6 +1,6 @@
 //! Plans that take an earlier run back.
 
-use super::{Draft, Maker, Unplanned, password, pause, settings, together, trouble};
+use super::{Draft, Maker, Unplanned, password, pause, requirepass, settings, together, trouble};
 use crate::{
     bot::{Hall, command::plain_card},
     diagnosis::Explained,
@@ -103,6 +103,7 @@ async fn back(maker: &Maker<'_>, plan: &crate::runbook::Plan, seq: usize, step: 
             Ok(draft)
         }
         Change::PauseWrites { ms, all: false } => pause::end(maker, plan, *ms, on).await,
+        Change::SetRequirePass { file } => requirepass::back(maker, plan, file, on).await,
         Change::AddPassword { user, file } => password::back(maker, plan, user, file, on).await,
         _ => Err(Unplanned::Failed(never("this kind of change has no way back"))),
     }
