@@ -166,6 +166,11 @@ impl SlackBot {
         self.dir.path().join("store")
     }
 
+    /// Writes a file of the configuration anew; it holds when the bot is told to read it.
+    pub(crate) fn rewrite(&self, name: &str, text: &str) {
+        std::fs::write(self.dir.path().join("config").join(name), text).unwrap();
+    }
+
     async fn hears(&self) {
         let by = self.fake.by();
         let opened = self.fake.state().sockets_opened;

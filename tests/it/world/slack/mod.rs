@@ -96,6 +96,11 @@ impl FakeSlack {
         format!("http://127.0.0.1:{}/api", self.http)
     }
 
+    /// The port of the Web API.
+    pub(crate) fn api_port(&self) -> u16 {
+        self.http
+    }
+
     /// How events reach the bot.
     pub(crate) fn by(&self) -> By {
         self.by
