@@ -273,23 +273,23 @@ impl Chooser {
     }
 }
 
-/// An error that will come again with every key: no right, not a primary, no memory, the cluster down.
+/// An error that is not about the one key it answers: no right, not a primary, no memory, the cluster
+/// down, or one nobody expected. A key must never be passed over because of it.
 pub(super) fn fatal<'a, 'b: 'a>(replies: impl Iterator<Item = &'a Reply<'b>>) -> Result<(), Fault> {
-    const AGAIN: [&str; 10] = [
-        "NOPERM",
-        "NOAUTH",
-        "READONLY",
-        "OOM",
-        "LOADING",
-        "MISCONF",
-        "CLUSTERDOWN",
-        "MASTERDOWN",
-        "NOREPLICAS",
-        "BUSY ",
+    const OF_ONE_KEY: [&str; 9] = [
+        "MOVED ",
+        "ASK ",
+        "TRYAGAIN",
+        "CROSSSLOT",
+        "WRONGTYPE",
+        "BUSYKEY",
+        "ERR no such key",
+        "ERR DUMP payload",
+        "ERR Bad data format",
     ];
     for reply in replies {
         if let Some(line) = reply.error()
-            && (AGAIN.iter().any(|code| line.starts_with(code)) || line.starts_with("ERR unknown command"))
+            && !OF_ONE_KEY.iter().any(|code| line.starts_with(code))
         {
             return Err(Fault::Server(line));
         }

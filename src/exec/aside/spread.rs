@@ -76,6 +76,6 @@ mod tests {
         }
         assert!(spread.prefixes.len() <= MOST + 1);
         assert_eq!(spread.prefixes.values().map(|share| share.0).sum::<u64>(), 1_000);
-        assert_eq!(show_spread(&spread.types, 3), "hash 1,000 (9.8 KiB)");
+        assert_eq!(show_spread(&spread.types, 3), "hash 1,000 (9.77 KiB)");
     }
 }

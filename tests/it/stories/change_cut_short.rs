@@ -24,7 +24,7 @@ async fn a_purge_under_way_is_stopped_by_its_button_and_what_it_removed_comes_ba
     let before = seen(&server);
     let proxy = Proxy::before(&server.address()).await;
     let chat = house_at("normal", &server, &format!("address = \"{}\"", proxy.address()))
-        .file("bot.toml", "[deadlines]\nprogress = \"20ms\"\n")
+        .file("bot.toml", "[deadlines]\nprogress = \"100ms\"\n")
         .start()
         .await;
     let mut room = Room::of(&chat);

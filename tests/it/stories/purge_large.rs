@@ -18,7 +18,7 @@ use crate::world::{
 };
 
 /// Progress is shown soon, so that there is some to see.
-const SOON: &str = "[deadlines]\nprogress = \"20ms\"\n";
+const SOON: &str = "[deadlines]\nprogress = \"100ms\"\n";
 const LINE: &str = "purge session:* --where organisationId=org-1 shop";
 
 fn sessions() -> usize {

@@ -142,7 +142,7 @@ pub(crate) struct Mortal {
     home: Home,
     program: Option<Program>,
     /// Where the proxies live.
-    _runtime: tokio::runtime::Runtime,
+    runtime: Option<tokio::runtime::Runtime>,
     channels: usize,
 }
 
@@ -175,6 +175,15 @@ cheap = { per_minute = 100000, burst = 100000, at_once = 1000 }
 moderate = { per_minute = 100000, burst = 100000, at_once = 1000 }
 heavy = { per_minute = 100000, burst = 100000, at_once = 100 }
 "#;
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        // It is dropped by async code, where waiting for a runtime's end is not allowed.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
 
 impl Mortal {
     /// A bot that has not been started.
@@ -217,7 +226,7 @@ impl Mortal {
             ),
         );
         watch_journal(&home.path().join("store/rediscue.db"), &moments);
-        Self { server, fake, moments, home, program: None, _runtime: runtime, channels: 0 }
+        Self { server, fake, moments, home, program: None, runtime: Some(runtime), channels: 0 }
     }
 
     /// Starts it, and waits until it hears Slack.
