@@ -58,8 +58,6 @@ pub enum Outcome {
     TimedOut,
     /// It failed, and that was said.
     Failed,
-    /// It has begun, beside the bot; a second row of the same run says how it ended.
-    Begun,
 }
 
 impl Outcome {
@@ -73,7 +71,6 @@ impl Outcome {
             Self::Cancelled => "cancelled",
             Self::TimedOut => "timed-out",
             Self::Failed => "failed",
-            Self::Begun => "begun",
         }
     }
 }

@@ -8,29 +8,18 @@ use tokio::time::Instant;
 use super::{Desk, look::errand, wait};
 use crate::{
     bot::{
-        Hall, Rules,
-        change::{self, Cover, Under},
+        Hall, Rules, change,
         command::{self, Asked, plain_card},
         deliver::{self, Answer},
     },
     chat::Audience,
     model::{Place, RunId},
-    runbook::{BookRun, Kind, Slot, TouchEnd},
+    runbook::{BookRun, Kind, TouchEnd},
     store::{Outcome, OwedWhat, PlanRow, PlanState},
 };
 
 /// How often a plan's row is looked at when nobody says that it moved.
-pub(super) const PACE: Duration = Duration::from_millis(300);
-
-/// A change that is wanted.
-pub(super) struct Wanted<'a> {
-    /// Whose it is.
-    pub(super) slot: Slot,
-    /// What is typed.
-    pub(super) line: &'a str,
-    /// Its plan's id.
-    pub(super) plan: &'a RunId,
-}
+const PACE: Duration = Duration::from_millis(300);
 
 /// Proposes a change unless its plan exists already, and waits for its end. `None`: the bot stops.
 pub(super) async fn touch(
@@ -38,9 +27,9 @@ pub(super) async fn touch(
     rules: &Rules,
     desk: &Desk,
     run: &BookRun,
-    wanted: &Wanted<'_>,
+    line: &str,
+    plan: &RunId,
 ) -> Option<TouchEnd> {
-    let plan = wanted.plan;
     loop {
         match hall.store.plan(plan).await {
             Ok(Some(row)) => {
@@ -55,7 +44,7 @@ pub(super) async fn touch(
                 return Some(TouchEnd::Not { said, untouched: true });
             }
             Ok(None) => {
-                if let Some(end) = propose(hall, rules, run, wanted).await {
+                if let Some(end) = propose(hall, rules, run, line, plan).await {
                     return Some(end);
                 }
                 continue;
@@ -72,8 +61,7 @@ pub(super) async fn touch(
 }
 
 /// Proposes it; an end when it did not become a plan.
-async fn propose(hall: &Arc<Hall>, rules: &Rules, run: &BookRun, wanted: &Wanted<'_>) -> Option<TouchEnd> {
-    let Wanted { slot, line, plan } = *wanted;
+async fn propose(hall: &Arc<Hall>, rules: &Rules, run: &BookRun, line: &str, plan: &RunId) -> Option<TouchEnd> {
     let not = |said: String| Some(TouchEnd::Not { said, untouched: true });
     let intent = match errand(run).intent(rules, line) {
         Ok(intent) => intent,
@@ -91,11 +79,7 @@ async fn propose(hall: &Arc<Hall>, rules: &Rules, run: &BookRun, wanted: &Wanted
     let since = Instant::now();
     let asked = Asked { rules, actor: &actor, place: &place, run: plan, since };
     let answer = Answer::new(gateway, &place, plan, None);
-    let under = match slot {
-        Slot::Step(step) => Under { cover: cover(hall, run, step, line).await, rolls_back: run.watched_after(step) },
-        Slot::Back(_) => Under::default(),
-    };
-    let ended = change::propose_under(hall, &asked, &intent, remediation, &answer, under).await;
+    let ended = change::propose(hall, &asked, &intent, remediation, &answer).await;
     if let Err(error) = hall.store.record(command::entry(&asked, &ended, since.elapsed())).await {
         tracing::warn!(%error, %plan, "a proposal could not be journalled");
     }
@@ -107,25 +91,13 @@ async fn propose(hall: &Arc<Hall>, rules: &Rules, run: &BookRun, wanted: &Wanted
     let said = ended.card.verdict.as_ref().map(crate::model::Text::to_plain).unwrap_or_default();
     if !ended.shown && planned {
         answer.finish(hall, ended.card, Audience::All, ended.outcome == Outcome::Answered).await;
-        if ended.ends {
-            change::told(hall, plan).await;
-        }
     }
     match (planned, ended.outcome) {
         (true, _) => None,
         // It is so already: nothing to plan.
-        (false, Outcome::Answered) => Some(TouchEnd::Done { said, undo: None, changed: false, own_way_back: false }),
+        (false, Outcome::Answered) => Some(TouchEnd::Done { said, undo: None, changed: false }),
         (false, _) => not(said),
     }
-}
-
-/// The word people gave to the runbook before that step, where it was given for this very change.
-async fn cover(hall: &Hall, run: &BookRun, step: usize, line: &str) -> Option<Cover> {
-    let (_, question) = run.agreed_before(step)?;
-    let row = hall.store.plan(&question).await.ok()??;
-    let shown = row.plan.asks?.covers.into_iter().find(|covered| covered.step == step)?;
-    let votes = hall.store.consents(&question).await.ok()?;
-    (row.state == PlanState::Done).then(|| Cover { question, shown, line: line.to_owned(), votes })
 }
 
 /// How a plan ended, if it has.
@@ -136,12 +108,7 @@ async fn ended(hall: &Hall, row: &PlanRow) -> Option<TouchEnd> {
             withdraw(hall, &row.plan.run, "It expired without enough consent. Nothing was changed.").await;
             not("nobody consented in time; nothing was changed", true)
         }
-        PlanState::Done => Some(TouchEnd::Done {
-            said: row.plan.what(),
-            undo: row.plan.undo_line(),
-            changed: true,
-            own_way_back: row.plan.rolls_back.is_some(),
-        }),
+        PlanState::Done => Some(TouchEnd::Done { said: row.plan.what(), undo: row.plan.undo_line(), changed: true }),
         PlanState::Declined => not("its plan was declined; nothing was changed", true),
         PlanState::Void => not("its plan was not carried out, as its own card says; nothing was changed", true),
         PlanState::Failed => not("it failed, as its own card says", false),
@@ -151,7 +118,7 @@ async fn ended(hall: &Hall, row: &PlanRow) -> Option<TouchEnd> {
 }
 
 /// Takes a plan back that still waits for consent.
-pub(super) async fn withdraw(hall: &Hall, plan: &RunId, why: &str) {
+async fn withdraw(hall: &Hall, plan: &RunId, why: &str) {
     match hall.store.plan_move(plan, PlanState::Pending, PlanState::Void, Some(why)).await {
         Ok(true) => {}
         Ok(false) => return,
