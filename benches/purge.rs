@@ -215,6 +215,8 @@ impl Hand {
             expires_ms: i64::MAX,
             lasts_ms: None,
             undoes: None,
+            asks: None,
+            rolls_back: None,
         };
         let grant = Grant {
             commands: [CommandSet::Every].into(),

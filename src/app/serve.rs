@@ -139,17 +139,26 @@ pub async fn serve(directory: &Path) -> anyhow::Result<ExitCode> {
                 }
             }
         });
+        rooms.spawn({
+            let (slack, ears, deaf) = (opened.slack.clone(), bot.ears(), deaf.clone());
+            async move {
+                tokio::select! {
+                    () = deaf.cancelled() => {}
+                    () = slack.take_up(ears) => {}
+                }
+            }
+        });
         match opened.transport {
             Transport::Socket { app_token } => {
-                let (inbound, deaf) = (bot.inbound(), deaf.clone());
+                let (ears, deaf) = (bot.ears(), deaf.clone());
                 rooms.spawn(async move {
-                    if let Err(error) = slack.listen(app_token, inbound, deaf).await {
+                    if let Err(error) = slack.listen(app_token, ears, deaf).await {
                         tracing::error!(%error, "Slack is not listened to");
                     }
                 });
             }
             Transport::Http { signing_secret } => {
-                pages = pages.nest("/slack", slack.http_routes(&signing_secret, bot.inbound())?);
+                pages = pages.nest("/slack", slack.http_routes(&signing_secret, bot.ears())?);
             }
         }
     }
@@ -203,7 +212,12 @@ pub async fn serve(directory: &Path) -> anyhow::Result<ExitCode> {
 
 /// Where the store is and how long it keeps what, as the settings say.
 pub fn store_settings(settings: &config::BotSettings) -> StoreSettings {
-    let keep = Retention { journal: settings.store.keep, figures: settings.store.keep_figures, ..Retention::default() };
+    let keep = Retention {
+        journal: settings.store.keep,
+        figures: settings.store.keep_figures,
+        snapshots: settings.store.keep_snapshots,
+        ..Retention::default()
+    };
     let beside = BackupSettings::beside(&settings.store.path);
     let backups = BackupSettings {
         dir: settings.backups.dir.clone().unwrap_or(beside.dir),
@@ -216,6 +230,7 @@ pub fn store_settings(settings: &config::BotSettings) -> StoreSettings {
         database: settings.store.path.clone(),
         key: Some(settings.store.key_file.clone()),
         retention: keep,
+        snapshot_bytes: settings.store.snapshot_bytes,
         ..StoreSettings::in_dir("")
     }
 }

@@ -10,33 +10,56 @@ use anyhow::{Context as _, bail};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    chat::slack::{Settings, Slack, Transport},
+    chat::slack::{Expected, Settings, Slack, Transport, Wanted},
     config::{Config, SlackSettings, SlackTransport},
     exec,
-    model::{PersonId, Platform, Problem, SecretRef},
+    model::{Badge, Identity, PersonId, Platform, Problem, SecretRef},
     policy::Policy,
 };
 
-/// Who has which Slack account: follows the policy, also when it is read again.
+/// Who has which Slack account, and what crowds are known by: follows the policy, also when it is read again.
 #[derive(Default)]
-pub struct Directory(RwLock<BTreeMap<(PersonId, String), String>>);
+pub struct Directory(RwLock<Known>);
+
+#[derive(Default)]
+struct Known {
+    accounts: BTreeMap<(PersonId, String), String>,
+    named: BTreeSet<Identity>,
+    badges: BTreeSet<Badge>,
+}
 
 impl Directory {
     /// Takes over the accounts of a policy.
     pub fn learn(&self, policy: &Policy) {
-        let mut accounts = BTreeMap::new();
+        let mut known = Known::default();
         for (person, who) in &policy.rules().people {
             for identity in who.identities.iter().filter(|identity| identity.platform == Platform::Slack) {
-                accounts.insert((person.clone(), identity.team.clone()), identity.user.clone());
+                known.accounts.insert((person.clone(), identity.team.clone()), identity.user.clone());
+                known.named.insert(identity.clone());
             }
         }
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = accounts;
+        known.badges = policy.rules().crowds.values().flat_map(|crowd| crowd.badges.iter().cloned()).collect();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = known;
+    }
+
+    /// What is to be asked of Slack about an account.
+    pub fn wanted(&self, identity: &Identity) -> Wanted {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut wanted = Wanted { named: known.named.contains(identity), ..Wanted::default() };
+        for badge in &known.badges {
+            match badge {
+                Badge::Group { team, group, .. } if *team == identity.team => wanted.groups.insert(group.clone()),
+                Badge::Email { team, email, .. } if *team == identity.team => wanted.emails.insert(email.clone()),
+                Badge::Group { .. } | Badge::Email { .. } => false,
+            };
+        }
+        wanted
     }
 
     /// The account of a person in a workspace.
     pub fn account(&self, person: &PersonId, team: &str) -> Option<String> {
-        let accounts = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        accounts.get(&(person.clone(), team.to_owned())).cloned()
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        known.accounts.get(&(person.clone(), team.to_owned())).cloned()
     }
 }
 
@@ -65,6 +88,10 @@ pub fn open(settings: &SlackSettings, directory: Arc<Directory>) -> anyhow::Resu
     let settings = Settings {
         api: settings.api.clone(),
         bot_token,
+        wanted: Arc::new({
+            let directory = directory.clone();
+            move |identity| directory.wanted(identity)
+        }),
         accounts: Arc::new(move |person, team| directory.account(person, team)),
     };
     let slack = Slack::new(&settings).context("the Slack gateway cannot be made")?;
@@ -101,8 +128,16 @@ pub async fn prove(config: &Config, file: &Path) -> Vec<Problem> {
             .filter(|place| place.platform == Platform::Slack)
             .map(|place| place.channel.clone()),
     );
-    let channels: Vec<String> = channels.into_iter().collect();
-    let faults = opened.slack.prove(app_token, &channels).await;
+    let mut expected = Expected { channels: channels.into_iter().collect(), ..Expected::default() };
+    let badges: BTreeSet<&Badge> =
+        config.policy.rules().crowds.values().flat_map(|crowd| crowd.badges.iter()).collect();
+    for badge in badges {
+        match badge {
+            Badge::Group { group, .. } => expected.groups.push(group.clone()),
+            Badge::Email { .. } => expected.emails = true,
+        }
+    }
+    let faults = opened.slack.prove(app_token, &expected).await;
     faults.into_iter().map(|fault| problem(fault.what, Some(fault.next))).collect()
 }
 

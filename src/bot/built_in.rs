@@ -52,11 +52,6 @@ pub(super) async fn answer(hall: &Arc<Hall>, asked: &Asked<'_>, known: &Known<'_
         }
         "approve" | "decline" => {
             let yes = intent.command.name == "approve";
-            let run = text("run").and_then(RunId::parse);
-            hall.books.whole().await;
-            if run.is_some_and(|run| hall.books.desk(&run).is_some()) {
-                return book::word(hall, asked, intent, text("run"), Word::Approve(yes)).await;
-            }
             let (card, outcome) = change::by_id(hall, asked, text("run").unwrap_or_default(), yes).await;
             Ended::of(intent, outcome, card)
         }

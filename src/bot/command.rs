@@ -8,7 +8,10 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Hall, Rules, book, built_in, change, deliver::Answer, gather, health, limits::Busy, results, runs::Why};
+use super::{
+    Came, Hall, Rules, book, built_in, change, deliver::Answer, gather, had_its_word, health, limits::Busy, results,
+    runs::Why,
+};
 use crate::{
     chat::{Audience, Event, Inbound},
     diagnosis,
@@ -69,6 +72,8 @@ pub(super) struct Ended {
     pub(super) shown: bool,
     /// Where a button was pressed, the card takes the place of the one it is on.
     pub(super) in_place: bool,
+    /// It is the last word on a change, and owed until it is said.
+    pub(super) ends: bool,
 }
 
 impl Ended {
@@ -86,6 +91,7 @@ impl Ended {
             revealed: false,
             shown: false,
             in_place: false,
+            ends: false,
         }
     }
 
@@ -118,12 +124,12 @@ impl Ended {
 }
 
 /// Carries out what somebody typed or pressed, and answers it.
-pub(super) async fn carry_out(hall: &Arc<Hall>, inbound: Inbound) {
-    let Inbound { from, display, person, barred, place, what, .. } = inbound;
+pub(super) async fn carry_out(hall: &Arc<Hall>, inbound: Inbound, came: Came) {
+    let Inbound { event, from, display, person, badges, barred, place, what, kept } = inbound;
     let (text, message, pressed) = match what {
         Event::Command { text, message } => (text, message, None),
         Event::Pressed { command, message } => (command, None, Some(message)),
-        Event::Reacted { .. } => return,
+        Event::Reacted { .. } | Event::AtTheMachine(_) => return,
     };
     let Some(gateway) = hall.gateway(place.platform).cloned() else {
         tracing::error!(platform = %place.platform, "an event came from a platform without a gateway");
@@ -131,10 +137,17 @@ pub(super) async fn carry_out(hall: &Arc<Hall>, inbound: Inbound) {
     };
     let since = Instant::now();
     let rules = hall.rules();
-    let person = person.or_else(|| rules.policy.person_of(&from).cloned());
-    let actor = Actor { identity: from, person, display };
-    let run = RunId::from_bits(rand::random());
-    let answer = Answer::new(gateway, &place, &run, message);
+    let actor = rules.policy.speaker(from, person, display, badges);
+    // What was kept is the same run when it is taken up again: its answer is found by that.
+    let run = match kept {
+        Some(_) => RunId::of_event(&event),
+        None => RunId::from_bits(rand::random()),
+    };
+    if came != Came::Nowhere && hall.store.owed_knows(&format!("run-{run}")).await.unwrap_or(false) {
+        tracing::info!(event, "its answer was decided before the bot was stopped, and is delivered");
+        return;
+    }
+    let answer = Answer::new(gateway, &place, &run, message).of(kept.map(|kept| (event, kept)));
     answer.begun().await;
     let asked = Asked { rules: &rules, actor: &actor, place: &place, run: &run, since };
     let ended = if hall.stopping.is_cancelled() {
@@ -142,11 +155,11 @@ pub(super) async fn carry_out(hall: &Arc<Hall>, inbound: Inbound) {
     } else if let Some(why) = barred {
         Ended { why: Some(why.clone()), ..Ended::unheard(Outcome::Denied, barred_card(&why)) }
     } else {
-        walk(hall, &asked, &text, &answer).await
+        walk(hall, &asked, &text, &answer, came).await
     };
     let took = since.elapsed();
     let journalled = hall.store.record(entry(&asked, &ended, took)).await;
-    let Ended { mut card, outcome, private, shown, in_place, .. } = ended;
+    let Ended { mut card, outcome, private, shown, in_place, ends, .. } = ended;
     if let Err(error) = journalled {
         // A look is answered all the same: being blind at 3 a.m. is worse than a gap that says it is one.
         tracing::warn!(%error, run = %run, "the journal could not be written");
@@ -166,6 +179,9 @@ pub(super) async fn carry_out(hall: &Arc<Hall>, inbound: Inbound) {
         return;
     }
     answer.finish(hall, card, audience, outcome == Outcome::Answered).await;
+    if ends {
+        change::told(hall, &run).await;
+    }
 }
 
 /// The journal's row of one line.
@@ -188,10 +204,10 @@ pub(super) fn entry(asked: &Asked<'_>, ended: &Ended, took: Duration) -> Entry {
     }
 }
 
-async fn walk(hall: &Arc<Hall>, asked: &Asked<'_>, text: &str, answer: &Answer) -> Ended {
+async fn walk(hall: &Arc<Hall>, asked: &Asked<'_>, text: &str, answer: &Answer, came: Came) -> Ended {
     let Asked { rules, actor, place, .. } = asked;
     let policy = &rules.policy;
-    let may = |command: &Command| policy.may(actor.person.as_ref(), command, None, place);
+    let may = |command: &Command| policy.may(actor, command, None, place);
     let known = Known { catalogue: &rules.catalogue, services: &rules.services, may: &may };
     // A stranger learns nothing, not even which commands there are.
     if let Some(refusal) = policy.stranger(actor) {
@@ -207,12 +223,35 @@ async fn walk(hall: &Arc<Hall>, asked: &Asked<'_>, text: &str, answer: &Answer) 
             return Ended::unheard(Outcome::Misunderstood, misunderstood.card());
         }
     };
+    if !matches!(intent.command.kind, Kind::BuiltIn) {
+        had_its_word();
+    }
+    match came {
+        Came::TooLate => return left_behind(&intent, too_late_card(&intent)),
+        Came::Somewhere if !may_be_repeated(&intent.command) => return left_behind(&intent, cut_off_card(&intent)),
+        Came::Nowhere | Came::Somewhere => {}
+    }
     match &intent.command.kind {
         Kind::BuiltIn => built_in::answer(hall, asked, &known, &intent).await,
         Kind::Remediation(remediation) => change::propose(hall, asked, &intent, remediation, answer).await,
         Kind::Diagnostic(_) if health::is_asked(&intent) => health::answer(hall, asked, &intent).await,
         Kind::Runbook(steps) => book::begin(hall, asked, &intent, steps, answer).await,
         Kind::Diagnostic(diagnostic) => diagnose(hall, asked, &intent, diagnostic, answer).await,
+    }
+}
+
+/// What an earlier process left and this one does not do.
+fn left_behind(intent: &Intent, card: Card) -> Ended {
+    Ended { why: Some("stopped".to_owned()), ..Ended::of(intent, Outcome::Cancelled, card).in_private() }
+}
+
+/// What changes nothing, and says the same when it is asked twice.
+fn may_be_repeated(command: &Command) -> bool {
+    const TELLING: [&str; 7] = ["help", "whoami", "can-i", "services", "version", "pending", "runbooks"];
+    match &command.kind {
+        Kind::Diagnostic(_) => true,
+        Kind::BuiltIn => TELLING.contains(&command.name.as_str()),
+        Kind::Remediation(_) | Kind::Runbook(_) => false,
     }
 }
 
@@ -226,9 +265,8 @@ pub(super) fn target<'a>(asked: &Asked<'a>, intent: &Intent) -> Result<(&'a Arc<
         .or_else(|| (services.len() == 1).then(|| services.keys().next()).flatten());
     let Some(service) = name.and_then(|name| services.get(name)) else {
         // Those this person may ask, where there are any: a button that only refuses would disappoint.
-        let may = |service: &&Arc<Service>| {
-            asked.rules.policy.may(asked.actor.person.as_ref(), &intent.command, Some(service), asked.place)
-        };
+        let may =
+            |service: &&Arc<Service>| asked.rules.policy.may(asked.actor, &intent.command, Some(service), asked.place);
         let mut names: Vec<String> = services.values().filter(may).map(|service| service.name.to_string()).collect();
         if names.is_empty() {
             names = services.keys().map(ToString::to_string).collect();
@@ -252,6 +290,14 @@ pub(super) fn target<'a>(asked: &Asked<'a>, intent: &Intent) -> Result<(&'a Arc<
     Ok((service, instance))
 }
 
+/// Reading the bot's own files is bounded by their size alone: it is shown how far it is, and can be stopped.
+const OWN_FILES: Duration = Duration::from_secs(12 * 3_600);
+
+/// How long a diagnostic may take.
+pub(super) fn longest(command: &Command, diagnostic: &Diagnostic, settings: &super::Settings) -> Duration {
+    if diagnostic.reads_own_files() { OWN_FILES } else { command.deadline.min(settings.longest) }
+}
+
 async fn diagnose(
     hall: &Arc<Hall>,
     asked: &Asked<'_>,
@@ -273,7 +319,7 @@ async fn diagnose(
         }
     };
     let settings = &asked.rules.settings;
-    let whole = command.deadline.min(settings.longest);
+    let whole = longest(command, diagnostic, settings);
     let looks_until = asked.since + (whole - TO_ANSWER.min(whole / 4));
     let held = match hall.limiter.instance(&service.name, &instance.name, command.cost, looks_until).await {
         Ok(held) => held,
@@ -330,9 +376,11 @@ async fn diagnose(
     rendered.card.actions.retain(|action| {
         // A button for something this person may not run would only disappoint.
         let name = action.command.split_whitespace().next().unwrap_or_default();
-        asked.rules.catalogue.find(name).is_some_and(|command| {
-            asked.rules.policy.may(asked.actor.person.as_ref(), command, Some(service), asked.place)
-        })
+        asked
+            .rules
+            .catalogue
+            .find(name)
+            .is_some_and(|command| asked.rules.policy.may(asked.actor, command, Some(service), asked.place))
     });
     let private = audience != Audience::All;
     // What was revealed to one person now is not put down for later.
@@ -348,7 +396,7 @@ async fn diagnose(
 }
 
 /// The name limits go by: a person is one however many accounts they have.
-fn who(actor: &Actor) -> String {
+pub(super) fn who(actor: &Actor) -> String {
     actor.person.as_ref().map_or_else(|| actor.identity.to_string(), ToString::to_string)
 }
 
@@ -455,6 +503,26 @@ fn barred_card(why: &str) -> Card {
         blocks: vec![Block::Text(Text::plain("Next: ask somebody on call, or use your own full account."))],
         ..Card::default()
     }
+}
+
+fn too_late_card(intent: &Intent) -> Card {
+    plain_card(
+        &format!("{} · not run", intent.command.name),
+        "I was away before I came to this, and that is a while ago: it was not run.",
+        Some("ask again if it is still wanted".to_owned()),
+    )
+}
+
+fn cut_off_card(intent: &Intent) -> Card {
+    plain_card(
+        &format!("{} · cut off", intent.command.name),
+        "I was stopped in the middle of this and do not repeat it: how far it came stands below.",
+        Some(
+            "`/redis pending` lists the plans that wait, `/redis runbooks` what is under way; \
+             what is in neither was not begun, or has told its end in its own message"
+                .to_owned(),
+        ),
+    )
 }
 
 fn stopping_card() -> Card {

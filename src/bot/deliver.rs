@@ -22,7 +22,7 @@ use tokio::{
 use super::{Hall, gather::Scene};
 use crate::{
     chart,
-    chat::{Audience, Gateway, Undelivered},
+    chat::{Audience, Gateway, Kept, Undelivered},
     model::{Block, Card, Identity, MessageRef, Place, Progress, RunId, Text},
     runbook::{self, Command, Kind, Look},
     store::{Attachment, Due, Owed, OwedWhat, StoreError},
@@ -55,13 +55,39 @@ pub(super) struct Answer {
     key: String,
     /// The message of the person who asked, to react to.
     asked_in: Option<MessageRef>,
+    /// The event it answers, where that is kept until it has been handled.
+    event: Option<String>,
+    /// An earlier process may have said it.
+    again: bool,
+    /// That one was about to say it to one person alone.
+    said_in_private: bool,
     /// Our own message, once it has been said.
     said: Arc<Mutex<Option<(MessageRef, Audience)>>>,
 }
 
 impl Answer {
     pub(super) fn new(gateway: Arc<dyn Gateway>, place: &Place, run: &RunId, asked_in: Option<MessageRef>) -> Self {
-        Self { gateway, place: place.clone(), key: format!("run-{run}"), asked_in, said: Arc::default() }
+        Self {
+            gateway,
+            place: place.clone(),
+            key: format!("run-{run}"),
+            asked_in,
+            event: None,
+            again: false,
+            said_in_private: false,
+            said: Arc::default(),
+        }
+    }
+
+    /// The answer to an event that is kept until it has been handled.
+    pub(super) fn of(self, event: Option<(String, Kept)>) -> Self {
+        match event {
+            Some((event, Kept::Left { said, .. })) => {
+                Self { event: Some(event), again: true, said_in_private: said, ..self }
+            }
+            Some((event, Kept::Now)) => Self { event: Some(event), ..self },
+            None => self,
+        }
     }
 
     /// Shows that the question was seen, on the message it stands in.
@@ -139,13 +165,17 @@ impl Answer {
     async fn put(&self, card: Card, audience: &Audience) {
         let mut said = self.said.clone().lock_owned().await;
         let (gateway, place) = (self.gateway.clone(), self.place.clone());
-        let (key, audience) = (self.key.clone(), audience.clone());
+        let (key, audience, again) = (self.key.clone(), audience.clone(), self.again);
         let putting = tokio::spawn(async move {
             let outcome = match &*said {
                 Some((message, _)) => gateway.progress(message, &card).await,
-                None => gateway.say(&place, &card, &audience, &key).await.map(|message| {
-                    *said = Some((message, audience));
-                }),
+                None => {
+                    let saying = match again {
+                        true => gateway.say_again(&place, &card, &audience, &key),
+                        false => gateway.say(&place, &card, &audience, &key),
+                    };
+                    saying.await.map(|message| *said = Some((message, audience)))
+                }
             };
             if let Err(error) = outcome {
                 tracing::debug!(%error, "progress was not delivered");
@@ -219,7 +249,7 @@ impl Answer {
             Attachment::Chart(series) => format!("{}-chart-{}", self.key, series.title),
         };
         let what = OwedWhat::Attach { place: self.place.clone(), only: only(audience), file };
-        deliver_or_why(hall, &*self.gateway, &key, what).await
+        deliver_or_why(hall, &*self.gateway, &key, what, false).await.map(drop)
     }
 
     /// Delivers the answer: now, or as soon as the platform takes it.
@@ -227,12 +257,27 @@ impl Answer {
         self.seen(hall, good).await;
         // What was shown to all cannot become private by an edit: it is said anew.
         let edited = self.said.lock().await.clone().filter(|(_, shown)| *shown == audience).map(|(message, _)| message);
-        let charts = self.charts(&card);
+        // After a crash nobody knows whether the pictures were sent: the card has its line of blocks.
+        let charts = if self.again { Vec::new() } else { self.charts(&card) };
         let what = match edited {
             Some(message) => OwedWhat::Edit { message, card },
             None => OwedWhat::Say { place: self.place.clone(), card, only: only(&audience) },
         };
-        deliver(hall, &*self.gateway, &self.key, what).await;
+        if !self.gateway.finds(&self.place, &audience)
+            && let Some(event) = &self.event
+        {
+            if self.said_in_private {
+                tracing::warn!(
+                    event,
+                    "an answer to one person may have been said before the bot was stopped; it is not repeated"
+                );
+                return;
+            }
+            if let Err(error) = hall.store.arrival_saying(event).await {
+                tracing::debug!(%error, "it is not written down that an answer is being said");
+            }
+        }
+        let _ = deliver_or_why(hall, &*self.gateway, &self.key, what, self.again).await;
         for chart in charts {
             // A picture is a courtesy: where none is taken, the card's own line of blocks has to do.
             let _ = self.attach(hall, chart, &audience).await;
@@ -278,6 +323,17 @@ async fn attempt(
             }
         }
         OwedWhat::Edit { message, card } => gateway.edit(message, card).await.map(|()| None),
+        OwedWhat::Last { message, card } => match gateway.edit(message, card).await {
+            Err(Undelivered::Gone(why)) => {
+                tracing::info!(key, why, "a message that was to be edited is gone; it is said anew");
+                let place = Place { via: None, ..message.place.clone() };
+                match again {
+                    true => gateway.say_again(&place, card, &Audience::All, key).await.map(Some),
+                    false => gateway.say(&place, card, &Audience::All, key).await.map(Some),
+                }
+            }
+            edited => edited.map(|()| None),
+        },
         OwedWhat::React { message, emoji, add } => gateway.react(message, emoji, *add).await.map(|()| None),
         OwedWhat::Attach { place, only, file } => {
             let audience = only.clone().map_or(Audience::All, Audience::Only);
@@ -306,21 +362,54 @@ async fn written(file: &Attachment) -> Result<(String, Vec<u8>), Undelivered> {
 
 /// Tries a few times, then puts the answer down in the store. Why one can never be delivered is in the log.
 pub(super) async fn deliver(hall: &Hall, gateway: &dyn Gateway, key: &str, what: OwedWhat) {
-    let _ = deliver_or_why(hall, gateway, key, what).await;
+    let _ = deliver_or_why(hall, gateway, key, what, false).await;
 }
 
-/// The same, for whoever can still tell somebody.
+/// When what is put down before it is said is said by the loop for what is owed: the one who put it down is
+/// about to say it, and is not to be overtaken.
+pub(super) fn soon() -> jiff::Timestamp {
+    after(OWED_PACE)
+}
+
+/// Delivers what was put down under that key beforehand, and takes it off the list.
+pub(super) async fn deliver_promised(hall: &Hall, gateway: &dyn Gateway, key: &str, what: OwedWhat) {
+    match deliver_or_why(hall, gateway, key, what, false).await {
+        Ok(true) => kept(hall, key).await,
+        // It was put down anew, with what was in its way.
+        Ok(false) => {}
+        Err(why) => {
+            if let Err(error) = hall.store.owed_gone(key, &why).await {
+                tracing::debug!(%error, key, "what can never be delivered could not be taken off the list");
+            }
+        }
+    }
+}
+
+/// What was put down under that key beforehand has been said.
+pub(super) async fn kept(hall: &Hall, key: &str) {
+    if let Err(error) = hall.store.owed_kept(key).await {
+        tracing::debug!(%error, key, "what was said could not be taken off the list; it is said again");
+    }
+}
+
+/// The same as [`deliver`], for whoever can still tell somebody. `false`: it was put down.
 ///
 /// # Errors
 /// Why it can never be delivered.
-async fn deliver_or_why(hall: &Hall, gateway: &dyn Gateway, key: &str, what: OwedWhat) -> Result<(), String> {
+async fn deliver_or_why(
+    hall: &Hall,
+    gateway: &dyn Gateway,
+    key: &str,
+    what: OwedWhat,
+    again: bool,
+) -> Result<bool, String> {
     let mut due = jiff::Timestamp::now();
     let lane = what.lane();
     // Where answers wait, this one stands behind them.
     let tries = if matches!(what, OwedWhat::Say { .. }) && late(hall).contains(&lane) { 0 } else { TRIES };
     for tried in 1..=tries {
-        match attempt(gateway, key, &what, false).await {
-            Ok(_) => return Ok(()),
+        match attempt(gateway, key, &what, again).await {
+            Ok(_) => return Ok(true),
             Err(Undelivered::Gone(why)) => {
                 tracing::warn!(key, why, "an answer can never be delivered");
                 return Err(why);
@@ -341,7 +430,7 @@ async fn deliver_or_why(hall: &Hall, gateway: &dyn Gateway, key: &str, what: Owe
     if let Err(error) = hall.store.owed_add(Owed { key: key.to_owned(), what, due }).await {
         tracing::error!(%error, key, "an answer could neither be delivered nor put down");
     }
-    Ok(())
+    Ok(false)
 }
 
 fn late(hall: &Hall) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
@@ -429,17 +518,39 @@ async fn send_lane(hall: &Hall, lane: &str, rows: Vec<Due>) {
     }
 }
 
+/// Could it be seen whether it was delivered, or is it the same when it is delivered twice?
+fn found_again(gateway: &dyn Gateway, what: &OwedWhat) -> bool {
+    match what {
+        OwedWhat::Say { place, only, .. } => gateway.finds(place, &only.clone().map_or(Audience::All, Audience::Only)),
+        OwedWhat::Attach { .. } => false,
+        // What one person alone sees is not edited but said anew.
+        OwedWhat::Edit { message, .. } | OwedWhat::Last { message, .. } => gateway.hears_reactions(message),
+        OwedWhat::React { .. } => true,
+    }
+}
+
 /// `true`: it is off the list.
 async fn send_one(hall: &Hall, row: &Due) -> Result<bool, StoreError> {
     let platform = match &row.what {
         OwedWhat::Say { place, .. } | OwedWhat::Attach { place, .. } => place.platform,
-        OwedWhat::Edit { message, .. } | OwedWhat::React { message, .. } => message.place.platform,
+        OwedWhat::Edit { message, .. } | OwedWhat::Last { message, .. } | OwedWhat::React { message, .. } => {
+            message.place.platform
+        }
     };
     let Some(gateway) = hall.gateway(platform) else {
         // Switched off for now; the row's retention decides how long it is kept for its return.
         hall.store.owed_failed(&row.key, after(OWED_PACE * 30), "the platform is not configured").await?;
         return Ok(false);
     };
+    if !found_again(&**gateway, &row.what) {
+        if row.sending {
+            let why = "it was being delivered when the bot was stopped, and cannot be looked up";
+            tracing::warn!(key = row.key, why, "an owed answer is not repeated");
+            hall.store.owed_gone(&row.key, why).await?;
+            return Ok(true);
+        }
+        hall.store.owed_sending(&row.key).await?;
+    }
     match attempt(&**gateway, &row.key, &row.what, true).await {
         Ok(message) => {
             hall.store.owed_done(row, message.as_ref()).await?;

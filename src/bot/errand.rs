@@ -6,10 +6,14 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Hall, Rules, command::Asked, gather::Scene};
+use super::{
+    Hall, Rules,
+    command::{self, Asked},
+    gather::Scene,
+};
 use crate::{
     exec::Looking,
-    model::{Actor, Identity, Instance, InstanceName, PersonId, Place, RunId, Service, ServiceName},
+    model::{Actor, Badges, Identity, Instance, InstanceName, PersonId, Place, RunId, Service, ServiceName},
     policy::{Ask, Verdict},
     runbook::{self, Intent, Kind, Known, Rendered},
 };
@@ -29,7 +33,12 @@ pub(super) struct Errand<'a> {
 impl Errand<'_> {
     /// Whoever it is done for, as an actor.
     pub(super) fn actor(&self) -> Actor {
-        Actor { identity: self.identity.clone(), person: Some(self.person.clone()), display: String::new() }
+        Actor {
+            identity: self.identity.clone(),
+            person: Some(self.person.clone()),
+            display: String::new(),
+            badges: Badges::default(),
+        }
     }
 
     /// A line, about this service and instance and no other.
@@ -86,7 +95,7 @@ impl Errand<'_> {
             Verdict::Allow(permit) => permit,
             Verdict::Deny(refusal) => return Err(refusal.why),
         };
-        let whole: Duration = command.deadline.min(rules.settings.longest);
+        let whole: Duration = command::longest(&command, diagnostic, &rules.settings);
         let since = Instant::now();
         let deadline = since + whole;
         let held = hall.limiter.instance(&service.name, &instance.name, command.cost, deadline).await;

@@ -30,7 +30,7 @@ pub(super) fn is_asked(intent: &Intent) -> bool {
 /// Answers it to whoever may run the doctor anywhere: it tells of no service.
 pub(super) async fn answer(hall: &Hall, asked: &Asked<'_>, intent: &Intent) -> Ended {
     let policy = &asked.rules.policy;
-    if !policy.may(asked.actor.person.as_ref(), &intent.command, None, asked.place)
+    if !policy.may(asked.actor, &intent.command, None, asked.place)
         && let Verdict::Deny(refusal) = asked.decide(&intent.command, None, false)
     {
         return Ended::denied(intent, &refusal);
@@ -60,6 +60,16 @@ async fn card(hall: &Hall, asked: &Asked<'_>) -> Card {
             next: Some(Text::plain("look at the disk of the store, and at the bot's log")),
         }),
     }
+    let alerts = match asked.rules.settings.alerts.clone() {
+        Some(path) => {
+            let holds = asked.rules.settings.consent.severity_for;
+            let read = tokio::task::spawn_blocking(move || super::change::alerts_written(&path, holds)).await;
+            let (told, finding) = of_the_alerts(read.unwrap_or_else(|error| Err(error.to_string())), holds);
+            findings.extend(finding);
+            Some(told)
+        }
+        None => None,
+    };
     findings.extend(super::change::freezes_shown(hall).await.into_iter().map(|freeze| Finding {
         level: Level::Warn,
         what: Text::plain(freeze),
@@ -112,6 +122,7 @@ async fn card(hall: &Hall, asked: &Asked<'_>) -> Card {
         fields.push(field("Owed messages", standing.owed.to_string()));
         fields.push(field("Plans that wait", standing.pending.to_string()));
     }
+    fields.extend(alerts.map(|told| field("File of alerts", told)));
     let services = match asked.rules.services.len() {
         1 => "1 service".to_owned(),
         count => format!("{count} services"),
@@ -134,6 +145,45 @@ async fn card(hall: &Hall, asked: &Asked<'_>) -> Card {
         footer: Some(format!("run {}", asked.run)),
         ..Card::default()
     }
+}
+
+/// Whether the file that declares a SEV1 is kept up to date: without it, break-glass has people's word alone.
+fn of_the_alerts(written: Result<Option<Duration>, String>, holds: Duration) -> (String, Option<Finding>) {
+    let finding = |what: String, next: &str| Finding {
+        level: Level::Warn,
+        what: Text::plain(what),
+        evidence: Some("until then a SEV1 is declared by people alone".to_owned()),
+        next: Some(Text::notation(next)),
+    };
+    match written {
+        Ok(Some(age)) if age < holds => (format!("written {} ago", whole_seconds(age)), None),
+        Ok(Some(age)) => {
+            let what = format!(
+                "The file of alerts was written {} ago, and one older than {} is not believed",
+                whole_seconds(age),
+                show_duration(holds)
+            );
+            (
+                format!("stale, written {} ago", whole_seconds(age)),
+                Some(finding(what, "see whether whatever writes `consent.alerts` still runs")),
+            )
+        }
+        Ok(None) => (
+            "not there".to_owned(),
+            Some(finding(
+                "The file of alerts is not there".to_owned(),
+                "have Alertmanager's webhook written there, or leave `consent.alerts` empty",
+            )),
+        ),
+        Err(why) => {
+            let what = format!("The file of alerts is not believed: {why}");
+            ("not believed".to_owned(), Some(finding(what, "mend it, or leave `consent.alerts` empty")))
+        }
+    }
+}
+
+fn whole_seconds(age: Duration) -> String {
+    show_duration(Duration::from_secs(age.as_secs()))
 }
 
 /// Whether the journal is written.

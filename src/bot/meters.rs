@@ -9,7 +9,7 @@ use std::{
 use crate::store::Outcome;
 
 /// Every way a command can end.
-const OUTCOMES: [Outcome; 7] = [
+const OUTCOMES: [Outcome; 8] = [
     Outcome::Answered,
     Outcome::Denied,
     Outcome::Limited,
@@ -17,6 +17,7 @@ const OUTCOMES: [Outcome; 7] = [
     Outcome::Cancelled,
     Outcome::TimedOut,
     Outcome::Failed,
+    Outcome::Begun,
 ];
 
 /// Upper bounds of the latency histogram, in milliseconds.

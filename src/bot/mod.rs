@@ -6,6 +6,7 @@
 //! servers is gathered in [`gather`]; how an answer reaches its place is in
 //! [`deliver`].
 
+mod at_the_machine;
 mod book;
 mod built_in;
 mod change;
@@ -20,6 +21,7 @@ mod meters;
 mod results;
 mod runs;
 mod scheduled;
+mod shelf;
 mod verify;
 
 use std::{
@@ -40,7 +42,10 @@ pub use meters::Meters;
 pub use scheduled::Schedule;
 
 use crate::{
-    chat::{Audience, Event, Gateway, Inbound},
+    chat::{
+        Audience, Ears, Event, Gateway, Inbound, Kept,
+        turns::{Turn, Turns},
+    },
     exec::Exec,
     model::{Place, Platform, Problem, Service, ServiceName},
     policy::{ConsentTimes, Policy},
@@ -136,6 +141,8 @@ struct Hall {
     meters: Meters,
     /// Channels with answers that wait to be delivered: later ones stand behind them.
     late: Mutex<BTreeSet<String>>,
+    /// Kept events this process handles now: one that an earlier process left may be sent again besides.
+    handling: Mutex<BTreeSet<String>>,
     touching: change::Touching,
     /// Told when a change was made that takes itself back.
     new_end: tokio::sync::Notify,
@@ -187,6 +194,22 @@ impl Hall {
         store.into_iter().chain(self.gateways.values().filter_map(|gateway| gateway.ailment())).collect()
     }
 
+    fn handling(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.handling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An event has been handled.
+    async fn unshelve(&self, event: &str) {
+        crate::chat::Shelf::done(&self.store, event).await;
+        self.handling().remove(event);
+    }
+
+    /// Was an event that an earlier process left also sent again, and is in hand or done?
+    async fn came_again(&self, event: &str) -> bool {
+        let in_hand = self.handling().contains(event);
+        in_hand || matches!(self.store.arrival_waits(event).await, Ok(false))
+    }
+
     /// All of a valid configuration, or none of it.
     fn reload(&self) -> Result<usize, Vec<Problem>> {
         let read = (self.reload)();
@@ -236,6 +259,7 @@ impl Bot {
             runs: Runs::default(),
             meters: Meters::default(),
             late: Mutex::default(),
+            handling: Mutex::default(),
             touching: change::Touching::default(),
             new_end: tokio::sync::Notify::new(),
             books: book::Books::default(),
@@ -254,6 +278,11 @@ impl Bot {
         tasks.spawn(scheduled::keep(hall.clone()));
         let dispatcher = tokio::spawn(dispatch(hall.clone(), inbox, tasks.clone(), settings.at_once));
         Self { hall, inbound, tasks, dispatcher }
+    }
+
+    /// What a gateway needs to hear for the bot, where what it acknowledged must survive a crash.
+    pub fn ears(&self) -> Ears {
+        Ears { inbound: self.inbound.clone(), shelf: Arc::new(self.hall.store.clone()) }
     }
 
     /// Where gateways put what they hear.
@@ -338,6 +367,7 @@ impl Window {
 /// stop; in the latter case what is queued is still taken, and refused aloud.
 async fn dispatch(hall: Arc<Hall>, mut inbox: mpsc::Receiver<Inbound>, tasks: TaskTracker, at_once: usize) {
     let room = Arc::new(tokio::sync::Semaphore::new(at_once));
+    let turns = Turns::default();
     loop {
         let inbound = tokio::select! {
             biased;
@@ -348,11 +378,16 @@ async fn dispatch(hall: Arc<Hall>, mut inbox: mpsc::Receiver<Inbound>, tasks: Ta
             }
         };
         let Some(inbound) = inbound else { break };
+        let turn = card_of(&inbound).map(|card| turns.enter(card));
         let Ok(seat) = room.clone().acquire_owned().await else { break };
         let hall = hall.clone();
         tasks.spawn(async move {
             let (place, event, from) = (inbound.place.clone(), inbound.event.clone(), inbound.from.clone());
-            let handled = AssertUnwindSafe(handle(&hall, inbound)).catch_unwind().await;
+            let kept = inbound.kept;
+            let handled = AssertUnwindSafe(TURN.scope(turn, handle(&hall, inbound))).catch_unwind().await;
+            if kept.is_some() && !matches!(handled, Ok(Handled::Before)) {
+                hall.unshelve(&event).await;
+            }
             if let Some(gateway) = hall.gateway(place.platform) {
                 if handled.is_err() {
                     // A defect of ours must not leave somebody waiting at 3 a.m.
@@ -369,21 +404,82 @@ async fn dispatch(hall: Arc<Hall>, mut inbox: mpsc::Receiver<Inbound>, tasks: Ta
     }
 }
 
-async fn handle(hall: &Arc<Hall>, inbound: Inbound) {
-    hall.meters.event();
-    match hall.store.first_time(&inbound.event).await {
-        Ok(true) => {}
-        Ok(false) => {
-            hall.meters.redelivery();
-            tracing::info!(event = inbound.event, "seen before, not handled again");
-            return;
+tokio::task_local! {
+    /// The turn of the event this task handles.
+    static TURN: Option<Turn>;
+}
+
+/// Whoever comes next to the same card may: this one has had its word, and what follows takes its time.
+fn had_its_word() {
+    let _ = TURN.try_with(|turn| turn.as_ref().map(Turn::end));
+}
+
+/// The card an event is about. What is said to one card is heard in the order it came.
+fn card_of(inbound: &Inbound) -> Option<String> {
+    match &inbound.what {
+        Event::Pressed { message, .. } | Event::Reacted { message, .. } => {
+            let place = &message.place;
+            Some(format!("{}:{}/{}/{}", place.platform, place.team, place.channel, message.id))
         }
+        Event::Command { .. } | Event::AtTheMachine(_) => None,
+    }
+}
+
+/// What became of an event.
+enum Handled {
+    /// It was handled.
+    Now,
+    /// It was handled before, or is being handled by another task.
+    Before,
+}
+
+/// How far an earlier process came with an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Came {
+    /// It never began: it is new.
+    Nowhere,
+    /// It began, and nobody knows how far it came.
+    Somewhere,
+    /// It is told of and not done: too long ago, or it ended the bot before.
+    TooLate,
+}
+
+async fn handle(hall: &Arc<Hall>, inbound: Inbound) -> Handled {
+    hall.meters.event();
+    let turn = TURN.try_with(|turn| turn.as_ref().map(Turn::wait)).ok().flatten();
+    if let Some(turn) = turn {
+        turn.await;
+    }
+    let first = match hall.store.first_time(&inbound.event).await {
+        Ok(first) => first,
         // A store that cannot remember must not make the bot deaf: looks are
         // harmless when repeated, and touches are refused further on.
-        Err(error) => tracing::warn!(%error, "cannot remember event ids"),
+        Err(error) => {
+            tracing::warn!(%error, "cannot remember event ids");
+            true
+        }
+    };
+    let left = matches!(inbound.kept, Some(Kept::Left { .. }));
+    if left && !first && hall.came_again(&inbound.event).await {
+        return Handled::Before;
+    }
+    let came = match inbound.kept {
+        Some(Kept::Left { late: true, .. }) => Came::TooLate,
+        _ if first => Came::Nowhere,
+        Some(Kept::Left { .. }) => Came::Somewhere,
+        Some(Kept::Now) | None => {
+            hall.meters.redelivery();
+            tracing::info!(event = inbound.event, "seen before, not handled again");
+            return Handled::Before;
+        }
+    };
+    if inbound.kept.is_some() {
+        hall.handling().insert(inbound.event.clone());
     }
     match inbound.what {
-        Event::Command { .. } | Event::Pressed { .. } => command::carry_out(hall, inbound).await,
-        Event::Reacted { .. } => change::reacted(hall, inbound).await,
+        Event::Command { .. } | Event::Pressed { .. } => command::carry_out(hall, inbound, came).await,
+        Event::AtTheMachine(_) => at_the_machine::hear(hall, inbound).await,
+        Event::Reacted { .. } => change::reacted(hall, inbound, came).await,
     }
+    Handled::Now
 }

@@ -157,7 +157,7 @@ async fn kept(hall: &Arc<Hall>, asked: &Asked<'_>, intent: &Intent) -> Result<Ke
         Err(error) => {
             tracing::warn!(%error, %run, "a long answer could not be read");
             let what = "the bot cannot read its store just now, so there is nothing to read on from.";
-            let next = Some("ask again; `/redis version` says what is wrong with the bot".to_owned());
+            let next = Some("ask again; `/redis doctor --bot` says what is wrong with the bot".to_owned());
             return Err(refused(Outcome::Failed, plain_card("not now", what, next)));
         }
     };

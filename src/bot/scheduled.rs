@@ -10,7 +10,9 @@ use jiff::Timestamp;
 
 use super::{Hall, change, command::plain_card, deliver};
 use crate::{
-    model::{Actor, Card, Identity, InstanceName, Level, PersonId, Place, PlaceKind, Platform, RunId, ServiceName},
+    model::{
+        Actor, Badges, Card, Identity, InstanceName, Level, PersonId, Place, PlaceKind, Platform, RunId, ServiceName,
+    },
     store::{Entry, Outcome, OwedWhat},
 };
 
@@ -176,7 +178,7 @@ fn asker(hall: &Hall, by: &PersonId) -> Actor {
     let own = rules.policy.rules().people.get(by).and_then(|person| person.identities.first().cloned());
     let identity =
         own.unwrap_or_else(|| Identity { platform: Platform::Console, team: String::new(), user: by.to_string() });
-    Actor { identity, person: Some(by.clone()), display: "by the clock".to_owned() }
+    Actor { identity, person: Some(by.clone()), display: "by the clock".to_owned(), badges: Badges::default() }
 }
 
 /// Where it is asked for, as far as rules about places go: with the bot alone.

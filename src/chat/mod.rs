@@ -8,12 +8,14 @@
 pub mod console;
 pub mod discord;
 pub mod slack;
+pub(crate) mod turns;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
 
-use crate::model::{Card, Identity, MessageRef, PersonId, Place};
+use crate::model::{Badges, Card, Identity, InstanceName, MessageRef, PersonId, Place, Platform, RunId, ServiceName};
 
 /// Something a platform told us.
 #[derive(Debug, Clone)]
@@ -27,6 +29,8 @@ pub struct Inbound {
     /// The person the gateway itself can vouch for (the console's own
     /// people); `None` lets policy look the identity up.
     pub person: Option<PersonId>,
+    /// What else the platform vouches for, where nobody is named for the account.
+    pub badges: Badges,
     /// Why the platform's own word on the account (a guest, a bot, a stranger
     /// of a shared channel, deactivated) keeps it from giving commands; `None`
     /// when nothing does.
@@ -35,6 +39,67 @@ pub struct Inbound {
     pub place: Place,
     /// What.
     pub what: Event,
+    /// It stands on the shelf until it has been handled; `None` where the platform keeps none there.
+    pub kept: Option<Kept>,
+}
+
+/// How an event came to stand on the shelf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// It has just come.
+    Now,
+    /// An earlier process left it: it ended before it was through with it.
+    Left {
+        /// So long ago, or after so many starts, that it is told of and not done.
+        late: bool,
+        /// An answer to one person alone was about to be said.
+        said: bool,
+    },
+}
+
+/// An event as a gateway read it, in its own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// Its id, as [`Inbound::event`] says it.
+    pub event: String,
+    /// The platform it came from.
+    pub platform: Platform,
+    /// What kind it is.
+    pub kind: String,
+    /// What it says, without secrets.
+    pub document: String,
+}
+
+/// An event that an earlier process left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOver {
+    /// The event.
+    pub arrival: Arrival,
+    /// See [`Kept::Left`].
+    pub late: bool,
+    /// See [`Kept::Left`].
+    pub said: bool,
+}
+
+/// Where events stand from before they are acknowledged until they have been handled.
+///
+/// A platform does not send again what was acknowledged: what a crash cuts off is found here.
+pub trait Shelf: Send + Sync {
+    /// Puts an event there. `false`: that could not be done, and it is taken all the same.
+    fn keep<'a>(&'a self, arrival: &'a Arrival) -> BoxFuture<'a, bool>;
+    /// What an earlier process left of a platform's, in the order it came.
+    fn left(&self, platform: Platform) -> BoxFuture<'_, Vec<LeftOver>>;
+    /// It has been handled.
+    fn done<'a>(&'a self, event: &'a str) -> BoxFuture<'a, ()>;
+}
+
+/// What a gateway needs to hear for the bot.
+#[derive(Clone)]
+pub struct Ears {
+    /// Where events are put.
+    pub inbound: mpsc::Sender<Inbound>,
+    /// Where they stand until they have been handled.
+    pub shelf: Arc<dyn Shelf>,
 }
 
 /// What happened.
@@ -55,6 +120,8 @@ pub enum Event {
         /// The button's command.
         command: String,
     },
+    /// Somebody did something at the bot's machine with a program of ours, and says so for the journal.
+    AtTheMachine(AtTheMachine),
     /// Somebody reacted, or took a reaction back.
     Reacted {
         /// The message reacted to.
@@ -64,6 +131,38 @@ pub enum Event {
         /// Added or removed.
         added: bool,
     },
+}
+
+/// A call of a program beside the bot that the journal should have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AtTheMachine {
+    /// The call, the same of its begin and its end.
+    pub run: RunId,
+    /// What was called: `rdb-fetch`.
+    pub command: String,
+    /// About which service.
+    pub service: ServiceName,
+    /// And which instance of it.
+    pub instance: InstanceName,
+    /// And which of its servers, where one was named. Data.
+    pub node: Option<String>,
+    /// How it ended; `None`: it begins, if it may.
+    pub ended: Option<EndAtTheMachine>,
+    /// Since it began.
+    pub took: Duration,
+}
+
+/// How such a call ended. What is said why is data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndAtTheMachine {
+    /// As it should.
+    Well,
+    /// Policy, as that program read it, said no.
+    Denied(String),
+    /// Whoever began it stopped it.
+    Stopped,
+    /// It failed.
+    Failed(String),
 }
 
 /// Who can read an answer.
@@ -142,6 +241,13 @@ pub trait Gateway: Send + Sync {
     /// Do reactions to this message reach the bot?
     fn hears_reactions(&self, message: &MessageRef) -> bool {
         let _ = message;
+        true
+    }
+
+    /// Could an answer be found again there, of which it is not known whether it arrived? What cannot be is not said
+    /// again after a crash.
+    fn finds(&self, place: &Place, audience: &Audience) -> bool {
+        let _ = (place, audience);
         true
     }
 

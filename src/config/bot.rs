@@ -41,6 +41,14 @@ fn settings(sheet: &mut Sheet, file: &BotFile) -> BotSettings {
         key_file: check::path(sheet, &file.store.key_file, "store.key_file"),
         keep: check::duration(sheet, &file.store.keep, "store.keep", DAY, YEARS),
         keep_figures: check::duration(sheet, &file.store.keep_figures, "store.keep_figures", SECOND * 3_600, YEARS),
+        keep_snapshots: check::duration(
+            sheet,
+            &file.store.keep_snapshots,
+            "store.keep_snapshots",
+            SECOND * 3_600,
+            YEARS,
+        ),
+        snapshot_bytes: check::bytes(sheet, &file.store.snapshot_bytes, "store.snapshot_bytes", 1 << 20, 1 << 50),
     };
     BotSettings {
         work: Work { queue: file.work.queue as usize, at_once: file.work.at_once as usize },

@@ -42,6 +42,19 @@ pub(super) fn duration(sheet: &mut Sheet, written: &At<String>, what: &str, from
     }
 }
 
+/// A size within bounds; the smallest allowed when it is none.
+pub(super) fn bytes(sheet: &mut Sheet, written: &At<String>, what: &str, from: u64, to: u64) -> u64 {
+    let Some(found) = crate::model::parse_bytes(&written.value) else {
+        sheet.wrong(written.at, format!("`{what}` is no size"), "write `512mb`, `4gb` or a number of bytes".to_owned());
+        return from;
+    };
+    if !(from..=to).contains(&found) {
+        let hint = format!("from {} to {}", crate::runbook::show_bytes(from), crate::runbook::show_bytes(to));
+        sheet.wrong(written.at, format!("`{what}` is out of bounds"), hint);
+    }
+    found.clamp(from, to)
+}
+
 /// Where a secret is: exactly one of the two ways.
 pub(super) fn secret(sheet: &mut Sheet, written: &At<SecretWire>, what: &str) -> SecretRef {
     match (&written.value.env, &written.value.file) {

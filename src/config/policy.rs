@@ -5,12 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     bot, check, service,
     sheet::{At, Sheet, suggest},
-    wire::{AccountWire, ApprovalWire, ChannelWire, GrantWire, LimitWire, ModeWord, PolicyFile, RiskWord, RoleWire},
+    wire::{
+        AccountWire, ApprovalWire, BadgeWire, ChannelWire, GrantWire, LimitWire, ModeWord, PolicyFile, RiskWord,
+        RoleWire,
+    },
 };
 use crate::{
-    model::{Identity, PersonId, Platform, ServiceName},
+    model::{Badge, Identity, PersonId, Platform, ServiceName},
     policy::{
-        AT_THE_MACHINE, Approval, Channel, CommandSet, Grant, Limit, Limits, Mode, Only, Person, PlaceSet, Role, Rules,
+        AT_THE_MACHINE, Approval, Channel, CommandSet, Crowd, Grant, Limit, Limits, Mode, Only, Person, PlaceSet, Role,
+        Rules,
     },
     runbook::Risk,
 };
@@ -37,6 +41,7 @@ pub(super) fn read(sheet: &mut Sheet, names: &Names) -> Option<Rules> {
         },
         keepers: keepers(sheet, &file),
         people: people(sheet, &file),
+        crowds: crowds(sheet, &file),
         roles: roles(sheet, &file, names),
         tiers: tiers(sheet, &file),
         on_call: on_call(sheet, &file),
@@ -44,12 +49,13 @@ pub(super) fn read(sheet: &mut Sheet, names: &Names) -> Option<Rules> {
         channels: channels(sheet, &file, names),
         limits: limits(&file),
     };
-    let held: BTreeSet<&String> = rules.people.values().flat_map(|person| &person.roles).collect();
+    let lent = rules.crowds.values().flat_map(|crowd| &crowd.roles);
+    let held: BTreeSet<&String> = rules.people.values().flat_map(|person| &person.roles).chain(lent).collect();
     let kept = |role: &At<RoleWire>| role.value.on_call.is_some();
     for (name, role) in file.roles.iter().filter(|(name, role)| !held.contains(name) && !kept(role)) {
         sheet.warn(role.at, format!("nobody holds the role `{name}`"), None);
     }
-    if file.people.is_empty() {
+    if file.people.is_empty() && file.crowds.is_empty() {
         sheet.warn(None, "names no people, so everybody is refused everything", None);
     }
     Some(rules)
@@ -115,6 +121,80 @@ fn people(sheet: &mut Sheet, file: &PolicyFile) -> BTreeMap<PersonId, Person> {
         }
     }
     people
+}
+
+fn crowds(sheet: &mut Sheet, file: &PolicyFile) -> BTreeMap<String, Crowd> {
+    let roles: Vec<&str> = file.roles.keys().map(String::as_str).collect();
+    let mut crowds = BTreeMap::new();
+    for (name, written) in &file.crowds {
+        check::word(sheet, name, written.at, "crowds");
+        let wire = &written.value;
+        let mut crowd = Crowd { about: wire.about.clone().unwrap_or_default(), ..Crowd::default() };
+        for role in &wire.roles {
+            if check::known(sheet, role, "role", roles.iter().copied()) {
+                more_than_looks(sheet, file, name, role);
+                crowd.roles.insert(role.value.clone());
+            }
+        }
+        crowd.badges.extend(wire.slack.iter().filter_map(|badge| slack_badge(sheet, badge)));
+        if (wire.roles.is_empty() || wire.slack.is_empty()) && !sheet.is_hurt(written.at) {
+            let hint = "it takes `roles` and `slack = [{ team = \"T…\", group = \"S…\" }]`".to_owned();
+            sheet.warn(written.at, format!("the crowd `{name}` lets nobody look at anything"), hint);
+        }
+        crowds.insert(name.clone(), crowd);
+    }
+    crowds
+}
+
+/// Whoever lends a crowd a role that allows more must not believe that it has that too.
+fn more_than_looks(sheet: &mut Sheet, file: &PolicyFile, crowd: &str, role: &At<String>) {
+    let Some(lent) = file.roles.get(&role.value) else { return };
+    let more = |grant: &At<GrantWire>| grant.value.reveal || grant.value.commands.iter().any(|set| set.value == "*");
+    if !lent.value.approves.is_empty() || lent.value.on_call.is_some() || lent.value.may.iter().any(more) {
+        let hint = "approvers and those who change things are named in `[people]`, by team and user id".to_owned();
+        let reason = format!("of the role `{}` the crowd `{crowd}` has the looks alone", role.value);
+        sheet.warn(role.at, reason, hint);
+    }
+}
+
+fn slack_badge(sheet: &mut Sheet, written: &At<BadgeWire>) -> Option<Badge> {
+    let BadgeWire { team, group, email } = &written.value;
+    if sheet.is_hurt(written.at) {
+        return None;
+    }
+    let id = |text: &str, first: char| text.starts_with(first) && text.chars().all(|c| c.is_ascii_alphanumeric());
+    if !id(team, 'T') && !id(team, 'E') {
+        let hint = "the workspace's id stands in the address of Slack in a browser".to_owned();
+        sheet.wrong(written.at, "a crowd must say its workspace by its id (`T…`)", hint);
+        return None;
+    }
+    let (platform, team) = (Platform::Slack, team.clone());
+    match (group, email) {
+        (Some(group), None) if id(&group.value, 'S') => {
+            Some(Badge::Group { platform, team, group: group.value.clone() })
+        }
+        (Some(group), None) => {
+            let hint = "its id (`S…`) stands at the end of the address of the group's page; handles change".to_owned();
+            sheet.wrong(group.at, "a user group must be named by its id", hint);
+            None
+        }
+        (None, Some(email)) => {
+            let address = email.value.trim().to_lowercase();
+            let halves = address.split_once('@').filter(|(user, host)| !user.is_empty() && host.contains('.'));
+            if halves.is_none_or(|(_, host)| host.contains('@')) || address.contains(char::is_whitespace) {
+                // Whose it is, is nobody else's business: it is not repeated.
+                let hint = "write one whole address; a crowd of a whole domain is a user group".to_owned();
+                sheet.wrong(email.at, "that is no e-mail address", hint);
+                return None;
+            }
+            Some(Badge::Email { platform, team, email: address })
+        }
+        (Some(_), Some(_)) | (None, None) => {
+            let hint = "write `{ team = \"T…\", group = \"S…\" }` or `{ team = \"T…\", email = \"…\" }`".to_owned();
+            sheet.wrong(written.at, "it must say `group` or `email`, one of them", hint);
+            None
+        }
+    }
 }
 
 fn chat_account(sheet: &mut Sheet, platform: Platform, written: &At<AccountWire>) -> Option<(Option<usize>, Identity)> {

@@ -215,6 +215,8 @@ fn patterns(sheet: &mut Sheet, file: &ServiceFile) -> Vec<KeyPattern> {
                 glob: pattern.value.glob.value.clone(),
                 ttl: ttl.map(|ttl| check::duration(sheet, ttl, &format!("{what}.ttl"), MILLISECOND, TEN_YEARS)),
                 about: pattern.value.about.clone().unwrap_or_default(),
+                revive: pattern.value.revive.unwrap_or(true),
+                review: pattern.value.review.unwrap_or_default(),
             }
         })
         .collect()

@@ -72,6 +72,10 @@ pub struct StoreRoom {
     pub keep: Duration,
     /// Remembered figures older than this are swept.
     pub keep_figures: Duration,
+    /// Snapshots of what changes removed are swept after this.
+    pub keep_snapshots: Duration,
+    /// All snapshots together take no more bytes than this.
+    pub snapshot_bytes: u64,
 }
 
 /// Copies of all data of an instance.

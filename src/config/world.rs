@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::{Config, SlackTransport};
-use crate::model::{Credential, Deployment, HeaderValue, LogFrom, Problem, SecretRef, Service, Tls};
+use crate::{
+    model::{Credential, Deployment, HeaderValue, LogFrom, PersonId, Problem, SecretRef, Service, Tls},
+    runbook::{Kind, Risk},
+};
 
 /// Looks whether what the configuration names is there: secrets that are set,
 /// files that can be read. Opens files and reads the environment, and nothing
@@ -27,6 +30,7 @@ pub fn check_world(config: &Config) -> Vec<Problem> {
     look.file_to_write(&store.key_file, "store.key_file", "journal.key");
     for service in config.services.values() {
         look.service(service);
+        look.approvers(config, service);
     }
     look.problems.sort();
     look.problems
@@ -68,6 +72,43 @@ impl Look {
                 // The application may not have started yet.
                 self.say(&file, format!("logs.{}: {} cannot be read: {error}", log.name, path.display()), None, true);
             }
+        }
+    }
+
+    /// Are there people to consent to the riskiest changes of a service? Without them a plan waits and expires.
+    fn approvers(&mut self, config: &Config, service: &Service) {
+        if service.instances.iter().all(|instance| instance.touch.is_none()) {
+            return;
+        }
+        for risk in [Risk::Critical, Risk::High] {
+            let mut short: Option<(PersonId, Vec<PersonId>)> = None;
+            let mut commands: Vec<&str> = Vec::new();
+            for command in config.catalogue.all() {
+                let Kind::Remediation(remediation) = &command.kind else { continue };
+                if remediation.at_least != risk {
+                    continue;
+                }
+                if let Some(found) = config.policy.too_few(command, service, risk) {
+                    commands.push(&command.name);
+                    short.get_or_insert(found);
+                }
+            }
+            let Some((asker, able)) = short else { continue };
+            let there = match able.as_slice() {
+                [] => "nobody".to_owned(),
+                able => format!("only {}", able.iter().map(PersonId::as_str).collect::<Vec<_>>().join(", ")),
+            };
+            commands.sort_unstable();
+            let reason = format!(
+                "service `{}`: a {} change ({}) takes {} besides whoever asks; when {asker} asks, {there} could consent",
+                service.name,
+                risk.word(),
+                commands.join(", "),
+                if risk.consents() == 1 { "an approver".to_owned() } else { format!("{} approvers", risk.consents()) },
+            );
+            let hint =
+                format!("give more people a role with `approves` up to `{}` for it, or such plans expire", risk.word());
+            self.say(Path::new("policy.toml"), reason, Some(hint), true);
         }
     }
 

@@ -234,6 +234,8 @@ pub(crate) async fn look(job: &Job, what: BackupsLook, run: &str) -> Observation
                 }))
             }
             BackupsLook::Show => Ok(told(&named(&kept.manifests, &run)?.ok_or_else(nothing)?)),
+            // They lie elsewhere, and have a look of their own.
+            BackupsLook::Exports => Err(nothing()),
             BackupsLook::Verify => {
                 let manifest = named(&kept.manifests, &run)?.ok_or_else(nothing)?;
                 Ok(verify(&backups, manifest, &stop, &progress))

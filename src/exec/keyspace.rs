@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::{
-    diagnosis::{Explained, Node, NodeOutcome, Observation, Role, redact},
+    diagnosis::{Explained, Node, NodeOutcome, Observation, redact},
     keyspace::{
         Aim, Ask, Checkpoint, LANES, Outcome, Part, Report, Sample, Showing, Step, Survey,
         clients::{self, Listing},
@@ -37,7 +37,7 @@ use super::{
     redis,
     server::{Kind, Lane, Server},
     site::Site,
-    topology::Topology,
+    surveyed::{Surveyed, named, nobody, targets},
     walks,
 };
 
@@ -102,7 +102,7 @@ pub(crate) async fn look(job: &Job, survey: Wanted, options: &[(String, String)]
         Wanted::Hotkeys => Aim::Hotkeys,
         Wanted::Keys => Aim::Keys,
         Wanted::TtlAudit => Aim::TtlAudit,
-        Wanted::Clients => return big_clients(job, top, start).await,
+        Wanted::Clients => return big_clients(job, top, option("node"), start).await,
     };
     let mut ask = Ask::new(aim);
     ask.wanted.top = top;
@@ -133,7 +133,7 @@ pub(crate) async fn look(job: &Job, survey: Wanted, options: &[(String, String)]
         let fault = silence(start.elapsed());
         return failed(fault.explain(None, &job.site.instance.look, Some("SCAN")), start);
     };
-    let targets = match targets(job).await {
+    let targets = match targets(job, option("node")).await {
         Ok(targets) => targets,
         Err(error) => return failed(error, start),
     };
@@ -200,7 +200,7 @@ pub(crate) async fn look(job: &Job, survey: Wanted, options: &[(String, String)]
     let mut report = Report::of_outcomes(&ask, parts, first.as_ref(), showing);
     report.exact &= silent.is_empty();
     report.notes.extend(silent);
-    report.notes.extend(told.spared());
+    report.notes.extend(told.notes());
     report.notes.extend(counts_itself);
     if report.method == crate::keyspace::Method::Partial {
         report.notes.push(format!(
@@ -229,64 +229,6 @@ fn observation(report: &Report, nodes: Vec<NodeOutcome>, start: Instant) -> Obse
     Observation { nodes, merged, took: start.elapsed() }
 }
 
-fn nobody() -> Explained {
-    Explained {
-        code: "NOBODY".into(),
-        what: "there is no server to survey".into(),
-        cause: "the instance has no primary now".into(),
-        next: "run `connectivity` to see whom the profile names".into(),
-    }
-}
-
-/// A server that is surveyed.
-struct Surveyed {
-    server: Arc<Server>,
-    role: Option<Role>,
-    slots: Vec<(u16, u16)>,
-}
-
-/// Each primary, or a replica of it where that is allowed and one is there.
-async fn targets(job: &Job) -> Result<Vec<Surveyed>, Explained> {
-    let topology = job.site.topology(job.budget).await?;
-    let mut spare = if job.site.instance.scan_replica { replicas(job, &topology).await } else { HashMap::new() };
-    let mut found = Vec::new();
-    for (index, member) in topology.members.iter().enumerate() {
-        if member.role == Some(Role::Replica) {
-            continue;
-        }
-        let slots = topology.slots.iter().filter(|(.., holder)| *holder == index).map(|&(from, to, _)| (from, to));
-        let (address, role) = match spare.remove(&member.address.to_string()) {
-            Some(replica) => (replica, Some(Role::Replica)),
-            None => (member.address.clone(), member.role),
-        };
-        found.push(Surveyed { server: job.site.server(&address, Kind::Data), role, slots: slots.collect() });
-    }
-    if found.is_empty() { Err(nobody()) } else { Ok(found) }
-}
-
-/// A replica that keeps up, by its primary's address.
-async fn replicas(job: &Job, topology: &Topology) -> HashMap<String, Address> {
-    let asked = topology.members.iter().filter(|member| member.role == Some(Role::Replica)).map(async |member| {
-        let server = job.site.server(&member.address, Kind::Data);
-        let role = server.ask_one(Lane::Look, &::redis::cmd("ROLE"), job.budget).await.ok()?;
-        let word = |at: usize| role.get(at)?.as_str().map(str::to_owned);
-        let port = role.get(2)?.as_i64()?;
-        (word(0)? == "slave" && word(3)? == "connected").then_some(())?;
-        let host = word(1)?;
-        let primary = Address::Tcp { host, port: u16::try_from(port).ok()? };
-        Some((primary.to_string(), member.address.clone()))
-    });
-    let mut spare: HashMap<String, Address> = join_all(asked).await.into_iter().flatten().collect();
-    // A single primary needs no matching of names, which may differ from what replicas call it.
-    let primaries: Vec<_> = topology.primaries().collect();
-    if let [only] = primaries.as_slice()
-        && let Some(replica) = spare.values().next().cloned()
-    {
-        spare = HashMap::from([(only.address.to_string(), replica)]);
-    }
-    spare
-}
-
 /// What people are told while it goes on.
 struct Telling {
     ask: Ask,
@@ -303,7 +245,7 @@ struct TellingState {
     ended: Vec<bool>,
     progress: Vec<(u64, u64, f64)>,
     last: Option<Instant>,
-    replicas: Vec<String>,
+    notes: Vec<String>,
 }
 
 impl Telling {
@@ -319,7 +261,7 @@ impl Telling {
                 ended: vec![false; servers],
                 progress: vec![(0, 0, 0.0); servers],
                 last: None,
-                replicas: Vec::new(),
+                notes: Vec::new(),
             }),
             first: Mutex::default(),
         }
@@ -383,12 +325,12 @@ impl Telling {
         }));
     }
 
-    fn on_replica(&self, address: &Address) {
-        lock(&self.state).replicas.push(format!("counted on the replica {address}, to spare its primary"));
+    fn note(&self, note: String) {
+        lock(&self.state).notes.push(note);
     }
 
-    fn spared(&self) -> Vec<String> {
-        lock(&self.state).replicas.clone()
+    fn notes(&self) -> Vec<String> {
+        lock(&self.state).notes.clone()
     }
 }
 
@@ -452,8 +394,8 @@ async fn survey_server(
     let mut lines = vec![first?];
     // One connection will do where only one is to be had.
     lines.extend(second.ok());
-    if target.role == Some(Role::Replica) && job.site.instance.scan_replica {
-        told.on_replica(&server.address);
+    if let Some(note) = &target.note {
+        told.note(note.clone());
     }
     let question = (question.clone(), server.address.clone());
     let mut survey = Survey::new(ask, target.slots.clone());
@@ -564,12 +506,16 @@ const BETWEEN_LISTS: Duration = Duration::from_secs(1);
 /// CLIENT LIST takes time in the number of clients; with more than this it is not asked twice.
 const MANY_CLIENTS: usize = 5_000;
 
-async fn big_clients(job: &Job, top: usize, start: Instant) -> Observation {
+async fn big_clients(job: &Job, top: usize, node: Option<&str>, start: Instant) -> Observation {
     let topology = match job.site.topology(job.budget).await {
         Ok(topology) => topology,
         Err(error) => return failed(error, start),
     };
-    let addresses: Vec<Address> = topology.primaries().map(|member| member.address.clone()).collect();
+    let addresses: Vec<Address> = match node.map(|wanted| named(job, &topology, wanted)) {
+        Some(Ok((_, member))) => vec![member.address.clone()],
+        Some(Err(error)) => return failed(error, start),
+        None => topology.primaries().map(|member| member.address.clone()).collect(),
+    };
     let list = || async {
         join_all(addresses.iter().map(async |address| {
             let server = job.site.server(address, Kind::Data);

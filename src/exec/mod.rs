@@ -23,7 +23,7 @@
 //! | `Http` | `{status, ok, ms, expected, slow, degraded, excerpt?, value?, indicator?, description?, events?, event_types?, stopped_by?, first_event_ms?}`; `ok`: the status is one of the expected ones and it is not degraded; `value` is what the JSON pointer found (null when nothing); `indicator` and `description` come from a Statuspage; `events` counts server-sent events, `stopped_by` is `events`, `time` or `end` |
 //! | `Metrics` | `{count, ms, seconds?, truncated?, samples: [{name, series, labels, value, delta?, rate?}]}`; `series` is `name{label="value"}` as written; with a delta, only what is in both scrapes has one; `rate` is per second |
 //! | `Logs` | `{source, filter?, matched, scanned_lines, scanned_bytes, truncated, lines: [ … ]}`; the lines are the last that match, oldest first, redacted; `truncated`: only the log's last part was read |
-//! | `Backups` | `list`: `{backups: [{name, whole, nodes, files, age_s, made_ms, verified_s, keys, bytes, rdb_bytes, redis, expiring, databases: [{name, keys, expiring}]}], unreadable, bytes, whole, keep_s, keep_last, room}`, the newest first; `show`: one of them; `verify`: the same with `good` and `read: [{file, address, keys, bytes, good, wrong, sha256}]` |
+//! | `Backups` | `list`: `{backups: [{name, whole, nodes, files, age_s, made_ms, verified_s, keys, bytes, rdb_bytes, redis, expiring, databases: [{name, keys, expiring}]}], unreadable, bytes, whole, keep_s, keep_last, room}`, the newest first; `show`: one of them; `verify`: the same with `good` and `read: [{file, address, keys, bytes, good, wrong, sha256}]`; `exports`: `{exports: [{name, instance, whole, files, of, age_s, left_s, keys, bytes, disk, expiring, left_out, what, types: [{name, keys, bytes}], prefixes: [{name, keys, bytes}]}], disk, keep_s}`, the newest first, or the one that is named alone |
 //! | `Keyspace` | `keyspace::Report` as JSON (`clients`: `keyspace::clients::BigClients`); the same from a sample is the first answer |
 //!
 //! `Look::Command`, `Look::Derive` ask nobody and are worked out by the bot.
@@ -32,6 +32,7 @@ pub mod aside;
 pub mod backups;
 mod connectivity;
 mod dial;
+mod exports;
 mod fault;
 mod flight;
 mod guard;
@@ -52,6 +53,7 @@ mod request;
 pub(crate) mod secret;
 mod server;
 mod site;
+mod surveyed;
 mod tcp;
 mod tls;
 mod topology;
@@ -75,7 +77,7 @@ use crate::{
     keyspace::pace,
     model::{Instance, InstanceName, Progress, Service, ServiceName},
     policy::Permit,
-    runbook::Look,
+    runbook::{BackupsLook, Look},
     store::{Backups, Store},
 };
 
@@ -182,6 +184,8 @@ struct Inner {
     walks: OnceLock<walks::Walks>,
     /// The copies of what instances hold.
     backups: OnceLock<Backups>,
+    /// Where exports are.
+    store: OnceLock<Store>,
     /// What must be written before the house closes.
     writing: TaskTracker,
 }
@@ -195,6 +199,7 @@ pub(crate) struct Job {
     pub budget: Budget,
     pub walks: Option<walks::Walks>,
     pub backups: Option<Backups>,
+    pub store: Option<Store>,
     pub progress: watch::Sender<Option<Progress>>,
     pub partial: watch::Sender<Option<serde_json::Value>>,
 }
@@ -211,14 +216,16 @@ impl Exec {
             closing: CancellationToken::new(),
             walks: OnceLock::new(),
             backups: OnceLock::new(),
+            store: OnceLock::new(),
             writing: TaskTracker::new(),
         }))
     }
 
     /// From now on, walks over a keyspace that are stopped are kept in this store, so that they go on
-    /// after a restart; and its backups are those that are looked at.
+    /// after a restart; and its backups and exports are those that are looked at.
     pub fn keep_walks_in(&self, store: Store) {
         self.0.backups.get_or_init(|| store.backups());
+        self.0.store.get_or_init(|| store.clone());
         self.0.walks.get_or_init(|| walks::Walks::new(store, self.0.writing.clone()));
     }
 
@@ -251,6 +258,7 @@ impl Exec {
                 budget,
                 walks: self.0.walks.get().cloned(),
                 backups: self.0.backups.get().cloned(),
+                store: self.0.store.get().cloned(),
                 progress,
                 partial,
             };
@@ -362,6 +370,7 @@ async fn carry_out(job: Job) -> Observation {
             http::look(&job, wanted).await
         }
         Look::Metrics { source, select, delta } => metrics::look(&job, source, select, *delta).await,
+        Look::Backups { what: BackupsLook::Exports, name } => exports::look(&job, name).await,
         Look::Backups { what, name } => backups::look(&job, *what, name).await,
         Look::Logs { source, filter, last } => logs::look(&job, source, filter.as_deref(), *last).await,
         _ => failed(

@@ -121,6 +121,12 @@ impl Site {
         }
     }
 
+    /// The same, and each server is asked anew what it is: roles have changed, or may have.
+    pub(crate) async fn doubt_roles(&self) {
+        self.doubt_topology().await;
+        self.servers().values().for_each(|server| server.doubt());
+    }
+
     fn drop_strangers(&self, now: &Topology) {
         let configured = self.addresses();
         self.servers()

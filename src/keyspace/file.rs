@@ -125,7 +125,9 @@ pub fn report_card(file: &str, facts: &Facts, report: &Report, now: i64) -> Card
     card.blocks.push(table("Longest", &["key", "type", "bytes", "elements"], keys(&report.longest).into_iter()));
     let overhead: u64 = facts.databases.iter().fold(0, |sum, database| sum.saturating_add(database.overhead()));
     card.footer = Some(format!(
-        "bytes are what MEMORY USAGE would say; the databases' own tables take {} more{}",
+        "bytes are what MEMORY USAGE of {} would say{}; the databases' own tables take {} more{}",
+        facts.rules.of,
+        if facts.rules.own { "" } else { ", which the version that wrote this may count otherwise" },
         show_bytes(overhead as f64),
         facts
             .used_memory
@@ -137,13 +139,7 @@ pub fn report_card(file: &str, facts: &Facts, report: &Report, now: i64) -> Card
 
 fn written(facts: &Facts, now: i64) -> String {
     let by = facts.created_by.as_deref().unwrap_or("an unknown version");
-    let server = if facts.valkey
-        || facts.created_by.as_deref().is_some_and(|by| by.starts_with(['8', '9']) && facts.version == 11)
-    {
-        "Valkey"
-    } else {
-        "Redis"
-    };
+    let server = if facts.is_valkey() { "Valkey" } else { "Redis" };
     let when = facts.created_at.map(|at| match jiff::Timestamp::from_second(at) {
         Ok(time) => format!(", {time}{}", age(now.saturating_sub(at))),
         Err(_) => String::new(),

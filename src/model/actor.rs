@@ -1,6 +1,6 @@
 //! Who speaks: an account on a platform, and the person it belongs to.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -45,13 +45,65 @@ impl fmt::Display for Identity {
     }
 }
 
+/// Something a platform vouches for of an account, that `policy.toml` names. Its owner or others may change it, so it
+/// grants looks and nothing else.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Badge {
+    /// The account is in this user group.
+    Group {
+        /// The platform.
+        platform: Platform,
+        /// The workspace the group is of.
+        team: String,
+        /// The group's id.
+        group: String,
+    },
+    /// The account has this confirmed e-mail address.
+    Email {
+        /// The platform.
+        platform: Platform,
+        /// The workspace that says so.
+        team: String,
+        /// The address, in small letters.
+        email: String,
+    },
+}
+
+impl fmt::Display for Badge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Group { platform, team, group } => write!(f, "user group {platform}:{team}/{group}"),
+            Self::Email { platform, team, .. } => write!(f, "e-mail address in {platform}:{team}"),
+        }
+    }
+}
+
+/// An address is somebody's data: it stays out of logs.
+impl fmt::Debug for Badge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The badges of an account, among those that were asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Badges {
+    /// Those it has.
+    pub worn: BTreeSet<Badge>,
+    /// Why others could not be asked for; those count as not there.
+    pub untold: Option<String>,
+}
+
 /// Whoever spoke: an identity, and the person of `policy.toml` it belongs to, if any.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Actor {
     /// The account.
     pub identity: Identity,
-    /// The person; `None` is a stranger, who may do nothing but be told so.
+    /// The person, or [`PersonId::of_account`] for one who is known by a badge; `None` is a stranger, who may do
+    /// nothing but be told so.
     pub person: Option<PersonId>,
     /// What the platform calls them. Data, never trusted.
     pub display: String,
+    /// What else the platform vouches for, of an account that belongs to no person.
+    pub badges: Badges,
 }

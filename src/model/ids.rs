@@ -74,6 +74,14 @@ name! {
     PersonId
 }
 
+impl PersonId {
+    /// A name for somebody who is in no file and is known by a badge of their account. The platform's ids are told
+    /// apart without regard to case.
+    pub fn of_account(identity: &super::Identity) -> Option<Self> {
+        format!("account.{}.{}.{}", identity.platform, identity.team, identity.user).to_ascii_lowercase().parse().ok()
+    }
+}
+
 /// Names one asking of one command: short enough to read aloud, unique in the journal.
 ///
 /// Eight characters of Crockford's base 32 (no I, L, O, U): 40 random bits.
@@ -87,6 +95,13 @@ impl RunId {
     /// A fresh id from 40 random bits.
     pub fn from_bits(bits: u64) -> Self {
         Self((0..8).map(|i| CROCKFORD[(bits >> (5 * i)) as usize & 31] as char).collect())
+    }
+
+    /// The id of the run an event asks for: the same each time the event is taken up.
+    pub fn of_event(event: &str) -> Self {
+        use sha2::{Digest as _, Sha256};
+        let digest = Sha256::digest(event.as_bytes());
+        Self::from_bits(digest.iter().take(8).fold(0, |bits, byte| bits << 8 | u64::from(*byte)))
     }
 
     /// The id as text.

@@ -12,7 +12,7 @@ mod problem;
 mod service;
 mod units;
 
-pub use actor::{Actor, Identity, Platform};
+pub use actor::{Actor, Badge, Badges, Identity, Platform};
 pub use card::{
     Action, ActionStyle, Align, Bar, Block, CARD_VERSION, Card, Cell, Column, Field, Finding, Progress, Span, Table,
     Text, Tick,

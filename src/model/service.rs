@@ -189,6 +189,10 @@ pub struct KeyPattern {
     pub ttl: Option<Duration>,
     /// What they hold, for people.
     pub about: String,
+    /// May keys of it that were removed be brought back? Sessions are logins that would work again.
+    pub revive: bool,
+    /// Somebody should look at them before they go, as at dead letters: a purge offers to export them first.
+    pub review: bool,
 }
 
 /// A queue: a list, stream or sorted set that should drain.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Grant, Policy, Refusal,
+    Grant, Policy, Refusal, Role,
     decide::{FOR_EVERYBODY, Reach, asked},
 };
 use crate::{
@@ -30,6 +30,7 @@ impl Policy {
     pub fn whoami(&self, actor: &Actor, place: &Place) -> Card {
         let person = match self.standing(actor) {
             Ok(person) => person,
+            Err(_) if self.member(actor).is_some() => return self.one_of_a_crowd(actor, place),
             Err(refusal) => return Card { title: "whoami · a stranger".to_owned(), ..refusal.card() },
         };
         let known = &self.rules.people[person];
@@ -50,12 +51,40 @@ impl Policy {
             verdict: Some(Text::plain(format!("You are {}.", self.name_of(person)))),
             blocks: vec![
                 Block::Fields(fields),
-                Block::Table(self.grants_table(person)),
+                Block::Table(grants_table(self.held(person))),
                 Block::Text(Text::plain(format!("Everybody here may run {}.", FOR_EVERYBODY.join(", ")))),
             ]
             .into_iter()
             .chain(self.approvals_table(person).map(Block::Table))
             .collect(),
+            ..Card::default()
+        }
+    }
+
+    /// Somebody who is known by what their platform says of them.
+    fn one_of_a_crowd(&self, actor: &Actor, place: &Place) -> Card {
+        let roles = self.lent(actor);
+        let names: BTreeSet<String> = roles.iter().map(|(name, _)| (*name).clone()).collect();
+        let mut fields = vec![
+            field("Known by", self.known_by(actor)),
+            field("This account", actor.identity.to_string()),
+            field("Roles, of which the looks count", words(&names)),
+        ];
+        if let Some((name, _)) = self.channel_of(place) {
+            fields.push(field("This channel", name.to_owned()));
+        }
+        if let Some(why) = &actor.badges.untold {
+            fields.push(field("Could not be asked", why.clone()));
+        }
+        let next = format!("Next: ask {} to name you in policy.toml, if you need more than looks.", self.keepers());
+        Card {
+            title: "whoami".to_owned(),
+            verdict: Some(Text::plain("You are one of a crowd: you may look. No change, consent or value is yours.")),
+            blocks: vec![
+                Block::Fields(fields),
+                Block::Table(grants_table(roles.into_iter())),
+                Block::Text(Text::plain(next)),
+            ],
             ..Card::default()
         }
     }
@@ -70,7 +99,7 @@ impl Policy {
         reveal: bool,
     ) -> Card {
         let reach = service.map_or(Reach::Somewhere, Reach::Service);
-        let answer = self.standing(actor).and_then(|person| self.judge(person, command, reach, place, reveal));
+        let answer = self.judged(actor, command, reach, place, reveal).map(|(_, rule)| rule);
         let what = asked(command, reach);
         let who = field("Who may, from here", self.names(&self.who_may(command, reach, place, reveal)));
         let (verdict, fields) = match answer {
@@ -85,19 +114,6 @@ impl Policy {
             verdict: Some(Text::notation(&verdict)),
             blocks: vec![Block::Fields(fields)],
             ..Card::default()
-        }
-    }
-
-    fn grants_table(&self, person: &PersonId) -> Table {
-        let rows =
-            self.held(person).flat_map(|(name, role)| role.grants.iter().map(move |grant| row(name, grant))).collect();
-        let column = |title: &str| Column { title: title.to_owned(), align: Align::Left };
-        Table {
-            title: Some("What you may run".to_owned()),
-            columns: ["Role", "Commands", "Services", "Environments", "From", "Reveal"].map(column).to_vec(),
-            rows,
-            empty: Some("Nothing else: you hold no role that grants anything.".to_owned()),
-            total: None,
         }
     }
 }
@@ -137,6 +153,18 @@ impl Policy {
             empty: None,
             total: None,
         })
+    }
+}
+
+fn grants_table<'a>(held: impl Iterator<Item = (&'a String, &'a Role)>) -> Table {
+    let rows = held.flat_map(|(name, role)| role.grants.iter().map(move |grant| row(name, grant))).collect();
+    let column = |title: &str| Column { title: title.to_owned(), align: Align::Left };
+    Table {
+        title: Some("What you may run".to_owned()),
+        columns: ["Role", "Commands", "Services", "Environments", "From", "Reveal"].map(column).to_vec(),
+        rows,
+        empty: Some("Nothing else: you hold no role that grants anything.".to_owned()),
+        total: None,
     }
 }
 

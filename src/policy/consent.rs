@@ -135,9 +135,11 @@ impl Policy {
             return Ok(person);
         }
         let reach = asked(command, Reach::Service(service));
+        let role = plan.asks.as_ref().and_then(|asks| asks.by.as_ref());
+        let role = role.map(|role| format!(", which asks for {}", role.replace(['`', '*'], ""))).unwrap_or_default();
         Err(Refusal {
             rule: "consent".to_owned(),
-            why: format!("Your word does not count for {reach}, whose risk is {}.", plan.risk.word()),
+            why: format!("Your word does not count for {reach}{role}, whose risk is {}.", plan.risk.word()),
             next: format!("Ask one of these: {}.", self.who_consents(plan, command, service, place)),
         })
     }
@@ -201,11 +203,13 @@ impl Policy {
         Consent::Need(Ticket { who: self.sentence(&able), missing })
     }
 
-    /// The permit by which a change that was asked for a while takes itself
-    /// back: whoever consented to it consented to that as well. It looks and
+    /// The permit by which a change that was asked for a while, or until a watch
+    /// fails, takes itself back: whoever consented to it consented to that as well. It looks and
     /// goes the way back, and nothing else.
     pub fn own_end(&self, plan: &Plan, now: Timestamp) -> Option<TouchPermit> {
-        plan.lasts_ms?;
+        if plan.lasts_ms.is_none() && plan.rolls_back.is_none() {
+            return None;
+        }
         let look =
             Permit::to_look(plan.requester.clone(), plan.run.clone(), plan.command.clone(), plan.service.clone(), now);
         Some(TouchPermit { digest: plan.digest(), consented: Vec::new(), broken: None, look, back_only: true })
@@ -302,8 +306,13 @@ impl Policy {
         let here =
             |grant: &Grant| covers(grant, command, Reach::Service(service)) && grant.places.covers(place, channel);
         let runs = plan.risk < Risk::High && self.judge(person, command, Reach::Service(service), place, false).is_ok();
+        // Where a runbook asks for those who hold a role, they are whose word counts.
+        let by = plan.asks.as_ref().and_then(|asks| asks.by.as_deref());
         self.held(person)
-            .filter(|(_, role)| {
+            .filter(|(name, role)| {
+                if let Some(by) = by {
+                    return *name == by;
+                }
                 role.approves.iter().any(|approval| approval.up_to >= plan.risk && here(&approval.grant))
                     || (runs && role.grants.iter().any(here))
             })
@@ -329,7 +338,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{Address, Credential, Deployment, Environment, Identity, Instance, PlaceKind, Platform},
+        model::{Address, Badges, Credential, Deployment, Environment, Identity, Instance, PlaceKind, Platform},
         policy::{Approval, CommandSet, Only, Person, Role, Rules},
         runbook,
     };
@@ -415,7 +424,7 @@ mod tests {
     }
 
     fn speaker(user: &str) -> Actor {
-        Actor { identity: account(user), person: None, display: String::new() }
+        Actor { identity: account(user), person: None, display: String::new(), badges: Badges::default() }
     }
 
     fn granted(policy: &Policy, plan: &Plan, votes: &[Vote], now_ms: i64) -> bool {

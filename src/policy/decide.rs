@@ -1,13 +1,16 @@
 //! The decision, and the permit that only it can make.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
 use super::{Channel, Grant, Limits, Mode, Role, Rules};
 use crate::{
     model::{Actor, Identity, PersonId, Place, Platform, RunId, Service, ServiceName},
-    runbook::{Command, Kind},
+    runbook::{self, Command, Kind},
 };
 
 /// Commands of the bot itself that tell nobody anything about a Redis, or
@@ -38,6 +41,26 @@ pub(super) const FOR_EVERYBODY: [&str; 21] = [
 
 /// Commands of the program itself, run at the machine it is on and not from chat. They can be granted by name.
 pub const AT_THE_MACHINE: [&str; 1] = ["rdb-fetch"];
+
+/// Such a command, to ask policy about: it is in no catalogue.
+pub fn at_the_machine(name: &str) -> Option<Command> {
+    let name = AT_THE_MACHINE.iter().find(|known| **known == name)?;
+    Some(Command {
+        name: (*name).to_owned(),
+        aliases: Vec::new(),
+        summary: "A full copy over the replication stream".into(),
+        about: None,
+        examples: Vec::new(),
+        group: "machine".into(),
+        arguments: Vec::new(),
+        cost: runbook::Cost::Heavy,
+        deadline: Duration::from_secs(24 * 3600),
+        call_deadline: Duration::from_secs(60),
+        private: true,
+        source: "compiled in".into(),
+        kind: runbook::Kind::BuiltIn,
+    })
+}
 
 /// The rules of `policy.toml`, ready to decide.
 #[derive(Debug, Clone)]
@@ -242,12 +265,9 @@ impl Policy {
     /// Decides one question. Pure: the same rules and the same question give the same answer.
     pub fn decide(&self, ask: &Ask<'_>) -> Verdict {
         let reach = ask.service.map_or(Reach::Nothing, Reach::Service);
-        let judged = self
-            .standing(ask.actor)
-            .and_then(|person| Ok((person, self.judge(person, ask.command, reach, ask.place, ask.reveal)?)));
-        match judged {
+        match self.judged(ask.actor, ask.command, reach, ask.place, ask.reveal) {
             Ok((person, rule)) => Verdict::Allow(Permit {
-                person: person.clone(),
+                person,
                 run: ask.run.clone(),
                 command: ask.command.name.clone(),
                 service: ask.service.map(|service| service.name.clone()),
@@ -259,15 +279,41 @@ impl Policy {
         }
     }
 
-    /// Could this person run the command from here, on that service (`None`: on any)? For help.
-    pub fn may(&self, person: Option<&PersonId>, command: &Command, service: Option<&Service>, place: &Place) -> bool {
+    /// Could the speaker run the command from here, on that service (`None`: on any)? For help.
+    pub fn may(&self, actor: &Actor, command: &Command, service: Option<&Service>, place: &Place) -> bool {
         let reach = service.map_or(Reach::Somewhere, Reach::Service);
-        person.is_some_and(|person| self.weigh(person, command, reach, place, false).is_ok())
+        match self.standing(actor) {
+            Ok(person) => self.weigh(person, command, reach, place, false).is_ok(),
+            Err(_) => {
+                let roles = self.lent(actor);
+                self.member(actor).is_some() && self.weigh_looks(&roles, command, reach, place, false).is_ok()
+            }
+        }
     }
 
-    /// The refusal for somebody the policy does not know; `None` when it knows them.
+    /// The refusal for somebody the policy does not know; `None` when it knows them, be it as one of a crowd.
     pub fn stranger(&self, actor: &Actor) -> Option<Refusal> {
-        self.standing(actor).err()
+        self.standing(actor).err().filter(|_| self.member(actor).is_none())
+    }
+
+    /// Who may, and by which rule: a person by their own roles, one of a crowd by those lent to it.
+    pub(super) fn judged(
+        &self,
+        actor: &Actor,
+        command: &Command,
+        reach: Reach<'_>,
+        place: &Place,
+        reveal: bool,
+    ) -> Result<(PersonId, String), Refusal> {
+        match self.standing(actor) {
+            Ok(person) => Ok((person.clone(), self.judge(person, command, reach, place, reveal)?)),
+            Err(stranger) => {
+                let Some(member) = self.member(actor) else { return Err(stranger) };
+                let roles = self.lent(actor);
+                let rule = self.weigh_looks(&roles, command, reach, place, reveal);
+                rule.map(|rule| (member, rule)).map_err(|no| self.explain(&no, &roles, command, reach, place, reveal))
+            }
+        }
     }
 
     /// The person who speaks, if the policy knows them.
@@ -282,15 +328,7 @@ impl Policy {
             (Some(said), None) if actor.identity.platform == Platform::Console => Some(said),
             (_, None) => None,
         };
-        person.filter(|person| self.rules.people.contains_key(*person)).ok_or_else(|| Refusal {
-            rule: "people".to_owned(),
-            why: format!(
-                "I do not know the account {}: it belongs to nobody in policy.toml.",
-                // Ids come from outside: they may not bring emphasis of their own.
-                actor.identity.to_string().replace(['`', '*'], "")
-            ),
-            next: format!("Ask {} to add it to a person there.", self.keepers()),
-        })
+        person.filter(|person| self.rules.people.contains_key(*person)).ok_or_else(|| self.nobody(actor))
     }
 
     /// The rule that allows it, or why none does.
@@ -302,8 +340,10 @@ impl Policy {
         place: &Place,
         reveal: bool,
     ) -> Result<String, Refusal> {
-        self.weigh(person, command, reach, place, reveal)
-            .map_err(|no| self.explain(&no, person, command, reach, place, reveal))
+        self.weigh(person, command, reach, place, reveal).map_err(|no| {
+            let held: Vec<(&String, &Role)> = self.held(person).collect();
+            self.explain(&no, &held, command, reach, place, reveal)
+        })
     }
 
     /// The people whose roles allow it at that place, by name.
@@ -331,6 +371,19 @@ impl Policy {
             Kind::Runbook(book) if self.rules.mode == Mode::Observe && book.changes() => return Err(No::Observing),
             Kind::Diagnostic(_) | Kind::BuiltIn | Kind::Remediation(_) | Kind::Runbook(_) => {}
         }
+        let held: Vec<(&String, &Role)> = self.held(person).collect();
+        self.granted(&held, command, reach, place, reveal)
+    }
+
+    /// The role among these that allows it there.
+    pub(super) fn granted(
+        &self,
+        roles: &[(&String, &Role)],
+        command: &Command,
+        reach: Reach<'_>,
+        place: &Place,
+        reveal: bool,
+    ) -> Result<String, No> {
         let channel = self.channel_of(place);
         if let Some((_, channel)) = channel {
             if !channel.takes(command) {
@@ -341,7 +394,7 @@ impl Policy {
             }
         }
         let place_name = channel.map(|(name, _)| name);
-        let grants = self.held(person).flat_map(|(name, role)| role.grants.iter().map(move |grant| (name, grant)));
+        let grants = roles.iter().flat_map(|&(name, role)| role.grants.iter().map(move |grant| (name, grant)));
         let granting: Vec<(&String, &Grant)> = grants.filter(|(_, grant)| covers(grant, command, reach)).collect();
         if granting.is_empty() {
             return Err(No::NotGranted);
@@ -358,14 +411,14 @@ impl Policy {
     fn explain(
         &self,
         no: &No,
-        person: &PersonId,
+        held: &[(&String, &Role)],
         command: &Command,
         reach: Reach<'_>,
         place: &Place,
         reveal: bool,
     ) -> Refusal {
         let what = asked(command, reach);
-        let roles: BTreeSet<&String> = self.held(person).map(|(name, _)| name).collect();
+        let roles: BTreeSet<&String> = held.iter().map(|(name, _)| *name).collect();
         let channel = self.channel_of(place);
         let of_the_channel = |why: String| Refusal {
             rule: format!("channels.{}", channel.map_or("", |(name, _)| name)),
@@ -376,8 +429,13 @@ impl Policy {
         match no {
             No::Nobody => Refusal {
                 rule: "people".to_owned(),
-                why: format!("{person} is nobody in policy.toml."),
-                next: format!("Ask {} to add them.", self.keepers()),
+                why: "You are nobody in policy.toml.".to_owned(),
+                next: format!("Ask {} to add you.", self.keepers()),
+            },
+            No::LooksOnly => Refusal {
+                rule: "crowds".to_owned(),
+                why: format!("{what} is more than a look, and you are known here as one of a crowd, which may look."),
+                next: format!("Ask {} to add your account to a person in policy.toml.", self.keepers()),
             },
             No::Observing => Refusal {
                 rule: "mode".to_owned(),
@@ -402,7 +460,7 @@ impl Policy {
                 }
             }
             No::NotFromHere => {
-                let grants = self.held(person).flat_map(|(_, role)| &role.grants);
+                let grants = held.iter().flat_map(|(_, role)| &role.grants);
                 let places: BTreeSet<String> = grants
                     .filter(|grant| covers(grant, command, reach))
                     .map(|grant| grant.places.to_string())
@@ -478,8 +536,9 @@ impl Policy {
 }
 
 /// Why not, before anybody needs the words for it.
-enum No {
+pub(super) enum No {
     Nobody,
+    LooksOnly,
     Observing,
     NotACommandHere,
     NotAServiceHere,

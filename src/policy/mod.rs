@@ -7,24 +7,28 @@
 //! `exec` looks at nothing without one. A refusal always says which rule, why,
 //! and who can change it.
 //!
+//! An account that belongs to nobody may be one of a crowd: those of a user
+//! group, or of an e-mail address. Crowds look; nothing else is theirs.
+//!
 //! Rules only ever allow, except channel rules, which only ever narrow. That
 //! is why their order cannot matter, and why taking one away can never let
 //! anybody do more.
 
 mod cards;
 mod consent;
+mod crowd;
 mod decide;
+mod enough;
 mod freeze;
 mod glass;
 mod rules;
-mod step;
 #[cfg(test)]
 mod tests;
 
 pub use consent::{Consent, Consenter, Said, Ticket, TouchPermit, Vote};
-pub use decide::{AT_THE_MACHINE, Ask, Permit, Policy, Refusal, Verdict};
+pub use decide::{AT_THE_MACHINE, Ask, Permit, Policy, Refusal, Verdict, at_the_machine};
 pub use freeze::Freeze;
 pub use glass::{BreakAsk, Broken, Declared};
 pub use rules::{
-    Approval, Channel, CommandSet, ConsentTimes, Grant, Limit, Limits, Mode, Only, Person, PlaceSet, Role, Rules,
+    Approval, Channel, CommandSet, ConsentTimes, Crowd, Grant, Limit, Limits, Mode, Only, Person, PlaceSet, Role, Rules,
 };

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    model::{Environment, Identity, PersonId, Place, PlaceKind, Platform, Service, ServiceName},
+    model::{Badge, Environment, Identity, PersonId, Place, PlaceKind, Platform, Service, ServiceName},
     runbook::{Command, Kind, Risk},
 };
 
@@ -20,6 +20,8 @@ pub struct Rules {
     pub keepers: Vec<PersonId>,
     /// The people.
     pub people: BTreeMap<PersonId, Person>,
+    /// Those whom no file names, and who may look.
+    pub crowds: BTreeMap<String, Crowd>,
     /// What each role may do.
     pub roles: BTreeMap<String, Role>,
     /// The tiers of escalation, the first to be asked first.
@@ -62,6 +64,18 @@ pub struct Person {
     /// operating system of this host that vouches for the user's name.
     pub identities: BTreeSet<Identity>,
     /// Their roles, by name.
+    pub roles: BTreeSet<String>,
+}
+
+/// Accounts known by a user group or an e-mail address, and not by their ids. What their platform says of them its
+/// administrators, or they themselves, can change: they look, and nothing else.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Crowd {
+    /// Who they are, for people.
+    pub about: String,
+    /// By what they are known; one is enough.
+    pub badges: BTreeSet<Badge>,
+    /// Their roles, by name. Of these the looks count.
     pub roles: BTreeSet<String>,
 }
 

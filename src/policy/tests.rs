@@ -8,8 +8,8 @@ use proptest::{collection, prelude::*, sample};
 use super::*;
 use crate::{
     model::{
-        Actor, Address, Card, Credential, Deployment, Environment, Identity, Instance, PersonId, Place, PlaceKind,
-        Platform, RunId, Service, ServiceName,
+        Actor, Address, Badge, Badges, Card, Credential, Deployment, Environment, Identity, Instance, PersonId, Place,
+        PlaceKind, Platform, RunId, Service, ServiceName,
     },
     runbook::{self, Command, Kind},
 };
@@ -89,7 +89,12 @@ fn place(channel: &str) -> Place {
 /// Whoever a gateway would say speaks.
 fn actor(policy: &Policy, user: &str) -> Actor {
     let identity = slack(user);
-    Actor { person: policy.person_of(&identity).cloned(), identity, display: user.to_owned() }
+    Actor {
+        person: policy.person_of(&identity).cloned(),
+        identity,
+        display: user.to_owned(),
+        badges: Badges::default(),
+    }
 }
 
 fn allowed(policy: &Policy, user: &str, channel: &str, name: &str, on: Option<&str>, reveal: bool) -> bool {
@@ -267,11 +272,47 @@ proptest! {
     }
 
     #[test]
+    fn a_crowd_has_the_looks_of_its_roles_and_nothing_else(rules in any_rules()) {
+        let mut rules = rules;
+        rules.crowds = crowd_of(&ROLES);
+        let named = Policy::new(Rules {
+            people: std::collections::BTreeMap::from([(
+                person("eve"),
+                Person {
+                    name: "Eve".to_owned(),
+                    identities: BTreeSet::from([slack("eve")]),
+                    roles: ROLES.map(str::to_owned).into(),
+                },
+            )]),
+            ..rules.clone()
+        });
+        let crowd = Policy::new(rules);
+        for (_, from, name, on, reveal) in questions().filter(|(who, ..)| *who == PEOPLE[0]) {
+            let (on, place, command) = (on.map(service), place(from), command(name));
+            let ask = |policy: &Policy, badges: Badges| {
+                let actor = policy.speaker(slack("eve"), None, "Eve".to_owned(), badges);
+                let run = RunId::from_bits(7);
+                let now = Timestamp::UNIX_EPOCH;
+                let service = on.as_ref();
+                let ask = Ask { actor: &actor, place: &place, command: &command, service, reveal, run: &run, now };
+                matches!(policy.decide(&ask), Verdict::Allow(_))
+            };
+            let allowed = ask(&crowd, worn());
+            let by_name = ask(&named, Badges::default());
+            prop_assert!(!allowed || by_name, "a crowd has no more than a person of its roles");
+            let look = matches!(command.kind, Kind::Diagnostic(_)) && !reveal;
+            prop_assert!(!allowed || look, "and of that the looks: {}", command.name);
+            prop_assert!(allowed || !look || !by_name, "but those it has");
+            prop_assert!(!ask(&crowd, Badges::default()), "without a badge it is nobody");
+        }
+    }
+
+    #[test]
     fn help_shows_what_would_be_allowed_and_can_i_says_the_same(rules in any_rules()) {
         let policy = Policy::new(rules);
         for (who, from, name, on, _) in questions().filter(|(.., reveal)| !reveal) {
             let on = on.map(service);
-            let may = policy.may(Some(&person(who)), &command(name), on.as_ref(), &place(from));
+            let may = policy.may(&actor(&policy, who), &command(name), on.as_ref(), &place(from));
             if let Some(on) = &on {
                 prop_assert_eq!(may, allowed(&policy, who, from, name, Some(on.name.as_str()), false));
             }
@@ -280,6 +321,18 @@ proptest! {
             prop_assert_eq!(yes, may);
         }
     }
+}
+
+/// Those who wear one badge, with these roles.
+fn crowd_of(roles: &[&str]) -> std::collections::BTreeMap<String, Crowd> {
+    let roles = roles.iter().map(|role| (*role).to_owned()).collect();
+    let crowd = Crowd { about: String::new(), badges: worn().worn, roles };
+    std::collections::BTreeMap::from([("developers".to_owned(), crowd)])
+}
+
+fn worn() -> Badges {
+    let group = Badge::Group { platform: Platform::Slack, team: "T1".to_owned(), group: "S1".to_owned() };
+    Badges { worn: BTreeSet::from([group]), untold: None }
 }
 
 fn small_team() -> Policy {
@@ -388,7 +441,7 @@ fn only_the_console_may_vouch_for_somebody_and_nobody_may_speak_as_another() {
     let policy = small_team();
     let speak = |platform: Platform, user: &str, said: Option<&str>| {
         let identity = Identity { platform, team: "T1".to_owned(), user: user.to_owned() };
-        let actor = Actor { identity, person: said.map(person), display: String::new() };
+        let actor = Actor { identity, person: said.map(person), display: String::new(), badges: Badges::default() };
         policy.standing(&actor).ok().cloned()
     };
     assert_eq!(speak(Platform::Slack, "nobody", Some("ada")), None);

@@ -36,6 +36,10 @@ pub enum TouchKind {
     RetimeKeys,
     /// Frees what an earlier run kept aside.
     ClearAside,
+    /// Copies keys into a sealed file of the bot's own.
+    ExportKeys,
+    /// Puts such a copy back.
+    ImportKeys,
     /// Makes a replica the primary.
     Failover,
     /// Gives a user another password.
@@ -80,6 +84,8 @@ impl TouchKind {
         TouchKind::RemoveKeys,
         TouchKind::RetimeKeys,
         TouchKind::ClearAside,
+        TouchKind::ExportKeys,
+        TouchKind::ImportKeys,
         TouchKind::Undo,
     ];
 
@@ -97,6 +103,8 @@ impl TouchKind {
             TouchKind::RemoveKeys => "remove-keys",
             TouchKind::RetimeKeys => "retime-keys",
             TouchKind::ClearAside => "clear-aside",
+            TouchKind::ExportKeys => "export-keys",
+            TouchKind::ImportKeys => "import-keys",
             TouchKind::Failover => "failover",
             TouchKind::RotatePassword => "rotate-password",
             TouchKind::SaveAcl => "save-acl",
@@ -146,6 +154,10 @@ impl TouchKind {
                     ]
                 }
             }
+            TouchKind::ExportKeys => {
+                const { &[needs("pattern"), may("where"), may("no_ttl"), may("idle"), may("type"), may("large")] }
+            }
+            TouchKind::ImportKeys => const { &[needs("export"), may("only"), may("overwrite")] },
             TouchKind::ClearAside | TouchKind::Undo => const { &[needs("run")] },
         }
     }
@@ -289,6 +301,37 @@ pub enum Change {
         /// Its step.
         seq: usize,
     },
+    /// Keys are copied into a sealed file of the bot's own. Nothing of the server changes.
+    ExportKeys {
+        /// Which.
+        select: Select,
+        /// What `now` means in it, in Unix milliseconds.
+        now_ms: i64,
+        /// How many there were when the plan was made.
+        keys: u64,
+        /// Also those that hold the server up while they are dumped.
+        large: bool,
+    },
+    /// The copy that a step of an earlier run made is removed.
+    DropExport {
+        /// That run.
+        run: RunId,
+        /// Its step.
+        seq: usize,
+    },
+    /// What a step of an earlier run copied is put back.
+    ImportKeys {
+        /// That run: the export's name.
+        export: RunId,
+        /// Its step.
+        seq: usize,
+        /// Only keys that match this glob.
+        only: Option<String>,
+        /// What is there with another value is overwritten.
+        overwrite: bool,
+        /// How many it would have put there when the plan was made.
+        keys: u64,
+    },
     /// Sentinels make a replica of their choice the primary.
     SentinelFailover {
         /// What they call the primary.
@@ -300,6 +343,16 @@ pub enum Change {
         replica: String,
         /// Its run id.
         run_id: String,
+    },
+    /// A new password takes the place of the only one of a server that knows no users.
+    SetRequirePass {
+        /// The name under which it is handed over. The secret itself is in no plan.
+        file: String,
+    },
+    /// The password from before takes its place again.
+    RestoreRequirePass {
+        /// The name under which the new one was handed over.
+        file: String,
     },
     /// A new password is made, beside those there are.
     AddPassword {
@@ -357,10 +410,15 @@ impl Change {
             Change::RetimeKeys { .. } => TouchKind::RetimeKeys,
             Change::RestoreKeys { .. } => TouchKind::Undo,
             Change::ClearAside { .. } => TouchKind::ClearAside,
+            Change::ExportKeys { .. } => TouchKind::ExportKeys,
+            Change::ImportKeys { .. } => TouchKind::ImportKeys,
+            Change::DropExport { .. } => TouchKind::Undo,
             Change::SentinelFailover { .. } | Change::ClusterFailover { .. } => TouchKind::Failover,
-            Change::AddPassword { .. } | Change::DropPassword { .. } | Change::DropOtherPasswords { .. } => {
-                TouchKind::RotatePassword
-            }
+            Change::SetRequirePass { .. }
+            | Change::RestoreRequirePass { .. }
+            | Change::AddPassword { .. }
+            | Change::DropPassword { .. }
+            | Change::DropOtherPasswords { .. } => TouchKind::RotatePassword,
             Change::SaveAcl => TouchKind::SaveAcl,
         }
     }
@@ -390,8 +448,17 @@ impl Change {
             Change::RetimeKeys { select, to, .. } => format!("set {} {}", select.what(), to.what()),
             Change::RestoreKeys { what, .. } => format!("take back: {what}"),
             Change::ClearAside { run, .. } => format!("free what run {run} keeps aside"),
+            Change::ExportKeys { select, .. } => format!("export {}", select.what()),
+            Change::DropExport { run, .. } => format!("remove export {run}"),
+            Change::ImportKeys { export, only, overwrite, .. } => {
+                let only = only.as_ref().map_or_else(String::new, |only| format!(", keys matching {only} alone"));
+                let over = if *overwrite { ", overwriting what is there" } else { "" };
+                format!("import export {export}{only}{over}")
+            }
             Change::SentinelFailover { master } => format!("make a replica of {master} the primary"),
             Change::ClusterFailover { replica, .. } => format!("make {replica} the primary of its shard"),
+            Change::SetRequirePass { .. } => "replace the password that everybody uses".to_owned(),
+            Change::RestoreRequirePass { .. } => "set the password from before again".to_owned(),
             Change::AddPassword { user, .. } => format!("give {user} a new password beside the old one"),
             Change::DropPassword { user, .. } => format!("drop the new password of {user}"),
             Change::DropOtherPasswords { user, .. } => format!("drop every password of {user} but the new one"),
@@ -493,6 +560,32 @@ impl Change {
                 "DUMP it and read its deadline: both must be what was kept".to_owned(),
             ],
             Change::ClearAside { .. } => vec!["UNLINK what is aside, in small batches".to_owned()],
+            Change::ExportKeys { large, .. } => vec![
+                "SCAN in small batches, slower when the server slows down".to_owned(),
+                match large {
+                    false => "DUMP each key with its type and deadline into an encrypted file; nothing is written to the server",
+                    true => "DUMP each key, also large ones, with its type and deadline into an encrypted file; nothing is written to the server",
+                }
+                .to_owned(),
+                "read the file again to its end: every value must fit its checksum".to_owned(),
+            ],
+            Change::DropExport { .. } => vec!["remove the file; no server is asked".to_owned()],
+            Change::ImportKeys { overwrite, .. } => {
+                let mut steps = vec![
+                    "read the export; leave out what would have expired since".to_owned(),
+                    "write down what is about to be put there, flushed to the disk".to_owned(),
+                    "RESTORE each missing key with the deadline it had".to_owned(),
+                ];
+                if *overwrite {
+                    steps.push(
+                        "DUMP what is there with another value into an encrypted snapshot, then RESTORE REPLACE, \
+                         unless somebody writes it at that moment"
+                            .to_owned(),
+                    );
+                }
+                steps.push("DUMP each and read its deadline: both must be what the export holds".to_owned());
+                steps
+            }
             Change::SentinelFailover { master } => vec![
                 format!("SENTINEL FAILOVER {master}, at the first Sentinel that answers"),
                 "wait until the Sentinels name another primary".to_owned(),
@@ -502,6 +595,15 @@ impl Change {
                 format!("CLUSTER FAILOVER at {replica}, which must still be a replica"),
                 "wait until it is the primary".to_owned(),
                 "try the removal of a key nobody has there: it must be answered".to_owned(),
+            ],
+            Change::SetRequirePass { .. } => vec![
+                "make the password, and write it and the old one into files that their owner alone can read".to_owned(),
+                "CONFIG SET requirepass (the new one)".to_owned(),
+                "log in with it: it must be good, and the old one must not".to_owned(),
+            ],
+            Change::RestoreRequirePass { .. } => vec![
+                "CONFIG SET requirepass (the old one)".to_owned(),
+                "log in with it: it must be good, and the new one must not".to_owned(),
             ],
             Change::AddPassword { user, .. } => vec![
                 "make the password and write it into a file that its owner alone can read".to_owned(),
@@ -531,10 +633,12 @@ impl Change {
             }
             // A pause of everything holds back what would end it as well.
             Change::PauseWrites { all, .. } => (!all).then_some(Change::ResumeWrites),
+            Change::SetRequirePass { file } => Some(Change::RestoreRequirePass { file: file.clone() }),
             Change::AddPassword { user, file } => Some(Change::DropPassword { user: user.clone(), file: file.clone() }),
             Change::SentinelFailover { .. }
             | Change::ClusterFailover { .. }
             | Change::DropPassword { .. }
+            | Change::RestoreRequirePass { .. }
             | Change::DropOtherPasswords { .. }
             | Change::SaveAcl => None,
             Change::RewriteConfig
@@ -547,10 +651,18 @@ impl Change {
             Change::RemoveKeys { .. }
             | Change::RetimeKeys { .. }
             | Change::RestoreKeys { .. }
+            | Change::ExportKeys { .. }
+            | Change::DropExport { .. }
+            | Change::ImportKeys { .. }
             | Change::ClearAside { .. } => None,
             // Nothing of the server changed; the file goes when its time is over.
             Change::Backup { .. } => None,
         }
+    }
+
+    /// Is it about a copy of keys in a file of the bot's own?
+    pub fn is_copy(&self) -> bool {
+        matches!(self, Change::ExportKeys { .. } | Change::DropExport { .. } | Change::ImportKeys { .. })
     }
 
     /// Switching the append-only file on writes the whole data set once, and is done when that is.
@@ -579,6 +691,8 @@ impl Change {
             (Change::PauseWrites { .. }, Change::PauseWrites { .. }) if self == now => None,
             (Change::SentinelFailover { .. }, Change::SentinelFailover { .. }) if self == now => None,
             (Change::ClusterFailover { .. }, Change::ClusterFailover { .. }) if self == now => None,
+            (Change::SetRequirePass { .. }, Change::SetRequirePass { .. }) if self == now => None,
+            (Change::RestoreRequirePass { .. }, Change::RestoreRequirePass { .. }) if self == now => None,
             (Change::AddPassword { .. }, Change::AddPassword { .. }) if self == now => None,
             (Change::DropPassword { .. }, Change::DropPassword { .. }) if self == now => None,
             (Change::DropOtherPasswords { .. }, Change::DropOtherPasswords { .. }) if self == now => None,
@@ -592,6 +706,15 @@ impl Change {
                 Change::RetimeKeys { select, now_ms, to, .. },
                 Change::RetimeKeys { select: select_now, now_ms: same_ms, to: to_now, .. },
             ) if (select, now_ms, to) == (select_now, same_ms, to_now) => None,
+            (
+                Change::ExportKeys { select, now_ms, large, .. },
+                Change::ExportKeys { select: select_now, now_ms: same_ms, large: large_now, .. },
+            ) if (select, now_ms, large) == (select_now, same_ms, large_now) => None,
+            (
+                Change::ImportKeys { export, seq, only, overwrite, .. },
+                Change::ImportKeys { export: export_now, seq: seq_now, only: only_now, overwrite: over_now, .. },
+            ) if (export, seq, only, overwrite) == (export_now, seq_now, only_now, over_now) => None,
+            (Change::DropExport { .. }, Change::DropExport { .. }) if self == now => None,
             (Change::RestoreKeys { run, seq, .. }, Change::RestoreKeys { run: run_now, seq: seq_now, .. })
             | (Change::ClearAside { run, seq }, Change::ClearAside { run: run_now, seq: seq_now })
                 if (run, seq) == (run_now, seq_now) =>
@@ -613,7 +736,9 @@ impl Change {
             | Change::ResumeWrites => Duration::from_secs(15),
             Change::KillClients { .. } => Duration::from_secs(5 * 60),
             Change::SentinelFailover { .. } | Change::ClusterFailover { .. } => Duration::from_secs(3 * 60),
-            Change::AddPassword { .. }
+            Change::SetRequirePass { .. }
+            | Change::RestoreRequirePass { .. }
+            | Change::AddPassword { .. }
             | Change::DropPassword { .. }
             | Change::DropOtherPasswords { .. }
             | Change::SaveAcl => Duration::from_secs(15),
@@ -622,7 +747,10 @@ impl Change {
             Change::RemoveKeys { .. }
             | Change::RetimeKeys { .. }
             | Change::RestoreKeys { .. }
+            | Change::ExportKeys { .. }
+            | Change::ImportKeys { .. }
             | Change::ClearAside { .. } => HOURS,
+            Change::DropExport { .. } => Duration::from_secs(15),
         }
     }
 }

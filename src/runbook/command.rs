@@ -63,6 +63,13 @@ pub struct Diagnostic {
     pub compiled: super::Compiled,
 }
 
+impl Diagnostic {
+    /// Does it read nothing but the bot's own backups? Nobody's patience but the asker's is used up by that.
+    pub fn reads_own_files(&self) -> bool {
+        !self.steps.is_empty() && self.steps.iter().all(|step| matches!(step.look, Look::Backups { .. }))
+    }
+}
+
 /// One look of a diagnostic.
 #[derive(Debug, Clone)]
 pub struct Step {

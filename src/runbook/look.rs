@@ -116,6 +116,8 @@ pub enum BackupsLook {
     Show,
     /// Every file of one, read to its end and held against its manifest.
     Verify,
+    /// Not backups: the exports of keys that are kept, or the one that is named.
+    Exports,
 }
 
 /// What a survey of the keyspace is after.
@@ -143,7 +145,7 @@ impl Survey {
     /// The options a survey understands: `pattern` (a Redis glob), `top` and `page` (whole
     /// numbers), `separators` (characters), `lengths` and `sample` (`true` or `false`: ask for
     /// elements though it touches keys; be content with the first answer).
-    pub const OPTIONS: &[&str] = &["pattern", "top", "page", "separators", "lengths", "sample"];
+    pub const OPTIONS: &[&str] = &["pattern", "top", "page", "separators", "lengths", "sample", "node"];
 
     /// Its name in a command file: `bigkeys`, `ttl-audit`.
     pub fn word(self) -> &'static str {

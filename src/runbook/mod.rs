@@ -56,7 +56,7 @@ pub use parameters::{PARAMETERS, Parameter};
 pub use parse::parse;
 #[cfg(test)]
 pub(crate) use plan::tests::sample as sample_plan;
-pub use plan::{PLAN_VERSION, Plan, PlanStep, PlanTarget, Reach, Undo};
+pub use plan::{Asks, Covered, PLAN_VERSION, Plan, PlanStep, PlanTarget, Reach, Undo};
 pub use predicate::{Answer, LARGEST_VALUE, NotAPredicate, Predicate};
 pub use render::render;
 pub use risk::Risk;

@@ -20,6 +20,8 @@ enum Type {
     Saves,
     /// Hard limit, soft limit and seconds, for each class of clients.
     Buffers,
+    /// Letters, each a kind of event, or none.
+    Events,
 }
 
 /// One setting that may be changed.
@@ -208,6 +210,12 @@ pub const PARAMETERS: &[Parameter] = &[
         "With fewer good replicas than this, every write is refused (NOREPLICAS); 0 switches it off.",
     ),
     row(
+        "notify-keyspace-events",
+        Type::Events,
+        Risk::Medium,
+        "Which events of keys are told to subscribers: K by key, E by event; x expired, e evicted, g generic, A all. Every event costs CPU and, where subscribers are slow, their output buffers' memory. Who waits for `__keyevent@0__:expired` hears nothing without Ex. none tells nothing.",
+    ),
+    row(
         "repl-backlog-size",
         Type::Size(16 * KIB, 64 * GIB),
         Risk::Medium,
@@ -277,6 +285,7 @@ impl Parameter {
                 word.map(|word| (*word).to_owned()).ok_or_else(wrong)
             }
             Type::Saves => saves(typed).ok_or_else(wrong),
+            Type::Events => events(typed).ok_or_else(wrong),
             Type::Buffers => {
                 let classes = buffers(typed).ok_or_else(wrong)?;
                 Ok(classes.iter().map(Class::told).collect::<Vec<_>>().join(" "))
@@ -343,6 +352,11 @@ impl Parameter {
         (self.show(old), self.show(new))
     }
 
+    /// Are these two the same to a server? Some tell letters in another order than they were given.
+    pub fn same(&self, one: &str, other: &str) -> bool {
+        one == other || (self.of == Type::Events && events(one).is_some() && events(one) == events(other))
+    }
+
     /// What its value may be, in words.
     pub fn allowed(&self) -> String {
         let size = |bytes: i64| super::show_bytes(bytes.unsigned_abs());
@@ -351,12 +365,38 @@ impl Parameter {
             Type::Bytes(..) => "0 for no limit, or a size of at least 1mb, such as 512mb or 4gb".to_owned(),
             Type::Size(min, max) => format!("a size from {} to {}, such as 64mb", size(min), size(max)),
             Type::Word(words) => format!("one of {}", words.join(", ")),
+            Type::Events => {
+                "letters for kinds of events with K or E or both, such as KEA or Ex, or none".to_owned()
+            }
             Type::Saves => "pairs of seconds and changes, such as \"60 1000\" or \"900 1 60 1000\", or none".to_owned(),
             Type::Buffers => {
                 "a class (normal, replica, pubsub), a hard limit, a soft limit of at most that, and seconds, such as \"pubsub 64mb 16mb 60\"; limits are 0 for none, or at least 1mb".to_owned()
             }
         }
     }
+}
+
+/// The kinds of events, in the order in which servers tell them.
+const EVENTS: &str = "AKEg$lshzxetdm";
+/// Those that `A` stands for.
+const ALL_EVENTS: &str = "g$lshzxetd";
+
+/// Kinds of events as the server tells them; none is the empty text.
+fn events(typed: &str) -> Option<String> {
+    if ["", "none", "off", "\"\""].iter().any(|none| none.eq_ignore_ascii_case(typed.trim())) {
+        return Some(String::new());
+    }
+    if !typed.chars().all(|letter| EVENTS.contains(letter)) {
+        return None;
+    }
+    let all = typed.contains('A') || ALL_EVENTS.chars().all(|letter| typed.contains(letter));
+    let kinds: String =
+        if all { "A".to_owned() } else { ALL_EVENTS.chars().filter(|letter| typed.contains(*letter)).collect() };
+    let besides: String = "KEm".chars().filter(|letter| typed.contains(*letter)).collect();
+    // Without K or E nothing is told, and without a kind there is nothing to tell.
+    let where_to = besides.contains(['K', 'E']);
+    let what = !kinds.is_empty() || besides.contains('m');
+    (where_to && what).then(|| format!("{kinds}{besides}"))
 }
 
 /// Pairs of seconds and changes; none is the empty text.
@@ -496,5 +536,19 @@ mod tests {
         ] {
             assert!(limits.read(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn kinds_of_events_are_told_as_servers_tell_them() {
+        let events = Parameter::find("notify-keyspace-events").unwrap();
+        for (typed, told) in
+            [("KEA", "AKE"), ("Ex", "xE"), ("xE", "xE"), ("none", ""), ("", ""), ("Kg$lshzxetd", "AK"), ("Km", "Km")]
+        {
+            assert_eq!(events.read(typed).as_deref(), Ok(told), "{typed}");
+        }
+        for wrong in ["x", "K", "KEq", "K E x"] {
+            assert!(events.read(wrong).is_err(), "{wrong}");
+        }
+        assert!(events.same("AKE", "KEA") && !events.same("AKE", "AK") && events.same("", ""));
     }
 }

@@ -132,6 +132,55 @@ pub struct Plan {
     pub lasts_ms: Option<i64>,
     /// The run it takes back.
     pub undoes: Option<RunId>,
+    /// A step of a runbook that takes people's word; it changes nothing itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asks: Option<Box<Asks>>,
+    /// The watch of a runbook, in words, whose failure takes it back without another word: consent covers that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolls_back: Option<String>,
+}
+
+/// What a runbook asks people for: their word on a step, and on the changes after it whose values are bound.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asks {
+    /// The runbook's run.
+    pub run: RunId,
+    /// The step, from 0.
+    pub step: usize,
+    /// What it says.
+    pub title: String,
+    /// The role whose word it takes; `None`: anybody's who may consent.
+    pub by: Option<String>,
+    /// The changes this word covers, as they were planned when it was asked for.
+    pub covers: Vec<Covered>,
+}
+
+/// A change of a runbook, as it was shown with the step that asks for consent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Covered {
+    /// Its step, from 0.
+    pub step: usize,
+    /// What is typed.
+    pub line: String,
+    /// What it came to.
+    pub plan: Plan,
+}
+
+impl Covered {
+    /// Why this word does not cover what the step has come to be; `None` when it does.
+    pub fn drift(&self, line: &str, now: &Plan) -> Option<String> {
+        let shown = &self.plan;
+        if self.line != line || shown.wanted != now.wanted || shown.lasts_ms != now.lasts_ms {
+            return Some("its values were not these when the consent was asked for".to_owned());
+        }
+        if matches!((&shown.undo, &now.undo), (Undo::By(_), Undo::Never(_))) {
+            return Some("it could be taken back then, and cannot now".to_owned());
+        }
+        if shown.rolls_back != now.rolls_back {
+            return Some("what takes it back by itself is another".to_owned());
+        }
+        shown.drift(now)
+    }
 }
 
 impl Plan {
@@ -183,6 +232,13 @@ impl Plan {
 
     /// What it does, in one line.
     pub fn what(&self) -> String {
+        if let Some(asks) = &self.asks {
+            let (step, title) = (asks.step + 1, &asks.title);
+            return format!(
+                "the word on step {step} ({title}) of {} on {}/{}",
+                self.command, self.service, self.instance
+            );
+        }
         let mut changes: Vec<String> = Vec::new();
         for step in &self.steps {
             let what = step.change.what();
@@ -238,6 +294,8 @@ pub(crate) mod tests {
             expires_ms: 1_000,
             lasts_ms: None,
             undoes: None,
+            asks: None,
+            rolls_back: None,
         }
     }
 
@@ -265,6 +323,7 @@ pub(crate) mod tests {
             Plan { expires_ms: 2_000, ..base.clone() },
             Plan { lasts_ms: Some(1), ..base.clone() },
             Plan { undo: Undo::Never("no".into()), ..base.clone() },
+            Plan { rolls_back: Some("step 3".into()), ..base.clone() },
             Plan { reach: Reach { keys: Some(1), ..Reach::default() }, ..base.clone() },
         ];
         for other in others {
@@ -307,5 +366,23 @@ pub(crate) mod tests {
         assert_eq!(clients(100, 20).drift(&clients(120, 20)), None);
         assert!(clients(100, 20).drift(&clients(121, 20)).unwrap().contains("121"));
         assert_eq!(clients(100, 0).drift(&clients(500, 0)), None, "a count that is only told decides nothing");
+    }
+
+    #[test]
+    fn a_word_given_with_a_runbook_covers_what_was_shown_and_nothing_else() {
+        let shown = Covered { step: 1, line: "set-config timeout 60".into(), plan: sample() };
+        let later = Plan { run: RunId::from_bits(9), made_ms: 5, expires_ms: 9_000, ..sample() };
+        assert_eq!(shown.drift("set-config timeout 60", &later), None);
+        assert!(shown.drift("set-config timeout 61", &later).is_some(), "another line");
+        for other in [
+            Plan { lasts_ms: Some(1), ..later.clone() },
+            Plan { risk: Risk::High, ..later.clone() },
+            Plan { steps: vec![step("0", "61")], ..later.clone() },
+            Plan { targets: at("10.0.0.1:6379", "abd"), ..later.clone() },
+            Plan { undo: Undo::Never("no".into()), ..later.clone() },
+            Plan { rolls_back: Some("step 3".into()), ..later.clone() },
+        ] {
+            assert!(shown.drift("set-config timeout 60", &other).is_some(), "{other:?}");
+        }
     }
 }

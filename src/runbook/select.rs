@@ -67,6 +67,29 @@ impl Select {
         self.predicate.as_deref().map(Predicate::parse).transpose()
     }
 
+    /// As it is typed after a command: `session:* --where org=acme --no-ttl`.
+    pub fn to_words(&self) -> String {
+        let quote = super::words::quote;
+        let mut words = match &self.keys {
+            Keys::One(name) => quote(name),
+            Keys::Matching(glob) => quote(glob),
+            Keys::Every => "*".to_owned(),
+        };
+        if let Some(predicate) = &self.predicate {
+            words.push_str(&format!(" --where {}", quote(predicate)));
+        }
+        if self.no_ttl {
+            words.push_str(" --no-ttl");
+        }
+        if let Some(idle) = self.idle_s {
+            words.push_str(&format!(" --idle {idle}s"));
+        }
+        if let Some(kind) = &self.kind {
+            words.push_str(&format!(" --type {kind}"));
+        }
+        words
+    }
+
     /// In words: `keys matching session:* where org = acme, without a deadline`.
     pub fn what(&self) -> String {
         let mut what = match &self.keys {

@@ -128,6 +128,7 @@ fn pattern(pattern: &KeyPattern) -> Value {
         "glob": pattern.glob,
         "ttl": pattern.ttl.map(|ttl| ttl.as_secs()),
         "about": pattern.about,
+        "revive": pattern.revive,
     })
 }
 

@@ -58,6 +58,8 @@ pub enum Outcome {
     TimedOut,
     /// It failed, and that was said.
     Failed,
+    /// It has begun, beside the bot; a second row of the same run says how it ended.
+    Begun,
 }
 
 impl Outcome {
@@ -71,6 +73,7 @@ impl Outcome {
             Self::Cancelled => "cancelled",
             Self::TimedOut => "timed-out",
             Self::Failed => "failed",
+            Self::Begun => "begun",
         }
     }
 }

@@ -41,14 +41,22 @@ impl Handover {
     /// When it cannot be written, or there is one of that name already: then nothing is to rely on it.
     pub fn make(&self, name: &str) -> io::Result<SecretString> {
         let secret = SecretString::from(chain::hex(&rand::random::<[u8; 32]>()));
+        self.keep(name, &secret)?;
+        Ok(secret)
+    }
+
+    /// Writes down a secret that is known, before what replaces it is set.
+    ///
+    /// # Errors
+    /// When it cannot be written, or there is one of that name already.
+    pub fn keep(&self, name: &str, secret: &SecretString) -> io::Result<()> {
         if !self.dir.exists() {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
         }
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.path(name))?;
         writeln!(file, "{}", secret.expose_secret())?;
         file.sync_all()?;
-        File::open(&self.dir)?.sync_all()?;
-        Ok(secret)
+        File::open(&self.dir)?.sync_all()
     }
 
     /// The secret of that name, if there is one.

@@ -7,6 +7,7 @@
 //! write an error at once, is said by [`Store::health`], and is forgotten by
 //! itself when it is back: the journal then holds a row that says what it lacks.
 
+mod arrivals;
 mod backups;
 mod books;
 mod chain;
@@ -34,6 +35,7 @@ use jiff::Timestamp;
 use sqlx::{Row as _, SqlitePool, sqlite::SqlitePoolOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use arrivals::ArrivalRow;
 pub use backups::{
     BackupDatabase, BackupError, BackupFile, BackupReader, BackupSettings, BackupWay, BackupWriter, Backups, Kept,
     Manifest, Sealed,
@@ -49,7 +51,7 @@ pub use open::StorePaths;
 pub use owed::{Attachment, Due, Owed, OwedWhat};
 pub use plans::{PlanRow, PlanState};
 pub use standing::Standing;
-pub use steps::{StepRow, StepState};
+pub use steps::{EndState, StepRow, StepState};
 pub use verify::{VerifyReport, verify};
 pub use words::{Call, SeverityRow};
 
@@ -311,6 +313,17 @@ impl Store {
         })?;
         *held = Some(opened.clone());
         Ok(opened)
+    }
+
+    /// The same, where there are any already: a mere look makes neither directory nor key.
+    ///
+    /// # Errors
+    /// When they cannot be used.
+    pub fn snapshots_made(&self) -> Result<Option<snapshot::Snapshots>, snapshot::SnapshotError> {
+        match snapshot::SnapshotSettings::beside(&self.settings.database).dir.exists() {
+            true => self.snapshots().map(Some),
+            false => Ok(None),
+        }
     }
 
     /// Removes snapshots that are older than their retention, where there are any.

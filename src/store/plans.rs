@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 
-use super::{Store, StoreError, writer::Work};
+use super::{Owed, Store, StoreError, owed, writer::Work};
 use crate::{
     model::{MessageRef, PersonId, Place, RunId},
     policy::Vote,
@@ -78,6 +78,7 @@ pub(super) enum PlanWork {
     Add { run: String, document: String, place: String, made_ms: i64, expires_ms: i64 },
     Shown { run: String, message: String, id: String },
     Move { run: String, from: PlanState, to: PlanState, note: Option<String> },
+    End { run: String, from: PlanState, to: PlanState, note: String, owed: Option<Box<Owed>>, now: Timestamp },
     Consent { run: String, person: String, digest: String, typed: Option<String>, at_ms: i64 },
     Revoke { run: String, person: String },
 }
@@ -121,6 +122,23 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let work = PlanWork::Move { run: run.to_string(), from, to, note: note.map(str::to_owned) };
         self.ask(Work::Plan(work)).await
+    }
+
+    /// Ends a plan, if it is where the caller believes it to be, and owes what is said of it in the same
+    /// transaction: whoever ends it and dies before saying so has left the saying to the next process.
+    ///
+    /// # Errors
+    /// When the store cannot be written: the plan is where it was, and nothing is owed.
+    pub async fn plan_end(
+        &self,
+        run: &RunId,
+        from: PlanState,
+        to: PlanState,
+        note: &str,
+        owed: Option<Owed>,
+    ) -> Result<bool, StoreError> {
+        let (run, note, owed) = (run.to_string(), note.to_owned(), owed.map(Box::new));
+        self.ask(Work::Plan(PlanWork::End { run, from, to, note, owed, now: Timestamp::now() })).await
     }
 
     /// Keeps a person's consent to a plan that is still pending; `false` when it no longer is.
@@ -234,6 +252,21 @@ pub(super) async fn write(on: &mut SqliteConnection, work: &PlanWork) -> Result<
                 .bind(from.word())
                 .bind(to.word())
                 .bind(note)
+        }
+        PlanWork::End { run, from, to, note, owed, now } => {
+            let ended = sqlx::query("UPDATE plans SET state = $3, note = $4 WHERE run = $1 AND state = $2")
+                .bind(run)
+                .bind(from.word())
+                .bind(to.word())
+                .bind(note)
+                .execute(&mut *on)
+                .await?
+                .rows_affected()
+                > 0;
+            if ended && let Some(owed) = owed {
+                owed::owe(on, owed, *now).await?;
+            }
+            return Ok(ended);
         }
         PlanWork::Consent { run, person, digest, typed, at_ms } => sqlx::query(
             "INSERT INTO consents (run, person, digest, at_ms, typed) SELECT $1, $2, $3, $4, $5 \

@@ -49,11 +49,26 @@ pub struct StepRow {
     pub note: Option<String>,
 }
 
+/// How far a change's own end has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndState {
+    /// It is still to come, or under way.
+    Waits,
+    /// It is over.
+    Over {
+        /// The change is as it was before.
+        good: bool,
+        /// How, in words.
+        note: String,
+    },
+}
+
 /// A write about steps or ends.
 #[derive(Debug)]
 pub(super) enum StepWork {
     Step { run: String, seq: i64, state: StepState, note: Option<String>, at_ms: i64 },
     EndAt { run: String, due_ms: i64 },
+    EndNow { run: String, due_ms: i64 },
     EndMove { run: String, from: &'static str, to: &'static str, note: Option<String> },
 }
 
@@ -94,6 +109,28 @@ impl Store {
     /// When the store cannot be written: a change for a while is not begun then.
     pub async fn end_at(&self, run: &RunId, due: Timestamp) -> Result<(), StoreError> {
         self.ask(Work::Step(StepWork::EndAt { run: run.to_string(), due_ms: due.as_millisecond() })).await.map(drop)
+    }
+
+    /// The change is to take itself back now, whenever it would have: a watch it was made under does not hold.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn end_now(&self, run: &RunId, due: Timestamp) -> Result<(), StoreError> {
+        self.ask(Work::Step(StepWork::EndNow { run: run.to_string(), due_ms: due.as_millisecond() })).await.map(drop)
+    }
+
+    /// What became of a change's own end: `None` when it has none; else whether it is over, and how.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn end_of(&self, run: &RunId) -> Result<Option<EndState>, StoreError> {
+        let query = sqlx::query("SELECT state, note FROM ends WHERE run = $1").bind(run.as_str());
+        let row = self.reading(query.fetch_optional(self.reader())).await?;
+        Ok(row.map(|row| match (row.get::<String, _>(0).as_str(), row.get::<Option<String>, _>(1)) {
+            ("done", note) => EndState::Over { good: true, note: note.unwrap_or_default() },
+            ("failed", note) => EndState::Over { good: false, note: note.unwrap_or_default() },
+            _ => EndState::Waits,
+        }))
     }
 
     /// Takes up a change's own end; `false` when somebody else has, or it is over.
@@ -163,6 +200,12 @@ pub(super) async fn write(on: &mut SqliteConnection, work: &StepWork) -> Result<
                 .bind(run)
                 .bind(due_ms)
         }
+        StepWork::EndNow { run, due_ms } => sqlx::query(
+            "INSERT INTO ends (run, due_ms, state) VALUES ($1, $2, 'waiting') \
+             ON CONFLICT (run) DO UPDATE SET due_ms = excluded.due_ms WHERE ends.state = 'waiting'",
+        )
+        .bind(run)
+        .bind(due_ms),
         StepWork::EndMove { run, from, to, note } => {
             sqlx::query("UPDATE ends SET state = $3, note = $4 WHERE run = $1 AND state = $2")
                 .bind(run)

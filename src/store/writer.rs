@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     StoreError, StoreHealth,
+    arrivals::{self, ArrivalWork},
     books::{self, BookWork},
     chain::{Anchor, GENESIS, Key, Mac},
     entry::{JournalRow, Part},
@@ -52,6 +53,9 @@ pub(super) enum Work {
     Owe(Box<Owed>, Timestamp),
     OwedDone { key: String, revision: i64, message: Option<MessageRef>, now: Timestamp },
     OwedGone { key: String, why: String, now: Timestamp },
+    OwedSending { key: String, now: Timestamp },
+    OwedKept { key: String, now: Timestamp },
+    OwedHasten(Timestamp),
     OwedFailed { key: String, retry_at: Timestamp, trouble: String },
     Plan(PlanWork),
     Result(Box<ResultRow>),
@@ -60,6 +64,7 @@ pub(super) enum Work {
     Book(BookWork),
     Word(WordWork),
     Schedule(ScheduleWork),
+    Arrival(ArrivalWork),
     Anchored { anchor: Anchor, now: Timestamp },
     Prune(Before),
     Close,
@@ -77,6 +82,7 @@ impl Work {
                 | Work::Word(_)
                 | Work::Owe(..)
                 | Work::OwedDone { .. }
+                | Work::OwedKept { .. }
                 | Work::Prune(_)
                 | Work::Close
         )
@@ -334,6 +340,9 @@ impl Writer {
                     owed::done(connection, key, *revision, message.as_ref(), *now).await?
                 }
                 Work::OwedGone { key, why, now } => owed::gone(connection, key, why, *now).await?,
+                Work::OwedSending { key, now } => owed::sending(connection, key, *now).await?,
+                Work::OwedKept { key, now } => owed::kept(connection, key, *now).await?,
+                Work::OwedHasten(then) => owed::hasten(connection, *then).await?,
                 Work::OwedFailed { key, retry_at, trouble } => {
                     owed::failed(connection, key, *retry_at, trouble).await?
                 }
@@ -347,6 +356,7 @@ impl Writer {
                 Work::Book(work) => books::write(connection, work).await?,
                 Work::Word(work) => words::write(connection, work).await?,
                 Work::Schedule(work) => schedules::write(connection, work).await?,
+                Work::Arrival(work) => arrivals::write(connection, work).await?,
                 Work::Anchored { anchor, now } => {
                     sqlx::query("UPDATE journal_head SET anchored_seq = $1, anchored_ms = $2 WHERE id = 1")
                         .bind(anchor.seq as i64)
@@ -512,6 +522,7 @@ async fn prune(connection: &mut SqliteConnection, key: &Key, before: Before) -> 
     }
     for (sql, horizon) in [
         ("DELETE FROM seen WHERE event IN (SELECT event FROM seen WHERE at_ms < $1 LIMIT $2)", before.seen),
+        ("DELETE FROM arrivals WHERE event IN (SELECT event FROM arrivals WHERE at_ms < $1 LIMIT $2)", before.seen),
         ("DELETE FROM figures WHERE id IN (SELECT id FROM figures WHERE at_ms < $1 LIMIT $2)", before.figures),
         ("DELETE FROM owed WHERE id IN (SELECT id FROM owed WHERE done_ms < $1 LIMIT $2)", before.owed),
         ("DELETE FROM results WHERE run IN (SELECT run FROM results WHERE at_ms < $1 LIMIT $2)", before.results),

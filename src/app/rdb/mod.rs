@@ -1,5 +1,6 @@
 //! `rediscue rdb`: what a snapshot holds, whether it is whole, and a full copy of a server without a shell on its machine.
 
+mod journal;
 mod server;
 
 use std::{
@@ -89,7 +90,8 @@ pub enum RdbCall {
     ///
     /// For servers on whose disk nobody can look. The server forks for it as for a BGSAVE. Denied unless a
     /// role of policy.toml lets you run `rdb-fetch` and reveal, and the instance's user (that for changes,
-    /// where it has one) may `+psync +replconf`. The file is readable by its owner alone; of a copy that
+    /// where it has one) may `+psync +replconf`. It stands in the bot's journal when it begins and when it
+    /// has ended: written by the bot where one runs, else by this program; else there is no copy. The file is readable by its owner alone; of a copy that
     /// fails nothing is left.
     #[command(after_help = EXIT_STATUS)]
     Fetch {
@@ -358,6 +360,7 @@ fn facts_json(facts: &Facts, error: Option<&RdbError>) -> serde_json::Value {
         })),
         "valkey": facts.valkey, "rdb_version": facts.version, "created_by": facts.created_by,
         "created_at": facts.created_at, "used_memory": facts.used_memory, "checksum": checksum,
+        "memory_rules": { "of": facts.rules.of, "own": facts.rules.own },
         "bytes_read": facts.read, "keys": facts.keys(), "functions": facts.functions,
         "replication_id": facts.replication_id, "replication_offset": facts.replication_offset,
         "aof_preamble": facts.aof_preamble, "databases": databases,

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::{serve, signals::Signals},
+    chat::console::{host_name, wire::DidEnd},
     config,
     diagnosis::{Explained, Role},
     exec::{
@@ -21,10 +22,11 @@ use crate::{
         replication::{Arrived, Limits, Received, Source, receive},
     },
     keyspace::rdb::{Key, Reading},
-    model::{Actor, Address, Identity, Instance, Place, PlaceKind, Platform, RunId, Service, ServiceName},
-    policy::{Ask, Permit, Policy, Verdict},
-    runbook,
+    model::{Actor, Address, Badges, Identity, Instance, Place, PlaceKind, Platform, RunId, Service, ServiceName},
+    policy::{self, Ask, Permit, Policy, Verdict},
 };
+
+use super::journal::Copying;
 
 /// Finding out who the servers are takes no longer.
 const FINDING: Duration = Duration::from_secs(15);
@@ -67,7 +69,59 @@ pub(super) async fn copy(
     signals: &mut Signals,
     each: impl FnMut(&Key<'_>) + Send,
 ) -> Result<(Address, Received), NoCopy> {
-    let (permit, source) = prepare(from).await?;
+    let config = config::load(from.config).map_err(|problems| {
+        serve::say_problems(&problems);
+        NoCopy::Configuration
+    })?;
+    let (service, instance) = named(&config.services, from.name)?;
+    let (actor, place) = (actor(&config.policy).await?, place());
+    let run = RunId::from_bits(rand::random());
+    let copying = Copying {
+        bot: &config.bot,
+        actor: &actor,
+        place: &place,
+        run: &run,
+        command: policy::AT_THE_MACHINE[0],
+        service: &service.name,
+        instance: &instance.name,
+        node: from.node,
+        since: Instant::now(),
+    };
+    let permit = match permit(&config.policy, service, &copying) {
+        Ok(permit) => permit,
+        Err((rule, why)) => {
+            copying.denied(&rule).await;
+            return Err(why.into());
+        }
+    };
+    copying.begins().await?;
+    let copied = async {
+        let address = address(&permit, service, instance, from.node).await?;
+        carry(&permit, Source::of(instance, address), reading, file, signals, each).await
+    };
+    let copied = copied.await;
+    let end = match &copied {
+        Ok(_) => DidEnd::Well,
+        Err(why) if why.code == "STOPPED" => DidEnd::Stopped,
+        Err(why) => DidEnd::Failed { why: why.what.clone() },
+    };
+    if let Err(why) = copying.ended(end).await {
+        // The copy is what it is; that it began is in the journal.
+        let line = format!("rediscue: how it ended is not in the journal: {}\n  next: {}", why.cause, why.next);
+        let _ = writeln!(io::stderr().lock(), "{line}");
+    }
+    Ok(copied?)
+}
+
+/// The copy itself.
+async fn carry(
+    permit: &Permit,
+    source: Source,
+    reading: Reading,
+    file: Option<&Path>,
+    signals: &mut Signals,
+    each: impl FnMut(&Key<'_>) + Send,
+) -> Result<(Address, Received), Explained> {
     let stop = CancellationToken::new();
     let (progress, arrived) = watch::channel(Arrived::default());
     let limits = Limits {
@@ -78,7 +132,7 @@ pub(super) async fn copy(
     };
     let telling = tokio::spawn(tell(source.address.to_string(), arrived));
     let received = {
-        let work = receive(&permit, &source, &limits, reading, file, each);
+        let work = receive(permit, &source, &limits, reading, file, each);
         tokio::pin!(work);
         tokio::select! {
             received = &mut work => received,
@@ -92,17 +146,6 @@ pub(super) async fn copy(
     // It ends when nobody is left to tell it anything.
     let _ = telling.await;
     Ok((source.address.clone(), received?))
-}
-
-async fn prepare(from: &From<'_>) -> Result<(Permit, Source), NoCopy> {
-    let config = config::load(from.config).map_err(|problems| {
-        serve::say_problems(&problems);
-        NoCopy::Configuration
-    })?;
-    let (service, instance) = named(&config.services, from.name)?;
-    let permit = permit(&config.policy, service).await?;
-    let address = address(&permit, service, instance, from.node).await?;
-    Ok((permit, Source::of(instance, address)))
 }
 
 fn told(code: &str, what: String, cause: impl Into<String>, next: impl Into<String>) -> Explained {
@@ -136,8 +179,8 @@ fn named<'a>(services: &'a Services, name: &str) -> Result<(&'a std::sync::Arc<S
     }
 }
 
-/// A full copy shows every value, so nobody takes one whom no rule lets run `rdb-fetch` and reveal.
-async fn permit(policy: &Policy, service: &Service) -> Result<Permit, Explained> {
+/// Who sits at this machine, as the operating system says.
+async fn actor(policy: &Policy) -> Result<Actor, Explained> {
     let uid = Uid::effective();
     // The user database may be on a network: not on an async thread.
     let user = tokio::task::spawn_blocking(move || User::from_uid(uid)).await.ok().and_then(Result::ok).flatten();
@@ -145,38 +188,35 @@ async fn permit(policy: &Policy, service: &Service) -> Result<Permit, Explained>
         let what = format!("your user id {uid} has no name on this machine");
         return Err(told("PEOPLE", what, "only people whom policy.toml knows are let", "run it as one of them"));
     };
-    let identity = Identity { platform: Platform::Console, team: String::new(), user: user.clone() };
-    let actor = Actor { person: policy.person_of(&identity).cloned(), identity, display: user };
-    let place = Place {
+    let identity = Identity { platform: Platform::Console, team: host_name(), user: user.clone() };
+    let person = policy.person_of(&identity).cloned();
+    Ok(Actor { person, identity, display: user, badges: Badges::default() })
+}
+
+fn place() -> Place {
+    Place {
         platform: Platform::Console,
-        team: String::new(),
+        team: host_name(),
         channel: "local".into(),
         thread: None,
         kind: PlaceKind::Direct,
         via: None,
-    };
-    let command = runbook::Command {
-        name: crate::policy::AT_THE_MACHINE[0].to_owned(),
-        aliases: Vec::new(),
-        summary: "A full copy over the replication stream".into(),
-        about: None,
-        examples: Vec::new(),
-        group: "machine".into(),
-        arguments: Vec::new(),
-        cost: runbook::Cost::Heavy,
-        deadline: LONGEST,
-        call_deadline: SILENCE,
-        private: true,
-        source: "compiled in".into(),
-        kind: runbook::Kind::BuiltIn,
-    };
+    }
+}
+
+/// A full copy shows every value, so nobody takes one whom no rule lets run `rdb-fetch` and reveal.
+///
+/// # Errors
+/// The rule that says no, and what to say of it.
+fn permit(policy: &Policy, service: &Service, copying: &Copying<'_>) -> Result<Permit, (String, Explained)> {
+    let command = policy::at_the_machine(copying.command).expect("it is one of them");
     let ask = Ask {
-        actor: &actor,
-        place: &place,
+        actor: copying.actor,
+        place: copying.place,
         command: &command,
         service: Some(service),
         reveal: true,
-        run: &RunId::from_bits(rand::random()),
+        run: copying.run,
         now: jiff::Timestamp::now(),
     };
     match policy.decide(&ask) {
@@ -186,7 +226,7 @@ async fn permit(policy: &Policy, service: &Service) -> Result<Permit, Explained>
                 "a full copy holds every value: it wants a role with `commands = [\"{}\"]` and `reveal = true` (rule: {})",
                 command.name, refusal.rule
             );
-            Err(told("POLICY", refusal.why, cause, refusal.next))
+            Err((refusal.rule.clone(), told("POLICY", refusal.why, cause, refusal.next)))
         }
     }
 }

@@ -4,8 +4,10 @@
 //! is a row that says so, so a bot that starts again goes on at the step it was
 //! in: a look is made once more, a change is found again by its plan's id.
 
+mod agree;
 mod begin;
 mod look;
+mod revert;
 mod tell;
 mod touch;
 mod words;
@@ -25,12 +27,13 @@ use tokio_util::sync::CancellationToken;
 use super::{Hall, Rules};
 use crate::{
     model::{MessageRef, RunId},
-    runbook::{BookRun, Happened, Next, NotNow, StepState},
+    runbook::{BookRun, Happened, Next, NotNow, Slot, StepState},
     store::{BookRow, Entry, Outcome, StoreError},
 };
 
+pub(super) use agree::asked_in;
 pub(super) use begin::begin;
-pub(super) use words::{Word, list, word};
+pub(super) use words::{Word, list, question, word};
 
 /// Runs that were begun and wait for a task; further ones wait to be begun.
 const BEGINNING: usize = 16;
@@ -283,8 +286,17 @@ async fn drive(hall: Arc<Hall>, desk: Arc<Desk>) {
                 tell_run(&hall, &rules, &desk, Happened::Looked { step, saw }).await;
             }
             Next::Touch { slot, line, plan } => {
-                let Some(end) = touch::touch(&hall, &rules, &desk, &run, &line, &plan).await else { break };
+                let wanted = touch::Wanted { slot, line: &line, plan: &plan };
+                let Some(end) = touch::touch(&hall, &rules, &desk, &run, &wanted).await else { break };
                 tell_run(&hall, &rules, &desk, Happened::Touched { slot, end }).await;
+            }
+            Next::Ask { step, plan } => {
+                let Some(answer) = agree::agree(&hall, &rules, &desk, &run, step, &plan).await else { break };
+                tell_run(&hall, &rules, &desk, answer).await;
+            }
+            Next::Revert { at, plan } => {
+                let Some(end) = revert::revert(&hall, &desk, &plan).await else { break };
+                tell_run(&hall, &rules, &desk, Happened::Touched { slot: Slot::Back(at), end }).await;
             }
         }
     }

@@ -9,7 +9,7 @@ use super::{Desk, now_ms};
 use crate::{
     bot::{Hall, Rules, deliver},
     model::{Block, Card, PersonId, Place, Span, Text},
-    runbook::{Act, BookRun, Next, StepState, book_card},
+    runbook::{BookRun, Next, StepState, book_card},
     store::{Entry, Outcome, OwedWhat},
 };
 
@@ -41,7 +41,7 @@ impl Teller {
 
     /// Shows where the run stands. What people have to act on is delivered for certain.
     pub(super) fn show(&self, rules: &Rules, run: &BookRun, next: &Next) {
-        let sure = matches!(next, Next::People | Next::Touch { .. });
+        let sure = matches!(next, Next::People | Next::Touch { .. } | Next::Ask { .. } | Next::Revert { .. });
         if !matches!(next, Next::Ended) {
             self.latest.send_replace(Some((card(rules, run), sure)));
         }
@@ -115,9 +115,8 @@ pub(super) async fn ask(hall: &Hall, run: &BookRun, asked: &mut String) {
     if *asked == key {
         return;
     }
-    let what = match (&run.steps[step].act, at.state) {
-        (_, StepState::Held) => "failed and waits for somebody to deal with it",
-        (Act::Approve { .. }, _) => "waits for somebody else's word",
+    let what = match at.state {
+        StepState::Held => "failed and waits for somebody to deal with it",
         _ => "waits for somebody to do it, and tick it",
     };
     let mut card = Card {

@@ -8,18 +8,29 @@ use tokio::time::Instant;
 use super::{Desk, look::errand, wait};
 use crate::{
     bot::{
-        Hall, Rules, change,
+        Hall, Rules,
+        change::{self, Cover, Under},
         command::{self, Asked, plain_card},
         deliver::{self, Answer},
     },
     chat::Audience,
     model::{Place, RunId},
-    runbook::{BookRun, Kind, TouchEnd},
+    runbook::{BookRun, Kind, Slot, TouchEnd},
     store::{Outcome, OwedWhat, PlanRow, PlanState},
 };
 
 /// How often a plan's row is looked at when nobody says that it moved.
-const PACE: Duration = Duration::from_millis(300);
+pub(super) const PACE: Duration = Duration::from_millis(300);
+
+/// A change that is wanted.
+pub(super) struct Wanted<'a> {
+    /// Whose it is.
+    pub(super) slot: Slot,
+    /// What is typed.
+    pub(super) line: &'a str,
+    /// Its plan's id.
+    pub(super) plan: &'a RunId,
+}
 
 /// Proposes a change unless its plan exists already, and waits for its end. `None`: the bot stops.
 pub(super) async fn touch(
@@ -27,9 +38,9 @@ pub(super) async fn touch(
     rules: &Rules,
     desk: &Desk,
     run: &BookRun,
-    line: &str,
-    plan: &RunId,
+    wanted: &Wanted<'_>,
 ) -> Option<TouchEnd> {
+    let plan = wanted.plan;
     loop {
         match hall.store.plan(plan).await {
             Ok(Some(row)) => {
@@ -44,7 +55,7 @@ pub(super) async fn touch(
                 return Some(TouchEnd::Not { said, untouched: true });
             }
             Ok(None) => {
-                if let Some(end) = propose(hall, rules, run, line, plan).await {
+                if let Some(end) = propose(hall, rules, run, wanted).await {
                     return Some(end);
                 }
                 continue;
@@ -61,7 +72,8 @@ pub(super) async fn touch(
 }
 
 /// Proposes it; an end when it did not become a plan.
-async fn propose(hall: &Arc<Hall>, rules: &Rules, run: &BookRun, line: &str, plan: &RunId) -> Option<TouchEnd> {
+async fn propose(hall: &Arc<Hall>, rules: &Rules, run: &BookRun, wanted: &Wanted<'_>) -> Option<TouchEnd> {
+    let Wanted { slot, line, plan } = *wanted;
     let not = |said: String| Some(TouchEnd::Not { said, untouched: true });
     let intent = match errand(run).intent(rules, line) {
         Ok(intent) => intent,
@@ -79,7 +91,11 @@ async fn propose(hall: &Arc<Hall>, rules: &Rules, run: &BookRun, line: &str, pla
     let since = Instant::now();
     let asked = Asked { rules, actor: &actor, place: &place, run: plan, since };
     let answer = Answer::new(gateway, &place, plan, None);
-    let ended = change::propose(hall, &asked, &intent, remediation, &answer).await;
+    let under = match slot {
+        Slot::Step(step) => Under { cover: cover(hall, run, step, line).await, rolls_back: run.watched_after(step) },
+        Slot::Back(_) => Under::default(),
+    };
+    let ended = change::propose_under(hall, &asked, &intent, remediation, &answer, under).await;
     if let Err(error) = hall.store.record(command::entry(&asked, &ended, since.elapsed())).await {
         tracing::warn!(%error, %plan, "a proposal could not be journalled");
     }
@@ -91,13 +107,25 @@ async fn propose(hall: &Arc<Hall>, rules: &Rules, run: &BookRun, line: &str, pla
     let said = ended.card.verdict.as_ref().map(crate::model::Text::to_plain).unwrap_or_default();
     if !ended.shown && planned {
         answer.finish(hall, ended.card, Audience::All, ended.outcome == Outcome::Answered).await;
+        if ended.ends {
+            change::told(hall, plan).await;
+        }
     }
     match (planned, ended.outcome) {
         (true, _) => None,
         // It is so already: nothing to plan.
-        (false, Outcome::Answered) => Some(TouchEnd::Done { said, undo: None, changed: false }),
+        (false, Outcome::Answered) => Some(TouchEnd::Done { said, undo: None, changed: false, own_way_back: false }),
         (false, _) => not(said),
     }
+}
+
+/// The word people gave to the runbook before that step, where it was given for this very change.
+async fn cover(hall: &Hall, run: &BookRun, step: usize, line: &str) -> Option<Cover> {
+    let (_, question) = run.agreed_before(step)?;
+    let row = hall.store.plan(&question).await.ok()??;
+    let shown = row.plan.asks?.covers.into_iter().find(|covered| covered.step == step)?;
+    let votes = hall.store.consents(&question).await.ok()?;
+    (row.state == PlanState::Done).then(|| Cover { question, shown, line: line.to_owned(), votes })
 }
 
 /// How a plan ended, if it has.
@@ -108,7 +136,12 @@ async fn ended(hall: &Hall, row: &PlanRow) -> Option<TouchEnd> {
             withdraw(hall, &row.plan.run, "It expired without enough consent. Nothing was changed.").await;
             not("nobody consented in time; nothing was changed", true)
         }
-        PlanState::Done => Some(TouchEnd::Done { said: row.plan.what(), undo: row.plan.undo_line(), changed: true }),
+        PlanState::Done => Some(TouchEnd::Done {
+            said: row.plan.what(),
+            undo: row.plan.undo_line(),
+            changed: true,
+            own_way_back: row.plan.rolls_back.is_some(),
+        }),
         PlanState::Declined => not("its plan was declined; nothing was changed", true),
         PlanState::Void => not("its plan was not carried out, as its own card says; nothing was changed", true),
         PlanState::Failed => not("it failed, as its own card says", false),
@@ -118,7 +151,7 @@ async fn ended(hall: &Hall, row: &PlanRow) -> Option<TouchEnd> {
 }
 
 /// Takes a plan back that still waits for consent.
-async fn withdraw(hall: &Hall, plan: &RunId, why: &str) {
+pub(super) async fn withdraw(hall: &Hall, plan: &RunId, why: &str) {
     match hall.store.plan_move(plan, PlanState::Pending, PlanState::Void, Some(why)).await {
         Ok(true) => {}
         Ok(false) => return,

@@ -23,8 +23,18 @@ pub(in crate::bot) enum Word {
     Abort,
     /// A step is done, by its number from 1; the one that waits when none is given.
     Tick(Option<usize>),
-    /// Yes or no to the step that asks.
-    Approve(bool),
+}
+
+/// What a run under way asks people now; or why it asks nothing. `None`: no runbook of that id is under way.
+pub(in crate::bot) async fn question(hall: &Hall, run: &RunId) -> Option<Result<RunId, Box<Card>>> {
+    hall.books.whole().await;
+    let run = hall.books.desk(run)?.run().await;
+    let Some((_, question)) = run.asked() else {
+        let why = if run.is_over() { NotNow::Over } else { NotNow::NotThatStep };
+        return Some(Err(Box::new(not_now_card(&run, why))));
+    };
+    super::agree::stands(hall, &question).await;
+    Some(Ok(question))
 }
 
 /// Takes one person's word, and answers it.
@@ -90,19 +100,6 @@ fn allowed(asked: &Asked<'_>, run: &BookRun, word: Word) -> Result<PersonId, Ref
             _ => Err(gone()),
         };
     };
-    if let Word::Approve(yes) = word {
-        // Whoever asked may always think better of it.
-        if !yes && asked.actor.person.as_ref() == Some(&run.requester) {
-            return Ok(run.requester.clone());
-        }
-        let role = run.at().and_then(|at| match &run.steps[at].act {
-            Act::Approve { by } => by.clone(),
-            _ => None,
-        });
-        return policy
-            .may_approve_step(asked.actor, &run.requester, role.as_deref(), command, service, asked.place)
-            .cloned();
-    }
     match asked.decide(command, Some(service), false) {
         Verdict::Allow(permit) => Ok(permit.person().clone()),
         Verdict::Deny(refusal) => Err(refusal),
@@ -133,11 +130,6 @@ fn happening(run: &BookRun, word: Word, by: PersonId, name: &str) -> Result<(Hap
                 _ => "",
             };
             (Happened::Ticked { step, by }, format!("Step {} was ticked by {name}.{checked}", step + 1))
-        }
-        Word::Approve(yes) => {
-            let step = waiting()?;
-            let what = if yes { "approved" } else { "declined" };
-            (Happened::Approved { step, by, yes }, format!("Step {} was {what} by {name}.", step + 1))
         }
     })
 }

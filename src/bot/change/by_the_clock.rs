@@ -78,5 +78,8 @@ pub(in crate::bot) async fn backup(
         return (cards::unwritten(&error), false);
     }
     let row = PlanRow { plan, place: place.clone(), message: None, state: PlanState::Pending };
-    carry::carry(hall, &row).await
+    let carried = carry::carry(hall, &row).await;
+    // The clock's own card says how it ended.
+    super::told(hall, run).await;
+    carried
 }

@@ -12,7 +12,7 @@ use crate::{
         Action, ActionStyle, Block, Card, Field, Finding, Level, PersonId, Place, Progress, Service, Span, Text, Tick,
         show_duration,
     },
-    runbook::{Change, Command, Plan, Reach, Risk, Undo, show_bytes, show_number},
+    runbook::{Change, Command, Keys, Plan, Reach, Risk, Undo, show_bytes, show_number},
     store::StoreError,
 };
 
@@ -32,29 +32,17 @@ pub(super) fn plan(
         let length = show_duration(std::time::Duration::from_millis(ms.unsigned_abs()));
         fields.push(field("Takes itself back", format!("{length} after it was done, also when the bot restarts")));
     }
+    if let Some(watch) = &plan.rolls_back {
+        fields
+            .push(field("Taken back by itself", format!("when {watch} does not hold; nobody is asked again for that")));
+    }
     fields.push(field("Risk", plan.risk.word()));
     let mut actions = Vec::new();
     if plan.risk > Risk::Low {
-        let who = rules.policy.who_consents(plan, command, service, place);
-        let needs = match plan.risk.consents() {
-            1 => who,
-            several => format!("{several} of: {who}"),
-        };
-        fields.push(field("Who may consent", needs));
-        fields.push(field("Waits until", until(plan)));
-        if plan.risk < Risk::Critical {
-            actions.push(Action {
-                label: format!("{YES} Consent"),
-                command: format!("approve {}", plan.run),
-                style: ActionStyle::Danger,
-            });
-        }
-        actions.push(Action {
-            label: format!("{NO} Decline"),
-            command: format!("decline {}", plan.run),
-            style: ActionStyle::Plain,
-        });
+        fields.extend(who_and_until(rules, command, plan, service, place));
+        actions = taps(plan);
     }
+    actions.extend(export_first(rules, plan));
     let mut blocks = vec![Block::Fields(fields)];
     if plan.risk > Risk::Low {
         let able = rules.policy.consenters(plan, command, service, place);
@@ -89,6 +77,94 @@ pub(super) fn plan(
         actions,
         footer: Some(format!("run {} · plan {}", plan.run, &plan.digest()[..12])),
     }
+}
+
+fn who_and_until(rules: &Rules, command: &Command, plan: &Plan, service: &Service, place: &Place) -> [Field; 2] {
+    let who = rules.policy.who_consents(plan, command, service, place);
+    let needs = match plan.risk.consents() {
+        1 => who,
+        several => format!("{several} of: {who}"),
+    };
+    [field("Who may consent", needs), field("Waits until", until(plan))]
+}
+
+fn taps(plan: &Plan) -> Vec<Action> {
+    let mut actions = Vec::new();
+    if plan.risk < Risk::Critical {
+        actions.push(Action {
+            label: format!("{YES} Consent"),
+            command: format!("approve {}", plan.run),
+            style: ActionStyle::Danger,
+        });
+    }
+    actions.push(Action {
+        label: format!("{NO} Decline"),
+        command: format!("decline {}", plan.run),
+        style: ActionStyle::Plain,
+    });
+    actions
+}
+
+/// The question of a runbook's step, and the changes that a yes covers.
+pub(super) fn asks(rules: &Rules, command: &Command, plan: &Plan, service: &Service, place: &Place) -> Card {
+    let asks = plan.asks.as_deref();
+    let mut fields = vec![field("Risk", plan.risk.word())];
+    fields.extend(who_and_until(rules, command, plan, service, place));
+    let able = rules.policy.consenters(plan, command, service, place);
+    let called = rules.policy.called(&able, plan, false);
+    let mut blocks = vec![Block::Fields(fields), Block::Text(calling(rules, place, "Asked for their word:", &called))];
+    if plan.risk >= Risk::Critical {
+        blocks.push(Block::Text(Text::notation(&how_to_consent(plan))));
+    }
+    let covers = asks.map_or(&[][..], |asks| &asks.covers);
+    if !covers.is_empty() {
+        blocks.push(Block::Heading("A yes covers".to_owned()));
+    }
+    for covered in covers {
+        let Plan { risk, reach: extent, undo, .. } = &covered.plan;
+        let mut lines = vec![(
+            Tick::Open,
+            Text::plain(format!("step {}: {} · {}", covered.step + 1, covered.plan.what(), risk.word())),
+        )];
+        let counts = reach(extent).into_iter().skip(1).map(|field| format!("{}: {}", field.label, field.value));
+        lines.extend(counts.map(|count| (Tick::Open, Text::plain(count))));
+        if let Undo::Never(why) = undo {
+            lines.push((Tick::Open, Text::plain(format!("cannot be taken back: {why}"))));
+        }
+        blocks.push(Block::Checklist(lines));
+    }
+    let rest = "Changes whose values are not known yet, or that come to something else by then, ask again.";
+    blocks.push(Block::Text(Text::plain(rest)));
+    let (step, title) = asks.map_or((0, ""), |asks| (asks.step + 1, asks.title.as_str()));
+    let asker = rules.policy.name_of(&plan.requester);
+    Card {
+        title: format!("your word · {} · {}", plan.command, plan.service),
+        level: Some(Level::Note),
+        verdict: Some(Text::plain(format!(
+            "{asker} began {}; step {step} ({title}) waits for somebody else's word.",
+            plan.command
+        ))),
+        blocks,
+        actions: taps(plan),
+        footer: Some(format!("run {} · of {}", plan.run, asks.map_or_else(String::new, |asks| asks.run.to_string()))),
+        ..Card::default()
+    }
+}
+
+/// The button that keeps a copy of what is about to go, for longer than its undo does.
+fn export_first(rules: &Rules, plan: &Plan) -> Option<Action> {
+    let command = rules.catalogue.find("export")?;
+    let select = plan.steps.iter().find_map(|step| match &step.change {
+        Change::RemoveKeys { select, .. } => Some(select),
+        _ => None,
+    })?;
+    // To be copied is to be used: by idle time, nothing would be left to remove.
+    let apart = matches!(select.keys, Keys::One(_)) || select.idle_s.is_some();
+    (!apart).then(|| Action {
+        label: "Export first".to_owned(),
+        command: format!("{} {} {}/{}", command.name, select.to_words(), plan.service, plan.instance),
+        style: ActionStyle::Plain,
+    })
 }
 
 /// A line that calls people, each by their account where they have one, by their name where not.
@@ -208,11 +284,11 @@ pub(super) fn running(plan: &Plan, steps: Vec<(Tick, Text)>, progress: Option<Pr
 
 /// How it ended.
 pub(super) fn end(plan: &Plan, level: Level, title: &str, what: &str, steps: Vec<(Tick, Text)>) -> Card {
-    let mut blocks = vec![Block::Fields(vec![
-        field("Plan", plan.what()),
-        field(if plan.targets.len() == 1 { "Server" } else { "Servers" }, servers(plan)),
-        field("Risk", plan.risk.word()),
-    ])];
+    let mut fields = vec![field("Plan", plan.what()), field("Risk", plan.risk.word())];
+    if !plan.targets.is_empty() {
+        fields.insert(1, field(if plan.targets.len() == 1 { "Server" } else { "Servers" }, servers(plan)));
+    }
+    let mut blocks = vec![Block::Fields(fields)];
     if !steps.is_empty() {
         blocks.push(Block::Checklist(steps));
     }
@@ -236,7 +312,7 @@ pub(super) fn undo(plan: &Plan) -> Option<Action> {
 pub(super) fn make_it_last(rules: &Rules, plan: &Plan) -> Option<Action> {
     let made = |is: fn(&Change) -> bool| plan.steps.iter().any(|step| is(&step.change));
     let users = made(|change| matches!(change, Change::AddPassword { .. } | Change::DropOtherPasswords { .. }));
-    let live = users || made(|change| matches!(change, Change::SetConfig { .. }));
+    let live = users || made(|change| matches!(change, Change::SetConfig { .. } | Change::SetRequirePass { .. }));
     // The plan found out where this server's users stand.
     let aclfile = users && plan.warnings.iter().any(|warning| warning.contains("acl-save"));
     let name = if aclfile { "acl-save" } else { "rewrite-config" };
@@ -252,6 +328,6 @@ pub(super) fn unwritten(error: &StoreError) -> Card {
     plain_card(
         "nothing was changed",
         format!("The bot's store cannot be written ({error}), and what cannot be written down is not done."),
-        Some("`/redis version` says what is wrong with the store".to_owned()),
+        Some("`/redis doctor --bot` says what is wrong with the store".to_owned()),
     )
 }

@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::{
-    CALL, asker_of, bound, cards, edit, freeze,
+    CALL, asker_of, bound, cards, edit, end, freeze,
     plan::{self, Made, Unplanned, Wish},
-    word,
+    say_last, word,
 };
 use crate::{
     bot::{Hall, Rules, command::plain_card, verify},
@@ -27,6 +27,9 @@ use crate::{
 /// plan's own message, and by the card that is given back.
 pub(super) async fn carry(hall: &Arc<Hall>, row: &PlanRow) -> (Card, bool) {
     let run = &row.plan.run;
+    if row.plan.asks.is_some() {
+        return super::agree::settle(hall, row).await;
+    }
     hall.touching.take_up(&row.plan);
     match hall.store.plan_move(run, PlanState::Pending, PlanState::Claimed, None).await {
         Ok(true) => {}
@@ -53,7 +56,9 @@ pub(super) async fn carry(hall: &Arc<Hall>, row: &PlanRow) -> (Card, bool) {
     let (card, state) = checked(hall, row).await;
     lane.hold(None);
     hall.touching.put_down(run);
-    edit(hall, row, card.clone()).await;
+    if row.message.is_some() {
+        say_last(hall, row, card.clone()).await;
+    }
     if state == PlanState::Done {
         verify::after(hall, row).await;
     }
@@ -65,10 +70,10 @@ async fn checked(hall: &Arc<Hall>, row: &PlanRow) -> (Card, PlanState) {
     let plan = &row.plan;
     let rules = hall.rules();
     let void = async |why: String| {
-        if let Err(error) = hall.store.plan_move(&plan.run, PlanState::Claimed, PlanState::Void, Some(&why)).await {
+        let card = cards::end(plan, Level::Note, "not run", &format!("Nothing was changed: {why}"), Vec::new());
+        if let Err(error) = end(hall, row, PlanState::Claimed, PlanState::Void, &why, &card).await {
             tracing::warn!(%error, run = %plan.run, "a plan that does not run could not be closed; a restart does it");
         }
-        let card = cards::end(plan, Level::Note, "not run", &format!("Nothing was changed: {why}"), Vec::new());
         (card, PlanState::Void)
     };
     let Some((command, service, instance)) = bound(&rules, plan) else {
@@ -110,7 +115,7 @@ async fn checked(hall: &Arc<Hall>, row: &PlanRow) -> (Card, PlanState) {
     let entered = hall.runs.enter(&plan.run, Some(plan.requester.clone()), &plan.what());
     let ran = Running::new(hall, row, instance, &made, &permit, entered.stop.clone()).run().await;
     let told = ran.told(&rules, &permit);
-    note(hall, row, &permit, ran.state, &ran.why).await;
+    note(hall, row, &permit, &ran, &told).await;
     (told, ran.state)
 }
 
@@ -148,9 +153,9 @@ async fn again(
     }
 }
 
-/// The end of a run, in its row and in the journal.
-async fn note(hall: &Hall, row: &PlanRow, permit: &TouchPermit, state: PlanState, why: &str) {
-    let plan = &row.plan;
+/// The end of a run, in its row, among what is owed, and in the journal.
+async fn note(hall: &Hall, row: &PlanRow, permit: &TouchPermit, ran: &Ran<'_>, told: &Card) {
+    let (plan, state) = (&row.plan, ran.state);
     let by: Vec<&str> = permit.consented().iter().map(|person| person.as_str()).collect();
     let said = match permit.broken() {
         Some(broken) => format!("{}; glass broken by {} ({})", state.word(), broken.person, broken.declared),
@@ -163,7 +168,7 @@ async fn note(hall: &Hall, row: &PlanRow, permit: &TouchPermit, state: PlanState
         ..word(row, &asker_of(plan), "run", Outcome::Answered, None)
     };
     for written in [
-        hall.store.plan_move(&plan.run, PlanState::Running, state, Some(why)).await.map(drop),
+        end(hall, row, PlanState::Running, state, &ran.why, told).await.map(drop),
         hall.store.record_synced(entry).await,
     ] {
         if let Err(error) = written {

@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use super::{NO, YES, bound, cards, carry, close, freeze, word};
 use crate::{
     bot::{
-        Hall, Rules,
+        Came, Hall, Rules, book,
         command::{Asked, plain_card},
+        had_its_word,
     },
     chat::{Event, Inbound},
     model::{Actor, Card, MessageRef, RunId, Service},
@@ -18,12 +19,20 @@ use crate::{
 };
 
 /// Somebody reacted to a message.
-pub(in crate::bot) async fn reacted(hall: &Arc<Hall>, inbound: Inbound) {
+pub(in crate::bot) async fn reacted(hall: &Arc<Hall>, inbound: Inbound, came: Came) {
     let Event::Reacted { message, emoji, added } = &inbound.what else { return };
     if emoji != YES && emoji != NO {
         return;
     }
-    let row = match hall.store.plan_in(message).await {
+    let found = match hall.store.plan_in(message).await {
+        // A runbook's own card: it may ask something now.
+        Ok(None) => match book::asked_in(hall, message).await {
+            Some(run) => hall.store.plan(&run).await,
+            None => Ok(None),
+        },
+        found => found,
+    };
+    let row = match found {
         Ok(Some(row)) => row,
         // Most reactions are about something else.
         Ok(None) => return,
@@ -32,9 +41,13 @@ pub(in crate::bot) async fn reacted(hall: &Arc<Hall>, inbound: Inbound) {
             return say(hall, &inbound, message, cards::unwritten(&error)).await;
         }
     };
+    // Whether a word that was cut off was heard shows in the plan: while it waits, it is heard again.
+    if came != Came::Nowhere && (row.state != PlanState::Pending || came == Came::TooLate) {
+        return;
+    }
     let rules = hall.rules();
-    let person = inbound.person.clone().or_else(|| rules.policy.person_of(&inbound.from).cloned());
-    let actor = Actor { identity: inbound.from.clone(), person, display: inbound.display.clone() };
+    let (display, badges) = (inbound.display.clone(), inbound.badges.clone());
+    let actor = rules.policy.speaker(inbound.from.clone(), inbound.person.clone(), display, badges);
     if let Some(why) = &inbound.barred {
         let card = plain_card("refused", format!("This account's word does not count: {why}."), None);
         return say(hall, &inbound, message, card).await;
@@ -72,7 +85,11 @@ async fn taken_back(hall: &Hall, rules: &Rules, actor: &Actor, row: &PlanRow) ->
 /// The plan of a run that somebody names, or what to say to them.
 pub(super) async fn named(hall: &Hall, run: &str) -> Result<PlanRow, (Card, Outcome)> {
     let found = match RunId::parse(run) {
-        Some(run) => hall.store.plan(&run).await,
+        Some(run) => match book::question(hall, &run).await {
+            Some(Ok(question)) => hall.store.plan(&question).await,
+            Some(Err(card)) => return Err((*card, Outcome::Misunderstood)),
+            None => hall.store.plan(&run).await,
+        },
         None => Ok(None),
     };
     found.map_err(|error| (cards::unwritten(&error), Outcome::Failed))?.ok_or_else(|| {
@@ -178,6 +195,7 @@ async fn vote(
     {
         return (card, Outcome::Answered);
     }
+    had_its_word();
     let (card, good) = carry::carry(hall, &row).await;
     (card, if good { Outcome::Answered } else { Outcome::Failed })
 }

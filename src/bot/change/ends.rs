@@ -142,13 +142,23 @@ async fn waits(hall: &Arc<Hall>, row: &PlanRow, why: &str) {
     super::tell(hall, &row.place, format!("end-waits-{}", row.plan.run), card).await;
 }
 
+fn up(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
 async fn tell(hall: &Arc<Hall>, row: &PlanRow, good: bool, lines: Vec<(Tick, Text)>) {
     let plan = &row.plan;
+    let early = plan.lasts_ms.is_none_or(|ms| Timestamp::now().as_millisecond() < plan.made_ms.saturating_add(ms));
+    let why = match &plan.rolls_back {
+        Some(watch) if early => format!("{} did not hold", up(watch)),
+        _ => "Its time is up".to_owned(),
+    };
     let (level, what) = if good {
-        (Level::Ok, "Its time is up, and it has been taken back.".to_owned())
+        (Level::Ok, format!("{why}, and it has been taken back."))
     } else {
         let next = format!("see /redis config, and set by hand what is still wanted; or /redis undo {}", plan.run);
-        (Level::Warn, format!("Its time is up, and it could not be taken back whole. Next: {next}"))
+        (Level::Warn, format!("{why}, and it could not be taken back whole. Next: {next}"))
     };
     let card: Card = cards::end(plan, level, "taken back", &what, lines);
     super::tell(hall, &row.place, format!("end-{}", plan.run), card).await;

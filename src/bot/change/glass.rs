@@ -87,6 +87,7 @@ pub(in crate::bot) async fn break_glass(hall: &Arc<Hall>, asked: &Asked<'_>, lin
         Err(error) => return (cards::unwritten(&error), Outcome::Failed),
     }
     tell_owners(hall, asked, &row, service, &broken).await;
+    crate::bot::had_its_word();
     let (card, good) = carry::carry(hall, &row).await;
     (card, if good { Outcome::Answered } else { Outcome::Failed })
 }

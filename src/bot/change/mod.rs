@@ -5,12 +5,13 @@
 //! is found claimed or running after a restart is never carried out again.
 //!
 //! [`plan`] makes plans and makes them again; [`mod@propose`] shows them;
-//! [`consent`] hears what people say to them, [`glass`] whoever goes on alone;
+//! [`mod@agree`] asks for people's word where a runbook does; [`consent`] hears what people say to them, [`glass`] whoever goes on alone;
 //! [`waits`] calls the approvers and lets plans expire; [`carry`] carries them
 //! out; [`mod@freeze`] and [`mod@stop`] halt them;
 //! [`ends`] takes back what was made for a while; [`mod@recover`] tells after a
 //! restart what its end cut short; [`cards`] is what people read.
 
+mod agree;
 mod by_the_clock;
 mod cards;
 mod carry;
@@ -36,20 +37,21 @@ use jiff::Timestamp;
 
 use super::{Hall, Rules, deliver};
 use crate::{
-    model::{Actor, Card, Instance, InstanceName, Level, Place, RunId, Service, ServiceName},
+    model::{Actor, Badges, Card, Instance, InstanceName, Level, Place, RunId, Service, ServiceName},
     runbook::{Command, Plan},
-    store::{Entry, Outcome, OwedWhat, PlanRow, PlanState},
+    store::{Entry, Outcome, Owed, OwedWhat, PlanRow, PlanState, StoreError},
 };
 
+pub(super) use agree::{Question, ask, settle_if_enough};
 pub(super) use by_the_clock::backup as backup_by_the_clock;
 pub(super) use consent::{by_id, reacted, taken_back_by_id};
 pub(super) use ends::keep as keep_ends;
 pub(super) use freeze::{freeze, shown as freezes_shown, unfreeze};
 pub(super) use glass::break_glass;
 pub(super) use pending::pending;
-pub(super) use propose::propose;
+pub(super) use propose::{Cover, Under, preview, propose, propose_under};
 pub(super) use recover::recover;
-pub(super) use severity::severity;
+pub(super) use severity::{alerts_written, severity};
 pub(super) use stop::stop;
 pub(super) use waits::keep as keep_waits;
 
@@ -57,6 +59,9 @@ pub(super) use waits::keep as keep_waits;
 const PLAN_WITHIN: Duration = Duration::from_secs(15);
 /// One call to the server is given up after this.
 const CALL: Duration = Duration::from_secs(5);
+
+/// The answer to a line comes within this of the end of its change, or never.
+const ANSWERED_BY: Duration = Duration::from_secs(120);
 
 const YES: &str = "✅";
 const NO: &str = "❌";
@@ -73,23 +78,64 @@ async fn edit(hall: &Hall, row: &PlanRow, card: Card) {
     if let Some(message) = &row.message
         && let Some(gateway) = hall.gateway(message.place.platform)
     {
-        let what = OwedWhat::Edit { message: message.clone(), card };
-        deliver::deliver(hall, &**gateway, &format!("plan-{}", row.plan.run), what).await;
+        let what = OwedWhat::Last { message: message.clone(), card };
+        deliver::deliver(hall, &**gateway, &key_of(&row.plan.run), what).await;
     }
 }
 
-/// Ends a plan that did not run, in its row and in its message.
-async fn close(hall: &Hall, row: &PlanRow, state: PlanState, why: &str) {
-    match hall.store.plan_move(&row.plan.run, row.state, state, Some(why)).await {
-        Ok(true) => {}
-        Ok(false) => return,
-        Err(error) => {
-            tracing::warn!(%error, run = %row.plan.run, "a plan could not be closed");
-            return;
-        }
+/// Under which key the last word on a plan is owed.
+fn key_of(run: &RunId) -> String {
+    format!("plan-{run}")
+}
+
+/// The last word on a plan: in the place of its own message, or said where it was asked for.
+fn last_word(row: &PlanRow, card: Card) -> OwedWhat {
+    match &row.message {
+        Some(message) => OwedWhat::Last { message: message.clone(), card },
+        None => OwedWhat::Say { place: Place { via: None, ..row.place.clone() }, card, only: None },
     }
+}
+
+/// Ends a plan. Its row and what is owed to those who wait for it are written at one stroke, so that a
+/// bot that dies before it has said so has told the next one to. `false`: it was not there any more.
+async fn end(
+    hall: &Hall,
+    row: &PlanRow,
+    from: PlanState,
+    to: PlanState,
+    why: &str,
+    card: &Card,
+) -> Result<bool, StoreError> {
+    // What has no message of its own is said by the answer to the line itself, which comes after the checklist.
+    let due = if row.message.is_some() { deliver::soon() } else { Timestamp::now() + ANSWERED_BY };
+    let owed = Owed { key: key_of(&row.plan.run), what: last_word(row, card.clone()), due };
+    hall.store.plan_end(&row.plan.run, from, to, why, Some(owed)).await
+}
+
+/// Says the last word on a plan, which [`end`] has put down.
+async fn say_last(hall: &Hall, row: &PlanRow, card: Card) {
+    if let Some(gateway) = hall.gateway(row.place.platform) {
+        deliver::deliver_promised(hall, &**gateway, &key_of(&row.plan.run), last_word(row, card)).await;
+    }
+}
+
+/// The answer to the line has said the last word on its plan.
+pub(super) async fn told(hall: &Hall, run: &RunId) {
+    deliver::kept(hall, &key_of(run)).await;
+}
+
+/// Ends a plan that did not run, or no longer does, in its row and in its message.
+async fn close(hall: &Hall, row: &PlanRow, state: PlanState, why: &str) {
     let level = if state == PlanState::Uncertain { Level::Unknown } else { Level::Note };
-    edit(hall, row, cards::end(&row.plan, level, state.word(), why, Vec::new())).await;
+    let mut card = cards::end(&row.plan, level, state.word(), why, Vec::new());
+    if row.state == PlanState::Running && why.contains("/redis undo") {
+        card.actions.extend(cards::undo(&row.plan));
+    }
+    match end(hall, row, row.state, state, why, &card).await {
+        Ok(true) => say_last(hall, row, card).await,
+        Ok(false) => {}
+        Err(error) => tracing::warn!(%error, run = %row.plan.run, "a plan could not be closed"),
+    }
 }
 
 /// The journal's row of one person's word on a plan, or of what the bot did about it.
@@ -127,7 +173,12 @@ fn tidy(words: &str) -> String {
 
 /// The one who asked for a plan, as the journal names them.
 fn asker_of(plan: &Plan) -> Actor {
-    Actor { identity: plan.asker.clone(), person: Some(plan.requester.clone()), display: String::new() }
+    Actor {
+        identity: plan.asker.clone(),
+        person: Some(plan.requester.clone()),
+        display: String::new(),
+        badges: Badges::default(),
+    }
 }
 
 /// Who changes what now: one change at a time on an instance.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     NO, PLAN_WITHIN, YES, cards, carry, freeze,
-    plan::{self, Unplanned, Wish},
+    plan::{self, Made, Unplanned, Wish},
     waits,
 };
 use crate::{
@@ -15,10 +15,32 @@ use crate::{
         command::{Asked, Ended, busy_card, explained_card, plain_card, target},
         deliver::Answer,
     },
-    policy::Verdict,
-    runbook::{self, ArgumentValue, Intent, Kind, Remediation, Risk, TouchKind},
+    model::{Block, Card, Instance, Level, RunId, Service, Text},
+    policy::{Consent, Said, Verdict, Vote},
+    runbook::{self, ArgumentValue, Change, Covered, Intent, Kind, Plan, Remediation, Risk, TouchKind},
     store::{Outcome, PlanRow, PlanState},
 };
+
+/// What a runbook lends to a change of its own.
+#[derive(Default)]
+pub(in crate::bot) struct Under {
+    /// A word people gave before.
+    pub(in crate::bot) cover: Option<Cover>,
+    /// The watch whose failure takes it back, in words.
+    pub(in crate::bot) rolls_back: Option<String>,
+}
+
+/// People's word on a runbook, and the change it was given for.
+pub(in crate::bot) struct Cover {
+    /// The question's id.
+    pub(in crate::bot) question: RunId,
+    /// The change, as they saw it.
+    pub(in crate::bot) shown: Covered,
+    /// What is typed now.
+    pub(in crate::bot) line: String,
+    /// Who gave it.
+    pub(in crate::bot) votes: Vec<Vote>,
+}
 
 /// Plans what somebody asked for, and shows it, or carries it out where nobody else has to consent.
 pub(in crate::bot) async fn propose(
@@ -28,6 +50,37 @@ pub(in crate::bot) async fn propose(
     remediation: &Remediation,
     answer: &Answer,
 ) -> Ended {
+    propose_under(hall, asked, intent, remediation, answer, Under::default()).await
+}
+
+/// What a line would come to now. Nothing is written down, and nobody is shown anything.
+///
+/// # Errors
+/// Why it comes to no plan, in a sentence.
+pub(in crate::bot) async fn preview(
+    hall: &Arc<Hall>,
+    asked: &Asked<'_>,
+    intent: &Intent,
+    remediation: &Remediation,
+    rolls_back: Option<String>,
+) -> Result<Plan, String> {
+    let told = |ended: Ended| ended.card.verdict.map(|verdict| verdict.to_plain()).unwrap_or_default();
+    let intent = about_a_run(hall, asked, intent, remediation).await.map_err(|ended| told(*ended))?;
+    let (service, instance) =
+        target(asked, &intent).map_err(|card| told(Ended::of(&intent, Outcome::Misunderstood, *card)))?;
+    let made = planned(hall, asked, &intent, service, instance, rolls_back).await.map_err(|ended| told(*ended))?;
+    Ok(made.plan)
+}
+
+/// The same for a change of a runbook.
+pub(in crate::bot) async fn propose_under(
+    hall: &Arc<Hall>,
+    asked: &Asked<'_>,
+    intent: &Intent,
+    remediation: &Remediation,
+    answer: &Answer,
+    under: Under,
+) -> Ended {
     let intent = &match about_a_run(hall, asked, intent, remediation).await {
         Ok(intent) => intent,
         Err(ended) => return *ended,
@@ -36,26 +89,129 @@ pub(in crate::bot) async fn propose(
         Ok(target) => target,
         Err(card) => return Ended::of(intent, Outcome::Misunderstood, *card).in_private(),
     };
+    let end = |outcome, card| Ended::of(intent, outcome, card).on(service, instance);
+    let made = match planned(hall, asked, intent, service, instance, under.rolls_back).await {
+        Ok(made) => made,
+        Err(ended) => return *ended,
+    };
+    let mut card = cards::plan(asked.rules, &intent.command, &made.plan, service, asked.place, made.context);
+    if matches!(intent.arguments.get("dry_run"), Some(ArgumentValue::Switch(true))) {
+        card.actions.clear();
+        card.footer = Some("dry run: nothing was changed, and this plan cannot be consented to".to_owned());
+        return end(Outcome::Answered, card);
+    }
+    if made.plan.risk > Risk::Low
+        && let Some(cover) = under.cover
+    {
+        match covers(asked, intent, service, &made.plan, &cover) {
+            Ok(votes) => return carry_covered(hall, made.plan, &cover.question, &votes, asked, answer, end).await,
+            Err(why) => {
+                let text = format!("The word given to the runbook (run {}) does not cover it: {why}.", cover.question);
+                card.blocks.push(Block::Text(Text::plain(text)));
+            }
+        }
+    }
+    show(hall, made.plan, card, asked, answer, end).await
+}
+
+/// The votes of a word that covers a plan.
+///
+/// # Errors
+/// Why it does not.
+fn covers(
+    asked: &Asked<'_>,
+    intent: &Intent,
+    service: &Service,
+    plan: &Plan,
+    cover: &Cover,
+) -> Result<Vec<Vote>, String> {
+    if let Some(why) = cover.shown.drift(&cover.line, plan) {
+        return Err(why);
+    }
+    let digest = plan.digest();
+    let votes: Vec<Vote> = cover.votes.iter().map(|vote| Vote { digest: digest.clone(), ..vote.clone() }).collect();
+    let said = Said { votes: &votes, broken: None };
+    match asked.rules.policy.consent(plan, &intent.command, service, asked.place, said, Timestamp::now()) {
+        Consent::Granted(_) => Ok(votes),
+        Consent::Need(ticket) => Err(format!("it takes the word of {}", ticket.who)),
+        Consent::Void(refusal) => Err(refusal.why.trim_end_matches('.').to_owned()),
+    }
+}
+
+/// Carries out what people agreed to when the runbook asked them.
+async fn carry_covered(
+    hall: &Arc<Hall>,
+    plan: Plan,
+    question: &RunId,
+    votes: &[Vote],
+    asked: &Asked<'_>,
+    answer: &Answer,
+    end: impl Fn(Outcome, Card) -> Ended,
+) -> Ended {
+    if let Err(error) = hall.store.plan_add(&plan, asked.place).await {
+        return end(Outcome::Failed, cards::unwritten(&error));
+    }
+    let names: Vec<&str> = votes.iter().map(|vote| asked.rules.policy.name_of(&vote.person)).collect();
+    let what = format!("The word of {} covers it (run {question}); it is carried out now.", names.join(", "));
+    let message = answer.show(cards::end(&plan, Level::Note, "agreed before", &what, Vec::new())).await;
+    let mut written = match &message {
+        Some(message) => hall.store.plan_shown(&plan.run, message).await,
+        None => Ok(()),
+    };
+    let row = PlanRow { plan, place: asked.place.clone(), message, state: PlanState::Pending };
+    for vote in votes {
+        let by = crate::model::Actor { person: Some(vote.person.clone()), ..super::asker_of(&row.plan) };
+        let why = format!("given to run {question}, which covers it");
+        let entry = super::word(&row, &by, "consent", Outcome::Answered, Some(why));
+        written = match written {
+            Ok(()) => hall.store.record_synced(entry).await.map(drop),
+            error => error,
+        };
+        if written.is_ok() {
+            written = hall.store.consent_add(&row.plan.run, vote, Timestamp::now()).await.map(drop);
+        }
+    }
+    if let Err(error) = written {
+        // What is not carried out now is not carried out later without a word.
+        super::close(hall, &row, PlanState::Void, "The word on it could not be written down. Nothing was changed.")
+            .await;
+        return end(Outcome::Failed, cards::unwritten(&error));
+    }
+    let (card, good) = carry::carry(hall, &row).await;
+    let outcome = if good { Outcome::Answered } else { Outcome::Failed };
+    Ended { shown: row.message.is_some(), ends: row.message.is_none(), ..end(outcome, card) }
+}
+
+/// The plan of what somebody asked for, from what is so now.
+async fn planned(
+    hall: &Arc<Hall>,
+    asked: &Asked<'_>,
+    intent: &Intent,
+    service: &Arc<Service>,
+    instance: &Instance,
+    rolls_back: Option<String>,
+) -> Result<Made, Box<Ended>> {
     let now = Timestamp::now();
     let permit = match asked.decide(&intent.command, Some(service), false) {
         Verdict::Allow(permit) => permit,
-        Verdict::Deny(refusal) => return Ended::denied(intent, &refusal).on(service, instance),
+        Verdict::Deny(refusal) => return Err(Box::new(Ended::denied(intent, &refusal).on(service, instance))),
     };
     let end = |outcome, card| Ended::of(intent, outcome, card).on(service, instance);
     if let Err(why) = freeze::holds_up(hall, asked.rules, &service.name).await {
         let card = plain_card("changes are stopped", format!("{why} Nothing was planned."), None);
-        return end(Outcome::Denied, card).in_private();
+        return Err(Box::new(end(Outcome::Denied, card).in_private()));
     }
     let wanted = match runbook::bind_touches(intent, service) {
         Ok(wanted) => wanted,
         Err(error) => {
-            return end(Outcome::Misunderstood, explained_card(&intent.command.name, service, &error)).in_private();
+            let card = explained_card(&intent.command.name, service, &error);
+            return Err(Box::new(end(Outcome::Misunderstood, card).in_private()));
         }
     };
     let until = tokio::time::Instant::now() + PLAN_WITHIN;
     let held = match hall.limiter.instance(&service.name, &instance.name, intent.command.cost, until).await {
         Ok(held) => held,
-        Err(busy) => return end(Outcome::Limited, busy_card(&busy)).in_private(),
+        Err(busy) => return Err(Box::new(end(Outcome::Limited, busy_card(&busy)).in_private())),
     };
     let lasts_ms = match intent.arguments.get("for") {
         Some(ArgumentValue::Integer(ms)) => Some(*ms),
@@ -72,32 +228,30 @@ pub(in crate::bot) async fn propose(
         lasts_ms,
         asker: asked.actor,
     };
-    let made = match plan::make(hall, &permit, &wish).await {
-        Ok(made) => made,
-        Err(Unplanned::Misunderstood(card)) => return end(Outcome::Misunderstood, *card).in_private(),
-        Err(Unplanned::Nothing(why)) => return end(Outcome::Answered, plain_card("nothing to change", why, None)),
-        Err(Unplanned::Failed(error)) => {
-            return end(Outcome::Failed, explained_card(&intent.command.name, service, &error));
-        }
-    };
+    let made = plan::make(hall, &permit, &wish).await;
     drop(held);
-    let mut card = cards::plan(asked.rules, &intent.command, &made.plan, service, asked.place, made.context);
-    if matches!(intent.arguments.get("dry_run"), Some(ArgumentValue::Switch(true))) {
-        card.actions.clear();
-        card.footer = Some("dry run: nothing was changed, and this plan cannot be consented to".to_owned());
-        return end(Outcome::Answered, card);
+    let mut made = made.map_err(|unplanned| {
+        Box::new(match unplanned {
+            Unplanned::Misunderstood(card) => end(Outcome::Misunderstood, *card).in_private(),
+            Unplanned::Nothing(why) => end(Outcome::Answered, plain_card("nothing to change", why, None)),
+            Unplanned::Failed(error) => end(Outcome::Failed, explained_card(&intent.command.name, service, &error)),
+        })
+    })?;
+    // Settings alone know the way back to where they were from where this change puts them.
+    if made.plan.steps.iter().all(|step| matches!(step.change, Change::SetConfig { .. })) {
+        made.plan.rolls_back = rolls_back;
     }
-    show(hall, made.plan, card, asked, answer, end).await
+    Ok(made)
 }
 
 /// Writes the plan down, shows it, and carries it out at once where nobody has to consent.
 async fn show(
     hall: &Arc<Hall>,
-    plan: runbook::Plan,
-    card: crate::model::Card,
+    plan: Plan,
+    card: Card,
     asked: &Asked<'_>,
     answer: &Answer,
-    end: impl Fn(Outcome, crate::model::Card) -> Ended,
+    end: impl Fn(Outcome, Card) -> Ended,
 ) -> Ended {
     // Before anybody sees it, it is a row: what nobody can write down is not done.
     if let Err(error) = hall.store.plan_add(&plan, asked.place).await {
@@ -115,7 +269,7 @@ async fn show(
         let row = PlanRow { plan, place: asked.place.clone(), message, state: PlanState::Pending };
         let (card, good) = carry::carry(hall, &row).await;
         let outcome = if good { Outcome::Answered } else { Outcome::Failed };
-        return Ended { shown: row.message.is_some(), ..end(outcome, card) };
+        return Ended { shown: row.message.is_some(), ends: row.message.is_none(), ..end(outcome, card) };
     }
     // An edit calls nobody: where something was said before, the approvers are called beside it.
     let edited = answer.has_said().await;
@@ -171,7 +325,7 @@ async fn about_a_run(
     let (Some(service), Some(command)) = (service, command) else {
         return Err(misunderstood("Its command or service is no longer configured.".to_owned()));
     };
-    if !asked.rules.policy.may(asked.actor.person.as_ref(), command, Some(service), asked.place) {
+    if !asked.rules.policy.may(asked.actor, command, Some(service), asked.place) {
         return Err(misunderstood(format!(
             "You may not run `{}` on {}, so you may not take it back either.",
             plan.command, plan.service

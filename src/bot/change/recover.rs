@@ -9,20 +9,42 @@ use crate::{
     exec::{Hands, touching, under_way},
     model::{Instance, Service},
     policy::Permit,
-    runbook::{Change, Look, Nodes, Plan, PlanStep},
+    runbook::{Change, Look, Nodes, Plan, PlanStep, Risk},
     store::{PlanRow, PlanState, StepState},
 };
 
+const BEFORE: &str = "The bot was restarted before anything was changed. Ask again.";
 /// What a run left aside is tidied up within this.
 const SETTLE_WITHIN: std::time::Duration = std::time::Duration::from_secs(600);
 
 /// Settles every plan that was under way when the bot ended.
 pub(in crate::bot) async fn recover(hall: Arc<Hall>) {
+    // What an answer was about to say when it was cut short is said now.
+    if let Err(error) = hall.store.owed_hasten(hall.since).await {
+        tracing::warn!(%error, "what was owed at the last end is said later");
+    }
+    match hall.store.plans(PlanState::Pending).await {
+        Ok(rows) => {
+            // These wait for nobody: whoever planned them was about to carry them out.
+            let left = |row: &PlanRow| row.plan.risk == Risk::Low && row.plan.made_ms < hall.since.as_millisecond();
+            for row in rows.into_iter().filter(left) {
+                close(&hall, &row, PlanState::Void, BEFORE).await;
+            }
+        }
+        Err(error) => tracing::warn!(%error, "plans that nobody need consent to could not be read"),
+    }
     match hall.store.plans(PlanState::Claimed).await {
         Ok(rows) => {
             for row in rows.into_iter().filter(|row| !hall.touching.is_ours(&row.plan.run)) {
-                let why = "The bot was restarted before anything was changed. Ask again.";
-                close(&hall, &row, PlanState::Void, why).await;
+                if row.plan.asks.is_some() {
+                    // A word by itself changes nothing: it is judged again by whoever takes its runbook up.
+                    let run = &row.plan.run;
+                    if let Err(error) = hall.store.plan_move(run, PlanState::Claimed, PlanState::Pending, None).await {
+                        tracing::warn!(%error, %run, "a question could not be opened again");
+                    }
+                    continue;
+                }
+                close(&hall, &row, PlanState::Void, BEFORE).await;
             }
         }
         Err(error) => tracing::warn!(%error, "plans under way at the last end could not be read"),
@@ -148,6 +170,9 @@ async fn seen(hall: &Arc<Hall>, plan: &Plan, seq: usize, step: &PlanStep) -> (Op
         Change::RemoveKeys { .. }
         | Change::RetimeKeys { .. }
         | Change::RestoreKeys { .. }
+        | Change::ExportKeys { .. }
+        | Change::DropExport { .. }
+        | Change::ImportKeys { .. }
         | Change::ClearAside { .. } => {
             let tidy = rules.policy.tidying(plan, jiff::Timestamp::now());
             let cx = touching(Instant::now() + SETTLE_WITHIN, CALL);
@@ -160,6 +185,13 @@ async fn seen(hall: &Arc<Hall>, plan: &Plan, seq: usize, step: &PlanStep) -> (Op
             };
             let hands = Hands { instance, address: &address, store: &hall.store, cx: &cx };
             match hall.exec.settle(&tidy, plan, seq, &hands).await {
+                // A copy is done when it is whole.
+                Ok(settled) if matches!(step.change, Change::ExportKeys { .. }) => {
+                    (Some(settled.kept > 0), settled.said)
+                }
+                Ok(settled) if matches!(step.change, Change::ImportKeys { .. }) && settled.kept > 0 => {
+                    (Some(false), format!("{}; `/redis undo {}` takes back what it put there", settled.said, plan.run))
+                }
                 Ok(settled) if settled.kept > 0 && plan.undo_line().is_some() => {
                     (Some(false), format!("{}; `/redis undo {}` brings them back", settled.said, plan.run))
                 }
@@ -182,6 +214,10 @@ async fn seen(hall: &Arc<Hall>, plan: &Plan, seq: usize, step: &PlanStep) -> (Op
                 None => (None, format!("{then} does not tell its role; `/redis replication` tells who is the primary")),
             }
         }
+        Change::SetRequirePass { .. } | Change::RestoreRequirePass { .. } => (
+            None,
+            "which password is good now is told by logging in: both lie in the bot's folder for handing over, and the undo of this run sets the old one".to_owned(),
+        ),
         Change::AddPassword { user, .. } | Change::DropPassword { user, .. } | Change::DropOtherPasswords { user, .. } => (
             None,
             format!("which passwords {user} has now is not told by a look; the undo of this run drops the new one where it is"),

@@ -84,6 +84,15 @@ pub(super) async fn declared(hall: &Hall, service: &Service) -> (Vec<Declared>, 
     (known, trouble)
 }
 
+/// How long ago the file of alerts was written, where there is one; `Err`: why it is not believed.
+pub(in crate::bot) fn alerts_written(path: &Path, holds: Duration) -> Result<Option<Duration>, String> {
+    // The same gates as where a severity is read from it; which service is asked about does not matter here.
+    let nobody = "rediscue".parse().expect("that is a name");
+    alerts(path, &nobody, holds)?;
+    let written = std::fs::metadata(path).ok().and_then(|meta| meta.modified().ok());
+    Ok(written.map(|at| at.elapsed().unwrap_or_default()))
+}
+
 fn fresh(at: Timestamp, holds: Duration) -> bool {
     at.checked_add(holds).is_ok_and(|until| Timestamp::now() < until)
 }

@@ -1,6 +1,6 @@
 //! Stopping one change: while it is queued nothing was done, while it runs its next step is not begun.
 
-use super::{bound, cards, edit};
+use super::{bound, cards, end, say_last};
 use crate::{
     bot::{
         Hall,
@@ -42,9 +42,10 @@ pub(in crate::bot) async fn stop(hall: &Hall, asked: &Asked<'_>, run: &RunId) ->
     }
     let who = asked.actor.person.as_ref().map_or("somebody", |person| policy.name_of(person));
     let note = format!("{who} called it off while it was queued. Nothing was changed.");
-    match hall.store.plan_move(run, PlanState::Claimed, PlanState::Void, Some(&note)).await {
+    let last = cards::end(plan, Level::Note, "called off", &note, Vec::new());
+    match end(hall, &row, PlanState::Claimed, PlanState::Void, &note, &last).await {
         Ok(true) => {
-            edit(hall, &row, cards::end(plan, Level::Note, "called off", &note, Vec::new())).await;
+            say_last(hall, &row, last).await;
             return Some((plain_card("called off", &note, None), Outcome::Answered));
         }
         Ok(false) => {}

@@ -15,11 +15,11 @@ use tokio::sync::mpsc;
 
 use super::{
     CHANNEL, Completions,
-    wire::{FromBot, ToBot, VERSION},
+    wire::{DidEnd, FromBot, ToBot, VERSION},
 };
 use crate::{
-    chat::{Audience, Event, Gateway, Inbound, Undelivered},
-    model::{Card, Identity, MessageRef, PersonId, Place, PlaceKind, Platform},
+    chat::{AtTheMachine, Audience, EndAtTheMachine, Event, Gateway, Inbound, Undelivered},
+    model::{Card, Identity, MessageRef, PersonId, Place, PlaceKind, Platform, RunId},
 };
 
 /// Messages a listener may be behind before it is let go: a stuck terminal must not hold the bot.
@@ -276,6 +276,13 @@ impl Console {
         MessageRef { place: place.clone(), id }
     }
 
+    /// Where something is said now: the thread of a script that an earlier process knew is nobody's, and
+    /// what was to be said there is for everybody in the channel, or for whoever comes next.
+    fn reachable(&self, place: &Place) -> Place {
+        let ours = |thread: &String| thread.split_once('-').is_some_and(|(epoch, _)| epoch == self.epoch);
+        Place { thread: place.thread.clone().filter(ours), ..place.clone() }
+    }
+
     /// The message a session means by `m3`.
     fn meant(&self, place: &Place, shown: &str, by: &Identity) -> MessageRef {
         let number: Option<u64> = shown.strip_prefix('m').and_then(|digits| digits.parse().ok());
@@ -319,9 +326,27 @@ async fn listen(
             ToBot::React { id, emoji, added, .. } => {
                 Event::Reacted { message: console.meant(&place, &id, &identity), emoji, added }
             }
+            ToBot::Did { run, command, service, instance, node, ended, took_ms, .. } => {
+                let named = (RunId::parse(&run), service.parse().ok(), instance.parse().ok());
+                let (Some(run), Some(service), Some(instance)) = named else {
+                    let why = "what was done names no run, service or instance".to_owned();
+                    console.tell_link(link, FromBot::Refused { line: Some(line), why });
+                    continue;
+                };
+                let ended = ended.map(|end| match end {
+                    DidEnd::Well => EndAtTheMachine::Well,
+                    DidEnd::Denied { why } => EndAtTheMachine::Denied(why),
+                    DidEnd::Stopped => EndAtTheMachine::Stopped,
+                    DidEnd::Failed { why } => EndAtTheMachine::Failed(why),
+                });
+                let took = Duration::from_millis(took_ms);
+                Event::AtTheMachine(AtTheMachine { run, command, service, instance, node, ended, took })
+            }
         };
         let event = format!("console-{}-{link}-{line}", console.epoch);
         let said = Inbound {
+            badges: Default::default(),
+            kept: None,
             event: event.clone(),
             from: identity,
             display: user.clone(),
@@ -363,8 +388,9 @@ impl Gateway for Console {
                 true
             }
         };
-        self.tell(place, audience, &FromBot::Say { id: id.clone(), private, card: card.clone() });
-        let message = self.message(place, &id, audience);
+        let place = self.reachable(place);
+        self.tell(&place, audience, &FromBot::Say { id: id.clone(), private, card: card.clone() });
+        let message = self.message(&place, &id, audience);
         Box::pin(async move { Ok(message) })
     }
 

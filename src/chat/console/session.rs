@@ -430,6 +430,7 @@ mod tests {
             let say = match &inbound.what {
                 Event::Command { text, .. } => format!("{person}: {text}"),
                 Event::Pressed { command, .. } => format!("{person} pressed {command}"),
+                Event::AtTheMachine(done) => format!("{person} did {}", done.command),
                 Event::Reacted { emoji, added, message } => {
                     let id = message.id.split('.').next().unwrap_or_default();
                     format!("{person} {} {emoji} on {id}", if *added { "put" } else { "took" })

@@ -62,13 +62,53 @@ pub enum ToBot {
         /// Added or taken back.
         added: bool,
     },
+    /// Somebody did something at this machine with this program, for the journal. When it is not
+    /// to be, or cannot be written, the bot says a card before the line is settled.
+    Did {
+        /// As above.
+        line: u64,
+        /// The call's id.
+        run: String,
+        /// What was called: `rdb-fetch`.
+        command: String,
+        /// About which service.
+        service: String,
+        /// And which instance.
+        instance: String,
+        /// And which server, where one was named.
+        node: Option<String>,
+        /// How it ended; absent: it begins.
+        ended: Option<DidEnd>,
+        /// Milliseconds since it began.
+        took_ms: u64,
+    },
+}
+
+/// How something done at this machine ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "how", rename_all = "snake_case")]
+pub enum DidEnd {
+    /// As it should.
+    Well,
+    /// Policy said no, by this rule.
+    Denied {
+        /// The rule.
+        why: String,
+    },
+    /// It was stopped.
+    Stopped,
+    /// It failed.
+    Failed {
+        /// Why.
+        why: String,
+    },
 }
 
 impl ToBot {
     /// Whose line it is said to be.
     pub fn speaker(&self) -> Option<&str> {
         match self {
-            ToBot::Hello { .. } => None,
+            ToBot::Hello { .. } | ToBot::Did { .. } => None,
             ToBot::Command { speaker, .. } | ToBot::Press { speaker, .. } | ToBot::React { speaker, .. } => {
                 speaker.as_deref()
             }
@@ -79,7 +119,10 @@ impl ToBot {
     pub fn line(&self) -> Option<u64> {
         match self {
             ToBot::Hello { .. } => None,
-            ToBot::Command { line, .. } | ToBot::Press { line, .. } | ToBot::React { line, .. } => Some(*line),
+            ToBot::Command { line, .. }
+            | ToBot::Press { line, .. }
+            | ToBot::React { line, .. }
+            | ToBot::Did { line, .. } => Some(*line),
         }
     }
 }

@@ -50,6 +50,17 @@ const RICH: usize = SECTION;
 /// Rows of bars and series are drawn this wide.
 const BAR: usize = 16;
 
+impl Message {
+    /// The same, where the one before may have arrived and cannot be found.
+    pub(super) fn said_again(mut self) -> Self {
+        if self.blocks.len() < BLOCKS {
+            let line = "said again: Slack did not confirm the first time, so this may be here twice";
+            self.blocks.push(json!({ "type": "context", "elements": [plain(line, SECTION)] }));
+        }
+        self
+    }
+}
+
 /// A message as Slack takes it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Message {

@@ -2,8 +2,9 @@
 //!
 //! A call that is not answered may have had its effect. Every message carries
 //! its key as metadata, so before the same thing is said again it is looked for
-//! where it would stand. Ephemeral messages and response URLs leave nothing to
-//! look for: there, an answer twice is taken over an answer never.
+//! where it would stand; so is a file, by its id. Ephemeral messages leave
+//! nothing to look for: within a process such an answer is said again and says
+//! so; after a crash it is not.
 
 use std::{
     collections::HashMap,
@@ -70,6 +71,23 @@ pub(super) fn mark(key: &str) -> Value {
 }
 
 impl Slack {
+    /// Does a file stand in a channel? Where that cannot be looked up, it does not.
+    pub(super) async fn finds_file(&self, place: &Place, file: &str) -> bool {
+        let query = [("channel", place.channel.as_str()), ("limit", LOOKED_AT)];
+        let (method, thread) = match &place.thread {
+            Some(thread) => ("conversations.replies", Some(("ts", thread.as_str()))),
+            None => ("conversations.history", None),
+        };
+        let query: Vec<(&str, &str)> = query.into_iter().chain(thread).collect();
+        let Ok(answer) = self.noted(method, self.api.read(method, &query).await) else { return false };
+        let messages = answer.get("messages").and_then(Value::as_array);
+        let mut files = messages
+            .into_iter()
+            .flatten()
+            .flat_map(|message| message.get("files").and_then(Value::as_array).into_iter().flatten());
+        files.any(|one| one.get("id").and_then(Value::as_str) == Some(file))
+    }
+
     /// The message that carries this key, if it stands there.
     pub(super) async fn find(&self, place: &Place, key: &str) -> Result<Option<String>, Trouble> {
         let mut query =

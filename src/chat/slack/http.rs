@@ -2,7 +2,7 @@
 //!
 //! A request is believed when its signature fits the signing secret, its
 //! timestamp is not older than five minutes, and it was not seen before. It is
-//! then acknowledged at once, and handled after.
+//! then put on the shelf, acknowledged, and handled after.
 
 use std::{
     collections::HashMap,
@@ -20,18 +20,10 @@ use axum::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
-use slack_morphism::{
-    SlackSigningSecret,
-    prelude::{SlackCommandEvent, SlackPushEvent},
-    signature_verifier::SlackEventSignatureVerifier,
-};
-use tokio::sync::mpsc;
+use slack_morphism::{SlackSigningSecret, signature_verifier::SlackEventSignatureVerifier};
 
-use super::{
-    Slack, StartError,
-    inbound::{begun, interaction as read},
-};
-use crate::chat::Inbound;
+use super::{Slack, StartError, inbound::begun};
+use crate::chat::Ears;
 
 /// Slack's own requests are far smaller.
 const LARGEST_BODY: usize = 1 << 20;
@@ -43,21 +35,17 @@ struct Door {
     slack: Arc<Slack>,
     verifier: Arc<SlackEventSignatureVerifier>,
     seen: Arc<Mutex<HashMap<String, Instant>>>,
-    inbound: mpsc::Sender<Inbound>,
+    ears: Ears,
 }
 
 /// The routes, to be mounted under `/slack`.
-pub(super) fn routes(
-    slack: Arc<Slack>,
-    signing_secret: &SecretString,
-    inbound: mpsc::Sender<Inbound>,
-) -> Result<Router, StartError> {
+pub(super) fn routes(slack: Arc<Slack>, signing_secret: &SecretString, ears: Ears) -> Result<Router, StartError> {
     let secret = signing_secret.expose_secret();
     if secret.trim().is_empty() {
         return Err(StartError::EmptySecret("signing secret"));
     }
     let verifier = Arc::new(SlackEventSignatureVerifier::new(&SlackSigningSecret::new(secret.to_owned())));
-    let door = Door { slack, verifier, seen: Arc::default(), inbound };
+    let door = Door { slack, verifier, seen: Arc::default(), ears };
     Ok(Router::new()
         .route("/commands", post(command))
         .route("/events", post(push))
@@ -94,18 +82,29 @@ impl Door {
     }
 }
 
+impl Door {
+    /// Keeps the event and has it handled; `false` when it cannot be read. The answer to this is the acknowledgement.
+    async fn takes(self, kind: &'static str, payload: Value) -> bool {
+        let turn = self.slack.turn_at(kind, &payload);
+        let Some(mut arrived) = self.slack.read(kind, payload, turn) else { return false };
+        self.slack.keep(&mut arrived, &self.ears).await;
+        tokio::spawn(async move { self.slack.handle(arrived, &self.ears).await });
+        true
+    }
+}
+
 async fn command(State(door): State<Door>, headers: HeaderMap, body: Bytes) -> Response {
     let text = match door.believed(&headers, &body) {
         Ok(text) => text,
         Err(refused) => return refused.into_response(),
     };
-    let event: SlackCommandEvent = match serde_urlencoded::from_str(text) {
-        Ok(event) => event,
-        Err(_) => return (StatusCode::BAD_REQUEST, "not a slash command").into_response(),
-    };
-    let acknowledged = begun(&event.command.0, event.text.as_deref().unwrap_or_default());
-    tokio::spawn(async move { door.slack.on_command(event, &door.inbound).await });
-    Json(acknowledged).into_response()
+    let form: HashMap<String, String> = serde_urlencoded::from_str(text).unwrap_or_default();
+    let word = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
+    let acknowledged = begun(word("command"), word("text"));
+    match door.takes("slash_commands", json!(form)).await {
+        true => Json(acknowledged).into_response(),
+        false => (StatusCode::BAD_REQUEST, "not a slash command").into_response(),
+    }
 }
 
 async fn interaction(State(door): State<Door>, headers: HeaderMap, body: Bytes) -> Response {
@@ -114,13 +113,10 @@ async fn interaction(State(door): State<Door>, headers: HeaderMap, body: Bytes) 
         Err(refused) => return refused.into_response(),
     };
     let form: HashMap<String, String> = serde_urlencoded::from_str(text).unwrap_or_default();
-    let event = form.get("payload").and_then(|payload| read(serde_json::from_str(payload).ok()?));
-    match event {
-        Some(event) => {
-            tokio::spawn(async move { door.slack.on_interaction(event, &door.inbound).await });
-            StatusCode::OK.into_response()
-        }
-        None => (StatusCode::BAD_REQUEST, "not an interaction").into_response(),
+    let payload = form.get("payload").and_then(|payload| serde_json::from_str(payload).ok()).unwrap_or(Value::Null);
+    match door.takes("interactive", payload).await {
+        true => StatusCode::OK.into_response(),
+        false => (StatusCode::BAD_REQUEST, "not an interaction").into_response(),
     }
 }
 
@@ -129,15 +125,13 @@ async fn push(State(door): State<Door>, headers: HeaderMap, body: Bytes) -> Resp
         Ok(text) => text,
         Err(refused) => return refused.into_response(),
     };
-    match serde_json::from_str::<SlackPushEvent>(text) {
-        Ok(SlackPushEvent::UrlVerification(challenge)) => {
-            Json(json!({ "challenge": challenge.challenge })).into_response()
-        }
-        Ok(SlackPushEvent::EventCallback(event)) => {
-            tokio::spawn(async move { door.slack.on_push(event, &door.inbound).await });
-            Json(Value::Null).into_response()
-        }
-        // An event of a kind we do not take is acknowledged, or Slack would send it again and again.
-        Ok(_) | Err(_) => StatusCode::OK.into_response(),
+    let payload: Value = serde_json::from_str(text).unwrap_or(Value::Null);
+    if payload["type"] == "url_verification" {
+        return Json(json!({ "challenge": payload["challenge"] })).into_response();
     }
+    if payload["type"] == "event_callback" && !door.takes("events_api", payload).await {
+        tracing::warn!("an event of Slack's could not be read");
+    }
+    // An event of a kind we do not take is acknowledged, or Slack would send it again and again.
+    StatusCode::OK.into_response()
 }

@@ -11,17 +11,16 @@ use slack_morphism::prelude::{
     SlackCommandEvent, SlackEventCallbackBody, SlackInteractionActionContainer, SlackInteractionEvent,
     SlackPushEventCallback, SlackReactionsItem,
 };
-use tokio::sync::mpsc;
 
 use super::{Id, Slack, blocks::ASK, text};
 use crate::{
-    chat::{Event, Inbound},
+    chat::{Ears, Event, Inbound, Kept},
     model::{Identity, MessageRef, Place, PlaceKind, Platform},
 };
 
 /// An event before it is known what Slack says of its account.
-struct Heard {
-    event: String,
+pub(super) struct Heard {
+    pub(super) event: String,
     user: String,
     team: String,
     place: Place,
@@ -35,27 +34,27 @@ fn place(team: &str, channel: &str, thread: Option<String>, via: Option<String>)
 }
 
 impl Slack {
-    /// A slash command.
-    pub(super) async fn on_command(&self, event: SlackCommandEvent, inbound: &mpsc::Sender<Inbound>) {
-        let via = self.routes.keep(event.response_url.0.as_str(), true);
-        let heard = Heard {
-            event: format!("slack-{}", event.trigger_id.0),
+    /// A slash command; one that an earlier process left has no response URL any more.
+    pub(super) fn on_command(&self, event: SlackCommandEvent, left: bool) -> Heard {
+        let via = if left { None } else { self.routes.keep(event.response_url.0.as_str(), true) };
+        Heard {
+            event: command_event(&event.trigger_id.0),
             place: place(&event.team_id.0, &event.channel_id.0, None, via),
             user: event.user_id.0,
             team: event.team_id.0,
             what: Event::Command { text: text::typed(event.text.as_deref().unwrap_or_default()), message: None },
-        };
-        self.hand_in(heard, inbound).await;
+        }
     }
 
     /// A pressed button or a chosen option.
-    pub(super) async fn on_interaction(&self, event: SlackInteractionEvent, inbound: &mpsc::Sender<Inbound>) {
-        let SlackInteractionEvent::BlockActions(pressed) = event else { return };
-        let SlackInteractionActionContainer::Message(container) = &pressed.container else { return };
-        let Some(user) = &pressed.user else { return };
+    pub(super) fn on_interaction(&self, event: SlackInteractionEvent) -> Vec<Heard> {
+        let mut all = Vec::new();
+        let SlackInteractionEvent::BlockActions(pressed) = event else { return all };
+        let SlackInteractionActionContainer::Message(container) = &pressed.container else { return all };
+        let Some(user) = &pressed.user else { return all };
         let Some(channel) = container.channel_id.as_ref().or(pressed.channel.as_ref().map(|channel| &channel.id))
         else {
-            return;
+            return all;
         };
         let thread =
             pressed.message.as_ref().and_then(|message| message.origin.thread_ts.as_ref()).map(|ts| ts.0.clone());
@@ -80,74 +79,71 @@ impl Slack {
                 tracing::info!("a double click was handled once");
                 continue;
             }
-            let heard = Heard {
-                event: format!("slack-{}-{}", pressed.trigger_id.0, action.action_id.0),
+            all.push(Heard {
+                event: press_event(&pressed.trigger_id.0, &action.action_id.0),
                 user: user.id.0.clone(),
                 team: pressed.team.id.0.clone(),
                 place: place.clone(),
                 what: Event::Pressed { message: MessageRef { place: place.clone(), id: id.clone() }, command },
-            };
-            self.hand_in(heard, inbound).await;
+            });
         }
+        all
     }
 
     /// A mention, a direct message, a reaction.
-    pub(super) async fn on_push(&self, callback: SlackPushEventCallback, inbound: &mpsc::Sender<Inbound>) {
+    pub(super) async fn on_push(&self, callback: SlackPushEventCallback) -> Option<Heard> {
         let team = callback.team_id.0;
-        let event = format!("slack-{}", callback.event_id.0);
+        let event = push_event(&callback.event_id.0);
         let Some(own) = self.own_user().await else {
             tracing::warn!(event, "an event came while Slack would not tell who we are; it was dropped");
-            return;
+            return None;
         };
-        let heard = match callback.event {
+        Some(match callback.event {
             SlackEventCallbackBody::AppMention(mention) => {
                 let said = mention.content.text.unwrap_or_default();
-                let Some(command) = text::after_mention(&said, &own) else { return };
+                let command = text::after_mention(&said, &own)?;
                 let (ts, thread) = (mention.origin.ts.0, mention.origin.thread_ts.map(|ts| ts.0));
                 let place = place(&team, &mention.channel.0, thread, None);
                 Heard { event, user: mention.user.0, team, what: command_in(&place, ts, command), place }
             }
             SlackEventCallbackBody::Message(message) => {
-                let Some(channel) = message.origin.channel.map(|channel| channel.0) else { return };
+                let channel = message.origin.channel.map(|channel| channel.0)?;
                 // In channels a mention is an event of its own; edits, joins and bots are not commands.
                 if !channel.starts_with('D') || message.subtype.is_some() || message.sender.bot_id.is_some() {
-                    return;
+                    return None;
                 }
-                let Some(user) = message.sender.user.map(|user| user.0).filter(|user| *user != own) else { return };
+                let user = message.sender.user.map(|user| user.0).filter(|user| *user != own)?;
                 let said = message.content.and_then(|content| content.text).unwrap_or_default();
                 let command = text::after_mention(&said, &own).unwrap_or(&said).to_owned();
                 let place = place(&team, &channel, message.origin.thread_ts.map(|ts| ts.0), None);
                 Heard { event, user, team, what: command_in(&place, message.origin.ts.0, &command), place }
             }
             SlackEventCallbackBody::ReactionAdded(reaction) => {
-                match reacted(event, team, &own, reaction.user.0, &reaction.reaction.0, reaction.item, true) {
-                    Some(heard) => heard,
-                    None => return,
-                }
+                reacted(event, team, &own, reaction.user.0, &reaction.reaction.0, reaction.item, true)?
             }
             SlackEventCallbackBody::ReactionRemoved(reaction) => {
-                match reacted(event, team, &own, reaction.user.0, &reaction.reaction.0, reaction.item, false) {
-                    Some(heard) => heard,
-                    None => return,
-                }
+                reacted(event, team, &own, reaction.user.0, &reaction.reaction.0, reaction.item, false)?
             }
-            _ => return,
-        };
-        self.hand_in(heard, inbound).await;
+            _ => return None,
+        })
     }
 
-    async fn hand_in(&self, heard: Heard, inbound: &mpsc::Sender<Inbound>) {
+    /// Finds out what Slack says of the account, and hands the event in.
+    pub(super) async fn hand_in(&self, heard: Heard, kept: Option<Kept>, ears: &Ears) {
         let account = self.account(&heard.user, &heard.team).await;
+        let badges = self.badges(&heard.user, &account).await;
         let event = Inbound {
             event: heard.event,
             from: Identity { platform: Platform::Slack, team: account.team, user: heard.user },
             display: account.display,
             person: None,
+            badges,
             barred: account.barred,
             place: heard.place,
             what: heard.what,
+            kept,
         };
-        if inbound.send(event).await.is_err() {
+        if ears.inbound.send(event).await.is_err() {
             tracing::warn!("an event came after the bot had stopped");
         }
     }
@@ -187,9 +183,24 @@ fn reacted(
     Some(Heard { event, user, team, place, what })
 }
 
+/// The id of a slash command.
+pub(super) fn command_event(trigger: &str) -> String {
+    format!("slack-{trigger}")
+}
+
+/// The id of a press.
+pub(super) fn press_event(trigger: &str, action: &str) -> String {
+    format!("slack-{trigger}-{action}")
+}
+
+/// The id of what was said or reacted.
+pub(super) fn push_event(event: &str) -> String {
+    format!("slack-{event}")
+}
+
 /// An interaction as the crate reads it. Slack leaves the workspace out where an app is installed for
 /// a whole organisation, and the crate insists on it: the user's own is put in its place.
-pub(super) fn interaction(mut payload: Value) -> Option<SlackInteractionEvent> {
+pub(super) fn tidy(payload: &mut Value) {
     if payload.get("team").is_none_or(Value::is_null) {
         let team = payload.pointer("/user/team_id").cloned().unwrap_or(Value::Null);
         payload["team"] = serde_json::json!({ "id": team, "domain": "" });
@@ -201,7 +212,6 @@ pub(super) fn interaction(mut payload: Value) -> Option<SlackInteractionEvent> {
     if let Some(payload) = payload.as_object_mut() {
         payload.remove("state");
     }
-    serde_json::from_value(payload).ok()
 }
 
 /// Presses seen lately: two of the same person on the same button within a moment are one.

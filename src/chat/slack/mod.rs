@@ -1,7 +1,7 @@
 //! Slack, through slack-morphism. Only this room knows Block Kit.
 //!
 //! What Slack sends, by Socket Mode ([`socket`]) or by signed HTTP ([`http`]),
-//! becomes the same [`Inbound`] in [`inbound`]; what the
+//! becomes the same [`Inbound`](crate::chat::Inbound) in [`inbound`]; what the
 //! bot says is rendered in [`blocks`] and sent here.
 //!
 //! Where the bot is not in a channel it answers through the slash command's
@@ -10,6 +10,7 @@
 //! progress is dropped and their answer is said once.
 
 mod api;
+mod arrived;
 mod blocks;
 mod doubt;
 mod http;
@@ -30,23 +31,21 @@ use std::{
 use futures_util::{FutureExt, future::BoxFuture};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
-use tokio::{
-    sync::{OnceCell, mpsc},
-    time::Instant,
-};
+use tokio::{sync::OnceCell, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    chat::{Audience, Gateway, Inbound, Undelivered},
+    chat::{Audience, Ears, Gateway, Undelivered, turns::Turns},
     model::{Card, Identity, MessageRef, PersonId, Place, PlaceKind},
 };
-pub use proof::{Fault, SCOPES};
+pub use people::Wanted;
+pub use proof::{CROWD_SCOPES, Expected, Fault, SCOPES};
 
 use api::{Api, Trouble};
 use blocks::Message;
 use doubt::Doubts;
 use inbound::Clicks;
-use people::People;
+use people::{Groups, People};
 use routes::Routes;
 
 /// Slack takes about fifty edits a minute of one app (tier 3).
@@ -57,6 +56,9 @@ const INSISTS: Duration = Duration::from_secs(120);
 /// The Slack user of a person in a workspace, for mentions.
 pub type Accounts = Arc<dyn Fn(&PersonId, &str) -> Option<String> + Send + Sync>;
 
+/// What the policy wants to know of an account besides its ids.
+pub type Wants = Arc<dyn Fn(&Identity) -> Wanted + Send + Sync>;
+
 /// How Slack is spoken to. Secrets are already read.
 pub struct Settings {
     /// `https://slack.com/api`, without a trailing slash.
@@ -65,6 +67,8 @@ pub struct Settings {
     pub bot_token: SecretString,
     /// Who is who.
     pub accounts: Accounts,
+    /// Whom groups and addresses stand for.
+    pub wanted: Wants,
 }
 
 /// How Slack's events arrive.
@@ -99,8 +103,11 @@ pub struct Slack {
     address: String,
     token: SecretString,
     people: People,
+    groups: Groups,
+    wanted: Wants,
     routes: Routes,
     clicks: Clicks,
+    turns: Turns,
     doubts: Doubts,
     accounts: Accounts,
     /// The bot's own user, once `auth.test` told.
@@ -134,8 +141,11 @@ impl Slack {
             address: settings.api.clone(),
             token: settings.bot_token.clone(),
             people: People::default(),
+            groups: Groups::default(),
+            wanted: settings.wanted.clone(),
             routes: Routes::default(),
             clicks: Clicks::default(),
+            turns: Turns::default(),
             doubts: Doubts::default(),
             accounts: settings.accounts.clone(),
             own: OnceCell::new(),
@@ -150,13 +160,13 @@ impl Slack {
     pub async fn listen(
         self: Arc<Self>,
         app_token: SecretString,
-        inbound: mpsc::Sender<Inbound>,
+        ears: Ears,
         stop: CancellationToken,
     ) -> Result<(), StartError> {
         if app_token.expose_secret().trim().is_empty() {
             return Err(StartError::EmptySecret("app-level token"));
         }
-        Ok(socket::listen(self, &app_token, inbound, stop).await?)
+        Ok(socket::listen(self, &app_token, ears, stop).await?)
     }
 
     /// The routes of signed HTTP, to be mounted under `/slack`.
@@ -166,9 +176,9 @@ impl Slack {
     pub fn http_routes(
         self: &Arc<Self>,
         signing_secret: &SecretString,
-        inbound: mpsc::Sender<Inbound>,
+        ears: Ears,
     ) -> Result<axum::Router, StartError> {
-        http::routes(self.clone(), signing_secret, inbound)
+        http::routes(self.clone(), signing_secret, ears)
     }
 
     /// Asks Slack who we are, so that a bad token shows before the first command; keeps asking while
@@ -306,12 +316,26 @@ impl Slack {
         match audience {
             // In a direct message everybody is the one who asked.
             Audience::Only(identity) if place.kind == PlaceKind::Channel => {
-                if let Some(via) = place.via.as_ref().filter(|via| self.routes.is_open(via)) {
-                    self.routes.answer(via, &message, true, false).await?;
-                    return Ok(reference(Id::Via { handle: via.clone(), private: true }.to_string()));
+                let again = self.doubts.about(key);
+                let said = match place.via.as_ref().filter(|via| self.routes.is_open(via)) {
+                    Some(via) => {
+                        // In the place of the one that may have arrived, where the URL can do that.
+                        let id = Id::Via { handle: via.clone(), private: true };
+                        self.routes.answer(via, &message, true, again).await.map(|()| id)
+                    }
+                    None => {
+                        let message = if again { message.said_again() } else { message };
+                        let whispered = self.whisper(place, &identity.user, &message).await;
+                        let id = |ts| Id::Ephemeral { user: identity.user.clone(), ts };
+                        whispered.map(id).map_err(Undelivered::from)
+                    }
+                };
+                match &said {
+                    Err(Undelivered::Unreachable(_)) => self.doubts.raise(key),
+                    Err(Undelivered::RetryAfter(_)) => self.doubts.deny(key),
+                    Ok(_) | Err(Undelivered::Gone(_)) => self.doubts.settle(key),
                 }
-                let ts = self.whisper(place, &identity.user, &message).await?;
-                Ok(reference(Id::Ephemeral { user: identity.user.clone(), ts }.to_string()))
+                Ok(reference(said?.to_string()))
             }
             _ => match self.post(place, &message, key).await {
                 Ok(ts) => Ok(reference(ts)),
@@ -414,8 +438,16 @@ impl Slack {
         if let Some(thread) = place.thread.as_ref().filter(|_| channel == place.channel) {
             request["thread_ts"] = json!(thread);
         }
-        self.call("files.completeUploadExternal", &channel, &request).await?;
-        Ok(())
+        match self.call("files.completeUploadExternal", &channel, &request).await {
+            Ok(_) => Ok(()),
+            // It may stand there all the same, and a second one beside it would not say which is which.
+            Err(trouble @ Trouble::Unreachable(_)) => {
+                let place = Place { channel, ..place.clone() };
+                let there = self.finds_file(&place, word("file_id")).await;
+                if there { Ok(()) } else { Err(trouble.into()) }
+            }
+            Err(trouble) => Err(trouble.into()),
+        }
     }
 }
 
@@ -484,7 +516,10 @@ impl Gateway for Slack {
         audience: &'a Audience,
         key: &'a str,
     ) -> BoxFuture<'a, Result<MessageRef, Undelivered>> {
-        self.doubts.suspect(key);
+        // What one person alone sees is not to be found: whether it was begun is a row.
+        if self.finds(place, audience) {
+            self.doubts.suspect(key);
+        }
         self.say_now(place, card, audience, key).boxed()
     }
 
@@ -518,6 +553,10 @@ impl Gateway for Slack {
     fn hears_reactions(&self, message: &MessageRef) -> bool {
         // What was said through a response URL stands in a channel the bot is not in, or is private.
         matches!(Id::read(&message.id), Id::Message(_))
+    }
+
+    fn finds(&self, place: &Place, audience: &Audience) -> bool {
+        place.kind == PlaceKind::Direct || matches!(audience, Audience::All)
     }
 
     fn shows_pictures(&self) -> bool {

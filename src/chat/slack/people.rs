@@ -1,19 +1,27 @@
-//! What Slack says of an account: is it a full member of the workspace?
+//! What Slack says of an account: is it a full member of the workspace, and which badges does it wear?
 //!
 //! Whose account it is, and what they may do, is the policy's business. Here
 //! it is only found out whether the account may speak at all: guests, bots,
 //! people of other workspaces in shared channels and deactivated accounts may
-//! not, and are told why.
+//! not, and are told why. For an account that nobody is named for, the user
+//! groups and e-mail addresses that the policy names are asked for: see [`Slack::badges`].
+//!
+//! What was learned is believed for a while, and forgotten at once when Slack
+//! tells of a change.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeSet, HashMap},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
 
 use super::{Slack, api::Trouble};
+use crate::model::{Badge, Badges, Identity, Platform};
 
 /// What was learned is believed for this long.
 const FRESH: Duration = Duration::from_secs(300);
@@ -29,18 +37,51 @@ pub(super) struct Account {
     pub(super) display: String,
     /// Why it may not speak, if it may not.
     pub(super) barred: Option<String>,
+    /// Its address, where Slack tells it.
+    email: Email,
 }
 
-/// Accounts looked at lately.
-#[derive(Default)]
-pub(super) struct People {
-    known: Mutex<HashMap<String, (Instant, Account)>>,
+/// What Slack tells of an address. Only one whose owner answered there is believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Email {
+    Confirmed(String),
+    Unconfirmed,
+    Untold,
+}
+
+/// What the policy wants to know of an account.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Somebody is named for it: nothing else is asked.
+    pub named: bool,
+    /// Is it in these user groups?
+    pub groups: BTreeSet<String>,
+    /// Is its address one of these?
+    pub emails: BTreeSet<String>,
+}
+
+/// Things looked at lately, by their ids.
+pub(super) struct Lately<T> {
+    known: Mutex<HashMap<String, (Instant, T)>>,
     /// Those being looked at now: a hundred commands of one person are one question.
     asking: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Counts what was forgotten: an answer that was on its way then is not kept.
+    forgotten: AtomicU64,
 }
 
-impl People {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Instant, Account)>> {
+/// Accounts, by user.
+pub(super) type People = Lately<Account>;
+/// Members of user groups, by group.
+pub(super) type Groups = Lately<Arc<BTreeSet<String>>>;
+
+impl<T> Default for Lately<T> {
+    fn default() -> Self {
+        Self { known: Mutex::default(), asking: Mutex::default(), forgotten: AtomicU64::new(0) }
+    }
+}
+
+impl<T: Clone> Lately<T> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Instant, T)>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -50,16 +91,44 @@ impl People {
         asking.entry(user.to_owned()).or_default().clone()
     }
 
-    fn fresh(&self, user: &str) -> Option<Account> {
-        self.lock().get(user).filter(|(at, _)| at.elapsed() < FRESH).map(|(_, account)| account.clone())
+    fn fresh(&self, id: &str) -> Option<T> {
+        self.lock().get(id).filter(|(at, _)| at.elapsed() < FRESH).map(|(_, found)| found.clone())
     }
 
-    fn keep(&self, user: &str, account: &Account) {
+    fn keep(&self, id: &str, found: &T, asked_at: u64) {
         let mut known = self.lock();
+        if self.forgotten.load(Ordering::Relaxed) != asked_at {
+            return;
+        }
         if known.len() >= MANY {
             known.retain(|_, (at, _)| at.elapsed() < FRESH);
         }
-        known.insert(user.to_owned(), (Instant::now(), account.clone()));
+        known.insert(id.to_owned(), (Instant::now(), found.clone()));
+    }
+
+    fn forget(&self, id: &str) {
+        let mut known = self.lock();
+        self.forgotten.fetch_add(1, Ordering::Relaxed);
+        known.remove(id);
+    }
+
+    /// What is known of it, or is found out now; asked once at a time.
+    async fn get_or_ask<F>(&self, id: &str, ask: impl FnOnce() -> F) -> Result<T, Trouble>
+    where
+        F: Future<Output = Result<T, Trouble>>,
+    {
+        if let Some(found) = self.fresh(id) {
+            return Ok(found);
+        }
+        let turn = self.turn(id);
+        let _turn = turn.lock().await;
+        if let Some(found) = self.fresh(id) {
+            return Ok(found);
+        }
+        let asked_at = self.forgotten.load(Ordering::Relaxed);
+        let found = ask().await?;
+        self.keep(id, &found, asked_at);
+        Ok(found)
     }
 }
 
@@ -69,23 +138,15 @@ impl Slack {
     /// Where Slack cannot tell just now, the account is barred: an identity
     /// nobody vouches for is nobody's.
     pub(super) async fn account(&self, user: &str, team: &str) -> Account {
-        if let Some(account) = self.people.fresh(user) {
-            return account;
-        }
-        let turn = self.people.turn(user);
-        let _turn = turn.lock().await;
-        if let Some(account) = self.people.fresh(user) {
-            return account;
-        }
-        let asked =
-            self.patiently(|| async { self.noted("users.info", self.api.read("users.info", &[("user", user)]).await) });
-        match asked.await {
-            Ok(answer) => {
-                let account = read(answer.get("user").unwrap_or(&Value::Null), team);
-                self.people.keep(user, &account);
-                account
-            }
+        let ask = async || {
+            let asked = || async { self.noted("users.info", self.api.read("users.info", &[("user", user)]).await) };
+            let answer = self.patiently(asked).await?;
+            Ok(read(answer.get("user").unwrap_or(&Value::Null), team))
+        };
+        match self.people.get_or_ask(user, ask).await {
+            Ok(account) => account,
             Err(trouble) => Account {
+                email: Email::Untold,
                 team: team.to_owned(),
                 display: user.to_owned(),
                 barred: Some(match &trouble {
@@ -97,6 +158,79 @@ impl Slack {
                     ),
                 }),
             },
+        }
+    }
+
+    /// The badges the policy asks about, of an account that nobody is named for.
+    ///
+    /// What Slack cannot tell just now counts as not there, and is said.
+    pub(super) async fn badges(&self, user: &str, account: &Account) -> Badges {
+        let (platform, team) = (Platform::Slack, account.team.clone());
+        let wanted = (self.wanted)(&Identity { platform, team: team.clone(), user: user.to_owned() });
+        let mut badges = Badges::default();
+        if wanted.named || account.barred.is_some() {
+            return badges;
+        }
+        for group in wanted.groups {
+            match self.members(&group, &team).await {
+                Ok(members) if members.contains(user) => {
+                    badges.worn.insert(Badge::Group { platform, team: team.clone(), group });
+                }
+                Ok(_) => {}
+                Err(trouble) => {
+                    badges.untold = Some(format!("the user group {group} could not be looked up ({trouble})"));
+                }
+            }
+        }
+        if wanted.emails.is_empty() {
+            return badges;
+        }
+        match &account.email {
+            Email::Confirmed(email) if wanted.emails.contains(email) => {
+                badges.worn.insert(Badge::Email { platform, team, email: email.clone() });
+            }
+            Email::Confirmed(_) => {}
+            Email::Unconfirmed => {
+                badges.untold = Some("the account's e-mail address was never confirmed in Slack".to_owned());
+            }
+            Email::Untold => {
+                let why = "Slack does not tell the account's e-mail address (the scope `users:read.email` lets it)";
+                badges.untold = Some(why.to_owned());
+            }
+        }
+        badges
+    }
+
+    async fn members(&self, group: &str, team: &str) -> Result<Arc<BTreeSet<String>>, Trouble> {
+        let ask = async || {
+            let query = [("usergroup", group), ("team_id", team)];
+            let method = "usergroups.users.list";
+            let asked = || async { self.noted(method, self.api.read(method, &query).await) };
+            let answer = self.patiently(asked).await?;
+            let users = answer.get("users").and_then(Value::as_array).into_iter().flatten();
+            Ok(Arc::new(users.filter_map(Value::as_str).map(str::to_owned).collect()))
+        };
+        self.groups.get_or_ask(group, ask).await
+    }
+
+    /// Forgets what Slack says has changed. `true`: the event was about that, and nothing else comes of it.
+    pub(super) fn forget_what_changed(&self, payload: &Value) -> bool {
+        let event = payload.get("event").unwrap_or(&Value::Null);
+        let word = |path: &str| event.pointer(path).and_then(Value::as_str);
+        match word("/type") {
+            Some("user_change") => {
+                if let Some(user) = word("/user/id") {
+                    self.people.forget(user);
+                }
+                true
+            }
+            Some("subteam_members_changed" | "subteam_updated") => {
+                if let Some(group) = word("/subteam_id").or(word("/subteam/id")) {
+                    self.groups.forget(group);
+                }
+                true
+            }
+            _ => false,
         }
     }
 }
@@ -118,7 +252,13 @@ fn read(user: &Value, here: &str) -> Account {
     } else {
         None
     };
-    Account { team, display, barred: barred.map(str::to_owned) }
+    let address = user.pointer("/profile/email").and_then(Value::as_str).filter(|address| !address.is_empty());
+    let email = match address {
+        Some(address) if is("is_email_confirmed") => Email::Confirmed(address.trim().to_lowercase()),
+        Some(_) => Email::Unconfirmed,
+        None => Email::Untold,
+    };
+    Account { team, display, barred: barred.map(str::to_owned), email }
 }
 
 #[cfg(test)]
@@ -143,5 +283,25 @@ mod tests {
             assert!(read(&user, "T1").barred.unwrap().contains(word), "{flag}");
         }
         assert!(read(&member, "T2").barred.unwrap().contains("other workspaces"));
+    }
+
+    #[test]
+    fn an_address_counts_once_its_owner_confirmed_it() {
+        let mut user = json!({ "id": "U1", "team_id": "T1", "profile": { "email": "Ana@Example.com" } });
+        assert_eq!(read(&user, "T1").email, Email::Unconfirmed);
+        user["is_email_confirmed"] = json!(true);
+        assert_eq!(read(&user, "T1").email, Email::Confirmed("ana@example.com".to_owned()));
+        user["profile"] = json!({});
+        assert_eq!(read(&user, "T1").email, Email::Untold);
+    }
+
+    #[test]
+    fn what_was_forgotten_while_it_was_asked_for_is_not_kept() {
+        let people: Lately<u8> = Lately::default();
+        people.keep("U1", &1, 0);
+        assert_eq!(people.fresh("U1"), Some(1));
+        people.forget("U1");
+        people.keep("U1", &1, 0);
+        assert_eq!(people.fresh("U1"), None);
     }
 }

@@ -27,6 +27,21 @@ pub const SCOPES: &[(&str, &str)] = &[
     ("groups:history", "the same, in private channels"),
 ];
 
+/// Scopes that are needed where `policy.toml` has crowds, each with its reason. The manifest names them as comments.
+pub const CROWD_SCOPES: &[(&str, &str)] =
+    &[("usergroups:read", "crowds known by a user group"), ("users:read.email", "crowds known by an e-mail address")];
+
+/// What the configuration counts on.
+#[derive(Debug, Clone, Default)]
+pub struct Expected {
+    /// Channels the bot is to be in.
+    pub channels: Vec<String>,
+    /// User groups that crowds are known by.
+    pub groups: Vec<String>,
+    /// Crowds are known by e-mail addresses.
+    pub emails: bool,
+}
+
 /// Something Slack does not give.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -37,13 +52,19 @@ pub struct Fault {
 }
 
 impl Slack {
-    /// Proves the token, its scopes, the socket (with an app-level token) and the membership of these
-    /// channels. Says nothing in any of them.
-    pub async fn prove(&self, app_token: Option<&SecretString>, channels: &[String]) -> Vec<Fault> {
+    /// Proves the token, its scopes, the socket (with an app-level token), the membership of channels and
+    /// the user groups. Says nothing in any of them.
+    pub async fn prove(&self, app_token: Option<&SecretString>, expected: &Expected) -> Vec<Fault> {
         let mut faults = Vec::new();
         match self.granted().await {
             Ok(granted) => {
-                for (scope, reason) in SCOPES.iter().filter(|(scope, _)| !granted.iter().any(|one| one == scope)) {
+                let of_crowds = CROWD_SCOPES.iter().filter(|(scope, _)| match *scope {
+                    "usergroups:read" => !expected.groups.is_empty(),
+                    _ => expected.emails,
+                });
+                for (scope, reason) in
+                    SCOPES.iter().chain(of_crowds).filter(|(scope, _)| !granted.iter().any(|one| one == scope))
+                {
                     faults.push(Fault {
                         what: format!("Slack: the app lacks the scope `{scope}` ({reason})"),
                         next: "add it under \"OAuth & Permissions\" and install the app again".to_owned(),
@@ -63,7 +84,8 @@ impl Slack {
                 next: "make an app-level token with `connections:write`, and turn Socket Mode on".to_owned(),
             });
         }
-        for channel in channels {
+        faults.extend(self.prove_groups(&expected.groups).await);
+        for channel in &expected.channels {
             match self.api.read("conversations.info", &[("channel", channel)]).await {
                 Ok(answer) if answer.pointer("/channel/is_member").and_then(Value::as_bool) == Some(true) => {}
                 Ok(_) => faults.push(Fault {
@@ -80,6 +102,33 @@ impl Slack {
             }
         }
         faults
+    }
+
+    /// The user groups that are not there, or switched off.
+    async fn prove_groups(&self, groups: &[String]) -> Vec<Fault> {
+        let next = "compare its id (`S…`) with the one at the end of the address of the group's page in Slack";
+        if groups.is_empty() {
+            return Vec::new();
+        }
+        let answer = match self.api.read("usergroups.list", &[("include_disabled", "true")]).await {
+            Ok(answer) => answer,
+            // Said already, with the scope's name.
+            Err(Trouble::Refused { code, .. }) if code == "missing_scope" => return Vec::new(),
+            Err(trouble) => {
+                let what = format!("Slack: the user groups cannot be looked at: {trouble}");
+                return vec![Fault { what, next: "try again".to_owned() }];
+            }
+        };
+        let there = answer.get("usergroups").and_then(Value::as_array).cloned().unwrap_or_default();
+        let named = |group: &&String| there.iter().find(|one| one.get("id").and_then(Value::as_str) == Some(group));
+        let faults = groups.iter().filter_map(|group| match named(&group) {
+            None => Some(format!("Slack: there is no user group {group}, so nobody is in its crowd")),
+            Some(one) if one.get("date_delete").and_then(Value::as_i64).unwrap_or(0) != 0 => {
+                Some(format!("Slack: the user group {group} is switched off, so nobody is in its crowd"))
+            }
+            Some(_) => None,
+        });
+        faults.map(|what| Fault { what, next: next.to_owned() }).collect()
     }
 
     /// The token's scopes, which stand in a header the crate does not show.

@@ -3,9 +3,10 @@
 //! The connection is ours and not the crate's, because a bot that people call
 //! at night must know whether it can hear: the crate tells nobody that a socket
 //! was lost or could not be opened, waits a fixed time before the next, and
-//! awaits a callback before it reads on. Here every envelope is acknowledged
-//! the moment it is read, what it holds is handled in a task of its own, and
-//! the state of the socket is one value that health reads.
+//! awaits a callback before it reads on. Here every envelope has a task of its
+//! own from the moment it is read: it is put on the shelf, acknowledged, and
+//! handled, and keeps no other waiting. The state of the socket is one value
+//! that health reads.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +14,6 @@ use futures_util::{SinkExt, StreamExt};
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use slack_morphism::prelude::{SlackCommandEvent, SlackPushEventCallback};
 use tokio::{
     net::TcpStream,
     sync::mpsc,
@@ -23,7 +23,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite::Message};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Slack, api::Api, inbound};
-use crate::chat::Inbound;
+use crate::chat::Ears;
 
 /// How often it is asked whether the other end is still there.
 const PING_EVERY: Duration = Duration::from_secs(4);
@@ -61,7 +61,7 @@ enum Ended {
 pub(super) async fn listen(
     slack: Arc<Slack>,
     app_token: &SecretString,
-    inbound: mpsc::Sender<Inbound>,
+    ears: Ears,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let app = Api::new(super::api::client(&slack.address)?, app_token);
@@ -71,7 +71,7 @@ pub(super) async fn listen(
     while !stop.is_cancelled() {
         let ended = tokio::select! {
             () = stop.cancelled() => break,
-            ended = connection(&slack, &app, &inbound, &tasks) => ended,
+            ended = connection(&slack, &app, &ears, &tasks) => ended,
         };
         match ended {
             Ended::Asked => {
@@ -103,7 +103,7 @@ pub(super) async fn listen(
 }
 
 /// One connection, from opening to its end.
-async fn connection(slack: &Arc<Slack>, app: &Api, inbound: &mpsc::Sender<Inbound>, tasks: &TaskTracker) -> Ended {
+async fn connection(slack: &Arc<Slack>, app: &Api, ears: &Ears, tasks: &TaskTracker) -> Ended {
     let mut socket = match open(slack, app).await {
         Ok(socket) => socket,
         Err(why) => return Ended::Failed(why),
@@ -113,10 +113,16 @@ async fn connection(slack: &Arc<Slack>, app: &Api, inbound: &mpsc::Sender<Inboun
     let mut ping = interval(PING_EVERY);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ping.tick().await;
+    let (acknowledge, mut acknowledged) = mpsc::unbounded_channel::<String>();
     let lost = |greeted: bool, why: String| if greeted { Ended::Lost(why) } else { Ended::Failed(why) };
     loop {
         let frame = tokio::select! {
             frame = socket.next() => frame,
+            Some(answer) = acknowledged.recv() => match timeout(TO_OPEN, socket.send(Message::text(answer))).await {
+                Ok(Ok(())) => continue,
+                // Slack sends it again, and it is known again by its id.
+                _ => return lost(greeted, "an acknowledgement could not be sent".to_owned()),
+            },
             _ = ping.tick() => {
                 if heard_at.elapsed() > SILENCE {
                     return lost(greeted, format!("nothing was heard on it for {} s", SILENCE.as_secs()));
@@ -146,15 +152,7 @@ async fn connection(slack: &Arc<Slack>, app: &Api, inbound: &mpsc::Sender<Inboun
                 tracing::info!("Slack's socket is open");
             }
             "disconnect" => return Ended::Asked,
-            _ => {
-                if let Some(answer) = acknowledgement(&envelope)
-                    && !matches!(timeout(TO_OPEN, socket.send(Message::text(answer))).await, Ok(Ok(())))
-                {
-                    // Not acknowledged, so not handled: Slack sends it again.
-                    return lost(greeted, "an acknowledgement could not be sent".to_owned());
-                }
-                hand_on(slack, envelope, inbound, tasks);
-            }
+            _ => hand_on(slack, envelope, ears, tasks, acknowledge.clone()),
         }
     }
 }
@@ -193,38 +191,31 @@ fn acknowledgement(envelope: &Envelope) -> Option<String> {
     Some(answer.to_string())
 }
 
-/// Hands the event in, in a task of its own: one that has to wait for Slack does not hold up the others.
-fn hand_on(slack: &Arc<Slack>, envelope: Envelope, inbound: &mpsc::Sender<Inbound>, tasks: &TaskTracker) {
-    let (slack, inbound) = (slack.clone(), inbound.clone());
+/// Keeps the event, acknowledges it and hands it in, in a task of its own: one that has to wait does not hold up others.
+fn hand_on(
+    slack: &Arc<Slack>,
+    envelope: Envelope,
+    ears: &Ears,
+    tasks: &TaskTracker,
+    acknowledge: mpsc::UnboundedSender<String>,
+) {
+    let turn = slack.turn_at(&envelope.kind, &envelope.payload);
+    let (slack, ears) = (slack.clone(), ears.clone());
     tasks.spawn(async move {
+        let answer = acknowledgement(&envelope);
         let Envelope { kind, payload, .. } = envelope;
-        let read = match kind.as_str() {
-            "slash_commands" => match serde_json::from_value::<SlackCommandEvent>(payload) {
-                Ok(event) => {
-                    slack.on_command(event, &inbound).await;
-                    true
-                }
-                Err(_) => false,
-            },
-            "interactive" => match inbound::interaction(payload) {
-                Some(event) => {
-                    slack.on_interaction(event, &inbound).await;
-                    true
-                }
-                None => false,
-            },
-            "events_api" => match serde_json::from_value::<SlackPushEventCallback>(payload) {
-                Ok(event) => {
-                    slack.on_push(event, &inbound).await;
-                    true
-                }
-                Err(_) => false,
-            },
-            _ => true,
-        };
-        if !read {
+        let mut arrived = slack.read(&kind, payload, turn);
+        if let Some(arrived) = &mut arrived {
+            slack.keep(arrived, &ears).await;
+        }
+        if let Some(answer) = answer {
+            // A socket that is gone takes none; Slack sends the event again, and it is known by its id.
+            let _ = acknowledge.send(answer);
+        }
+        match arrived {
+            Some(arrived) => slack.handle(arrived, &ears).await,
             // Acknowledged all the same: it would read no better the next time.
-            tracing::warn!(kind, "an event of Slack's could not be read");
+            None => tracing::warn!(kind, "an event of Slack's could not be read"),
         }
     });
 }

@@ -94,6 +94,10 @@ pub(in crate::config) struct StoreWire {
     pub(in crate::config) keep: At<String>,
     /// Remembered figures older than this are swept.
     pub(in crate::config) keep_figures: At<String>,
+    /// Snapshots of what changes removed are swept after this.
+    pub(in crate::config) keep_snapshots: At<String>,
+    /// All snapshots together take no more than this.
+    pub(in crate::config) snapshot_bytes: At<String>,
 }
 
 /// Copies of all data of an instance.

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 pub(super) use bot::{BotFile, ChatPlatform, LogFormatWord, ScheduleWire, SlackMode, ThresholdWire};
 pub(super) use policy::{
-    AccountWire, ApprovalWire, ChannelWire, GrantWire, LimitWire, ModeWord, PolicyFile, RiskWord, RoleWire,
+    AccountWire, ApprovalWire, BadgeWire, ChannelWire, GrantWire, LimitWire, ModeWord, PolicyFile, RiskWord, RoleWire,
 };
 pub(super) use service::{
     BadSide, EndpointWire, EnvironmentWord, HeaderWire, InstanceWire, LogWire, MethodWord, ServiceFile,

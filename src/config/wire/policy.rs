@@ -18,6 +18,9 @@ pub(in crate::config) struct PolicyFile {
     pub(in crate::config) keepers: Vec<At<String>>,
     /// The people, by a short id of your own.
     pub(in crate::config) people: BTreeMap<String, At<PersonWire>>,
+    /// Accounts known by a user group or an e-mail address, by a name of your own: they look, whatever their roles say
+    /// besides. Whoever is in `people` has what stands there.
+    pub(in crate::config) crowds: BTreeMap<String, At<CrowdWire>>,
     /// What each role may do.
     pub(in crate::config) roles: BTreeMap<String, At<RoleWire>>,
     /// The tiers of escalation, the first to be asked first; left out: `L1`, `L2`, `L3`, `DBA`.
@@ -68,6 +71,32 @@ pub(in crate::config) struct AccountWire {
     pub(in crate::config) team: String,
     /// User id (`U…`).
     pub(in crate::config) user: String,
+}
+
+/// Those who may look without being named one by one.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["roles", "slack"]))]
+pub(in crate::config) struct CrowdWire {
+    /// Who they are.
+    pub(in crate::config) about: Option<String>,
+    /// The roles whose looks they have.
+    pub(in crate::config) roles: Vec<At<String>>,
+    /// Who is one of them in Slack; one of these is enough.
+    pub(in crate::config) slack: Vec<At<BadgeWire>>,
+}
+
+/// A user group, or an e-mail address: one of the two.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["team"]))]
+pub(in crate::config) struct BadgeWire {
+    /// Workspace (`T…`).
+    pub(in crate::config) team: String,
+    /// User group id (`S…`).
+    pub(in crate::config) group: Option<At<String>>,
+    /// A confirmed e-mail address of a full member of that workspace.
+    pub(in crate::config) email: Option<At<String>>,
 }
 
 /// What people hold by name.

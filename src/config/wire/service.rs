@@ -120,6 +120,11 @@ pub(in crate::config) struct PatternWire {
     pub(in crate::config) ttl: Option<At<String>>,
     /// What they hold.
     pub(in crate::config) about: Option<String>,
+    /// `false`: keys of it that were removed are never brought back by `undo`. For sessions and tokens, which are
+    /// logins that would work again. Whoever keeps this file can lift it.
+    pub(in crate::config) revive: Option<bool>,
+    /// They are to be looked at before they go, as dead letters are: a purge offers to export them first.
+    pub(in crate::config) review: Option<bool>,
 }
 
 /// Something that should drain.

@@ -231,6 +231,8 @@ mod tests {
             glob: "session:*".into(),
             ttl: Some(Duration::from_secs(86_400)),
             about: "logins".into(),
+            revive: true,
+            review: false,
         });
         let look = |ttl: i64| {
             let all = inputs(json!({"key": {"type": "string", "ttl_ms": ttl}, "_now": 1000}));

@@ -71,6 +71,8 @@ pub(super) struct Chosen {
     pub(super) ttl_ms: Option<i64>,
     /// As `MEMORY USAGE` says it, where it was asked.
     pub(super) bytes: Option<u64>,
+    /// As `TYPE` says it, where it was asked; else empty.
+    pub(super) kind: Vec<u8>,
 }
 
 /// Asks of keys what a selection wants to know.
@@ -130,7 +132,7 @@ impl Chooser {
         names: Vec<Vec<u8>>,
         doubts: &mut Doubts,
     ) -> Result<Vec<Chosen>, Fault> {
-        let asks_type = self.predicate.is_some() || self.kind.is_some();
+        let asks_type = self.predicate.is_some() || self.kind.is_some() || self.measures;
         let asks_ttl = self.no_ttl || self.measures;
         let mut batch = Batch::default();
         for name in &names {
@@ -147,9 +149,9 @@ impl Chooser {
                 batch.push(&[b"MEMORY", b"USAGE", name]);
             }
         }
-        let mut kept: Vec<(Chosen, Vec<u8>)> = Vec::with_capacity(names.len());
+        let mut kept: Vec<Chosen> = Vec::with_capacity(names.len());
         if batch.is_empty() {
-            kept.extend(names.into_iter().map(|name| (Chosen { name, ttl_ms: None, bytes: None }, Vec::new())));
+            kept.extend(names.into_iter().map(|name| Chosen { name, ttl_ms: None, bytes: None, kind: Vec::new() }));
         } else {
             let count = names.len();
             let replies = lane.ask(&batch, count).await?;
@@ -169,28 +171,23 @@ impl Chooser {
                 if !gone && fits {
                     // Without the right to ask, sizes are unknown, not zero.
                     let bytes = bytes.and_then(Reply::integer).map(|bytes| bytes.max(0) as u64);
-                    kept.push((Chosen { name, ttl_ms, bytes }, kind));
+                    kept.push(Chosen { name, ttl_ms, bytes, kind });
                 }
             }
         }
         if self.predicate.is_some() {
             self.ask_values(lane, &mut kept, doubts).await?;
         }
-        Ok(kept.into_iter().map(|(chosen, _)| chosen).collect())
+        Ok(kept)
     }
 
     /// Keeps those whose values match.
-    async fn ask_values(
-        &self,
-        lane: &mut Lane,
-        kept: &mut Vec<(Chosen, Vec<u8>)>,
-        doubts: &mut Doubts,
-    ) -> Result<(), Fault> {
+    async fn ask_values(&self, lane: &mut Lane, kept: &mut Vec<Chosen>, doubts: &mut Doubts) -> Result<(), Fault> {
         let Some(predicate) = &self.predicate else { return Ok(()) };
         let last = LARGEST_VALUE.to_string();
         let mut batch = Batch::default();
-        for (chosen, kind) in kept.iter() {
-            match kind.as_slice() {
+        for chosen in kept.iter() {
+            match chosen.kind.as_slice() {
                 // One byte more than is read shows that it is too large, and no more than that is copied.
                 b"string" => batch.push(&[b"GETRANGE", &chosen.name, b"0", last.as_bytes()]),
                 b"hash" => {
@@ -204,8 +201,8 @@ impl Chooser {
             let count = kept.len();
             let replies = lane.ask(&batch, count).await?;
             let mut replies = replies.iter();
-            for (_, kind) in kept.iter() {
-                answers.push(match kind.as_slice() {
+            for chosen in kept.iter() {
+                answers.push(match chosen.kind.as_slice() {
                     b"string" => {
                         let reply = replies.next();
                         fatal(reply.into_iter())?;
@@ -227,7 +224,7 @@ impl Chooser {
             }
         }
         let mut batch = Batch::default();
-        for ((chosen, _), _) in kept.iter().zip(&answers).filter(|(_, answer)| answer.is_none()) {
+        for (chosen, _) in kept.iter().zip(&answers).filter(|(_, answer)| answer.is_none()) {
             let mut words: Vec<&[u8]> = vec![b"HMGET", &chosen.name];
             words.extend(self.fields.iter().map(String::as_bytes));
             batch.push(&words);
@@ -276,23 +273,23 @@ impl Chooser {
     }
 }
 
-/// An error that will come again with every key: no right, not a primary, no memory, the cluster down.
+/// An error that is not about the one key it answers: no right, not a primary, no memory, the cluster
+/// down, or one nobody expected. A key must never be passed over because of it.
 pub(super) fn fatal<'a, 'b: 'a>(replies: impl Iterator<Item = &'a Reply<'b>>) -> Result<(), Fault> {
-    const AGAIN: [&str; 10] = [
-        "NOPERM",
-        "NOAUTH",
-        "READONLY",
-        "OOM",
-        "LOADING",
-        "MISCONF",
-        "CLUSTERDOWN",
-        "MASTERDOWN",
-        "NOREPLICAS",
-        "BUSY ",
+    const OF_ONE_KEY: [&str; 9] = [
+        "MOVED ",
+        "ASK ",
+        "TRYAGAIN",
+        "CROSSSLOT",
+        "WRONGTYPE",
+        "BUSYKEY",
+        "ERR no such key",
+        "ERR DUMP payload",
+        "ERR Bad data format",
     ];
     for reply in replies {
         if let Some(line) = reply.error()
-            && (AGAIN.iter().any(|code| line.starts_with(code)) || line.starts_with("ERR unknown command"))
+            && !OF_ONE_KEY.iter().any(|code| line.starts_with(code))
         {
             return Err(Fault::Server(line));
         }

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -32,9 +32,9 @@ use crate::{
     runbook::{Keys, Select},
 };
 
-/// Connections to one server. One: a step of SCAN runs over the edge of a stretch, so that keys at the
-/// edges of several would be met twice, and counted twice.
-pub(super) const LANES: usize = 1;
+/// Connections to one server. What the server does for one hides the way to and from the other; they
+/// take their names from one walk.
+pub(super) const LANES: usize = 2;
 /// With PING slow for so long, we are no help to anybody and stop.
 const SLOW: Duration = Duration::from_secs(20);
 /// How often people are told how it goes on.
@@ -294,6 +294,8 @@ pub(super) struct Walk {
     layout: Layout,
     cursor: u64,
     ended: bool,
+    /// The last step gave few names for what it passed over.
+    sparse: bool,
     /// Our own names are what is looked for.
     own: bool,
     names: VecDeque<Vec<u8>>,
@@ -302,30 +304,30 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    /// The walks of a selection over a server, one for each lane; one key needs no walk.
-    pub(super) fn over(select: &Select, layout: Layout) -> Vec<Self> {
+    /// The walk of a selection over a server; one key needs no walk.
+    pub(super) fn over(select: &Select, layout: Layout) -> Self {
         let glob = match &select.keys {
-            Keys::One(name) => return vec![Self::at(name.as_bytes())],
+            Keys::One(name) => return Self::at(name.as_bytes()),
             Keys::Matching(glob) => Some(glob.as_bytes().to_vec()),
             Keys::Every => None,
         };
-        let new = |stretch| Self::new(glob.clone(), select.kind.clone(), stretch, layout, false);
-        Stretch::split(LANES as u32).into_iter().map(new).collect()
+        Self::new(glob, select.kind.clone(), layout, false)
     }
 
     /// A walk over names of ours.
     pub(super) fn own(glob: Vec<u8>, layout: Layout) -> Self {
-        Self::new(Some(glob), None, Stretch { from: 0, to: None }, layout, true)
+        Self::new(Some(glob), None, layout, true)
     }
 
-    fn new(glob: Option<Vec<u8>>, kind: Option<String>, stretch: Stretch, layout: Layout, own: bool) -> Self {
+    fn new(glob: Option<Vec<u8>>, kind: Option<String>, layout: Layout, own: bool) -> Self {
+        let stretch = Stretch { from: 0, to: None };
         let cursor = layout.at(stretch.from);
-        Self { glob, kind, stretch, layout, cursor, ended: false, own, names: VecDeque::new(), seen: 0 }
+        let names = VecDeque::new();
+        Self { glob, kind, stretch, layout, cursor, ended: false, sparse: false, own, names, seen: 0 }
     }
 
     fn at(name: &[u8]) -> Self {
-        let stretch = Stretch { from: 0, to: None };
-        let mut walk = Self::new(None, None, stretch, Layout::Plain, true);
+        let mut walk = Self::new(None, None, Layout::Plain, true);
         walk.names.push_back(name.to_vec());
         walk.ended = true;
         walk
@@ -351,8 +353,9 @@ impl Walk {
     }
 
     async fn scan(&mut self, lane: &mut Lane) -> Result<(), Fault> {
-        // A name that is passed over costs a fraction of one that is worked on.
-        let count = (lane.keys() * 4).clamp(16, 256);
+        // A name that is told costs a fraction of one that is worked on, one that is passed over a fraction of that.
+        let count = (lane.keys() * if self.sparse { 10 } else { 4 }).clamp(16, 512);
+        let asked = count;
         let (cursor, count) = (self.cursor.to_string(), count.to_string());
         let mut words: Vec<&[u8]> = vec![b"SCAN", cursor.as_bytes()];
         if let Some(glob) = &self.glob {
@@ -374,6 +377,7 @@ impl Walk {
             Some((cursor, parts.get(1)?.array()?))
         });
         let Some((cursor, names)) = found else { return Err(super::super::line::garbled()) };
+        self.sparse = names.len() * 4 < asked;
         for name in names.iter().filter_map(Reply::text) {
             self.seen += 1;
             // What another run has aside is not touched by this one.
@@ -384,5 +388,47 @@ impl Walk {
         self.cursor = cursor;
         self.ended = self.stretch.is_past(self.layout, cursor);
         Ok(())
+    }
+}
+
+/// A walk that several lanes take their names from. There is one cursor: a step of SCAN runs over the
+/// edge of a stretch, so that keys at the edges of several walks would be met twice, and counted twice.
+pub(super) struct Shared {
+    walk: tokio::sync::Mutex<Walk>,
+    lanes: usize,
+    ended: AtomicBool,
+}
+
+impl Shared {
+    /// The walk of a selection over a server.
+    pub(super) fn over(select: &Select, layout: Layout) -> Self {
+        let walk = Walk::over(select, layout);
+        let lanes = if walk.ended { 1 } else { LANES };
+        Self { walk: tokio::sync::Mutex::new(walk), lanes, ended: AtomicBool::new(false) }
+    }
+
+    /// How many lanes it is worth.
+    pub(super) fn lanes(&self) -> usize {
+        self.lanes
+    }
+
+    /// The next names for a lane; none when this step of the walk found none, `None` when it is over.
+    pub(super) async fn next(&self, lane: &mut Lane) -> Result<Option<Vec<Vec<u8>>>, Fault> {
+        let mut walk = self.walk.lock().await;
+        if walk.is_over() || self.ended.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let keys = lane.keys();
+        walk.next(lane, keys).await.map(Some)
+    }
+
+    /// One lane met trouble or the bound: the others finish what they have in hand, and end too.
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    /// How much of it is behind us, 0 to 1, once all lanes have ended.
+    pub(super) fn share(self) -> f64 {
+        self.walk.into_inner().share()
     }
 }

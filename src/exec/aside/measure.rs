@@ -7,8 +7,9 @@ use futures_util::future::join_all;
 use super::{
     Ended, Ground, Listed, NAMED,
     choose::{Chooser, Doubts},
-    lane::{self, Host, LANES, Lane, Told, Walk},
+    lane::{self, Host, LANES, Lane, Shared, Told},
     primaries,
+    spread::Spread,
 };
 use crate::{
     diagnosis::Explained,
@@ -29,6 +30,8 @@ pub struct Measured {
     pub without_deadline: u64,
     /// Of them, those too large to be dumped, and their bytes.
     pub huge: (u64, u64),
+    /// How they are spread over types and names.
+    pub spread: Spread,
     /// Some of them, as people may see them.
     pub sample: Listed,
     /// Keys that were looked at and not meant because it could not be told.
@@ -52,6 +55,7 @@ impl Measured {
             bytes: 0,
             without_deadline: 0,
             huge: (0, 0),
+            spread: Spread::default(),
             sample: Listed::default(),
             doubts: Doubts::default(),
             of: 0,
@@ -67,6 +71,7 @@ impl Measured {
         self.bytes += other.bytes;
         self.without_deadline += other.without_deadline;
         self.huge = (self.huge.0 + other.huge.0, self.huge.1 + other.huge.1);
+        self.spread.merge(other.spread);
         self.sample.merge(other.sample);
         self.doubts.merge(other.doubts);
         self.share += other.share;
@@ -83,6 +88,7 @@ impl Measured {
             whole(&mut self.without_deadline);
             whole(&mut self.huge.0);
             whole(&mut self.huge.1);
+            self.spread.extrapolate(self.share);
         }
     }
 }
@@ -103,19 +109,13 @@ pub(super) async fn measure(
         let mut found = Measured::none();
         let explain = |fault: &Fault| ground.explain(fault, address, "SCAN");
         let (of, clients) = counts(ground, &host).await.map_err(|fault| explain(&fault))?;
-        let walks = Walk::over(select, host.facts.layout());
-        let share = 1.0 / walks.len() as f64;
-        let lanes = walks.into_iter().map(|walk| one(ground, &host, &chooser, walk, &told));
+        let walk = Shared::over(select, host.facts.layout());
+        let lanes = (0..walk.lanes()).map(|_| one(ground, &host, &chooser, &walk, &told));
         for lane in join_all(lanes).await {
-            let mut lane = lane.map_err(|fault| explain(&fault))?;
-            lane.share *= share;
-            found.merge(lane);
+            found.merge(lane.map_err(|fault| explain(&fault))?);
         }
         // Each server by its own share: they may hold very different numbers.
-        found.share = found.share.min(1.0);
-        if found.share > 1.0 - 1e-9 {
-            found.share = 1.0;
-        }
+        found.share = walk.share();
         found.extrapolate();
         (found.of, found.clients) = (of, clients);
         Ok::<_, Explained>((address.clone(), found))
@@ -141,18 +141,17 @@ async fn one(
     ground: &Ground,
     host: &Arc<Host>,
     chooser: &Chooser,
-    mut walk: Walk,
+    walk: &Shared,
     told: &Told,
 ) -> Result<Measured, Fault> {
     let mut lane = Lane::open(ground, host).await?;
     let mut found = Measured::none();
-    while !walk.is_over() {
+    loop {
         if let Some(why) = lane.breathe().await? {
             found.stopped = Some(why);
             break;
         }
-        let keys = lane.keys();
-        let names = walk.next(&mut lane, keys).await?;
+        let Some(names) = walk.next(&mut lane).await? else { break };
         if names.is_empty() {
             continue;
         }
@@ -161,6 +160,7 @@ async fn one(
             found.keys += 1;
             let bytes = chosen.bytes.unwrap_or(0);
             found.bytes += bytes;
+            found.spread.add(&String::from_utf8_lossy(&chosen.kind), &chosen.name, bytes);
             found.without_deadline += u64::from(chosen.ttl_ms == Some(-1));
             if bytes > super::LARGEST_DUMP {
                 found.huge = (found.huge.0 + 1, found.huge.1 + bytes);
@@ -174,7 +174,6 @@ async fn one(
         }
         told.add(count);
     }
-    found.share = walk.share();
     Ok(found)
 }
 

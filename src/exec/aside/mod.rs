@@ -1,4 +1,4 @@
-//! Keys removed, given other deadlines, and brought back.
+//! Keys removed, given other deadlines, brought back, copied out and put in again.
 //!
 //! A key is removed in this order: chosen, renamed aside within its slot,
 //! dumped with its deadline, its frame flushed to the snapshot, and only then
@@ -8,6 +8,9 @@
 //! what they cost the server, and stops between any two of them.
 
 mod choose;
+mod export;
+mod exports;
+mod import;
 mod lane;
 mod measure;
 mod name;
@@ -16,6 +19,11 @@ mod recover;
 mod remove;
 mod restore;
 mod retime;
+mod spread;
+mod swap;
+mod unmake;
+mod ways;
+mod weigh;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -25,15 +33,23 @@ use crate::{
     model::{Address, Credential, Instance, Service},
     policy::Permit,
     runbook::{Retime, Select},
-    store::snapshot::{SnapshotError, SnapshotWriter, StepId},
+    store::snapshot::{SnapshotError, SnapshotWriter, Snapshots, StepId},
 };
 
 pub use choose::Doubts;
+pub use export::LARGEST_COPY;
+pub(super) use export::{Exported, Exporting, export};
+pub(super) use exports::read_whole;
+pub use exports::{ExportFile, exports};
+pub(super) use import::{Imported, Importing, import};
 pub use measure::Measured;
 pub(super) use recover::{Recovered, clear, count, recover};
 pub(super) use remove::{Removed, remove};
 pub(super) use restore::{Restored, restore};
 pub(super) use retime::{Retimed, retime};
+pub use spread::{Spread, show_spread};
+pub use weigh::Weighed;
+pub(super) use weigh::weigh;
 
 /// A key above this many bytes is not dumped: serialising it would keep the server from others.
 pub const LARGEST_DUMP: u64 = 512 << 10;
@@ -210,6 +226,31 @@ impl Exec {
         let site = self.0.site(&service.name, instance);
         let ground = Ground { site, instance: Arc::new(instance.clone()), touches: false, only: None };
         measure::measure(&ground, select, now_ms, cx).await
+    }
+}
+
+impl Exec {
+    /// What a file of an export would come to if it were put back now.
+    ///
+    /// # Errors
+    ///
+    /// When it is no whole export, or its servers cannot be asked.
+    pub async fn weigh(
+        &self,
+        permit: &Permit,
+        to: (&Arc<Service>, &Instance),
+        snapshots: &Snapshots,
+        file: &StepId,
+        only: Option<&str>,
+        cx: &Looking,
+    ) -> Result<Weighed, Explained> {
+        let (service, instance) = to;
+        if let Some(refusal) = foreign(permit, service) {
+            return Err(refusal);
+        }
+        let site = self.0.site(&service.name, instance);
+        let ground = Ground { site, instance: Arc::new(instance.clone()), touches: false, only: None };
+        weigh::weigh(&ground, snapshots, file, only, cx).await
     }
 }
 

@@ -135,7 +135,9 @@ pub(in crate::exec) async fn count(snapshots: &Snapshots, step: &StepId) -> Resu
     let counting = move || match snapshots.read(&step) {
         Ok(reader) => {
             let good = reader.filter_map(Result::ok).flat_map(|frame| frame.records);
-            Ok(good.filter(|record| !matches!(record, Record::End { .. })).count() as u64)
+            let said =
+                |record: &Record| matches!(record, Record::End { .. } | Record::Contents(_) | Record::Unmade { .. });
+            Ok(good.filter(|record| !said(record)).count() as u64)
         }
         Err(SnapshotError::Missing(_)) => Ok(0),
         Err(error) => Err(error),

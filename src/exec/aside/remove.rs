@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use super::{
     Doubts, Ended, Ground, Keep, LARGEST_DUMP, Listed, Removal, append,
     choose::{Chooser, fatal},
-    lane::{self, Host, LANES, Lane, Told, Walk},
+    lane::{self, Host, LANES, Lane, Shared, Told},
     measure::{is_one, worse},
     name, primaries, unkept,
 };
@@ -24,11 +24,11 @@ use crate::{
 };
 
 /// A frame is flushed when it holds so many keys …
-const FRAME_KEYS: usize = 512;
+pub(super) const FRAME_KEYS: usize = 512;
 /// … or so many bytes.
-const FRAME_BYTES: usize = 1 << 20;
+pub(super) const FRAME_BYTES: usize = 1 << 20;
 /// No pipeline asks for more bytes of DUMP than this.
-const DUMP_BYTES: u64 = 256 << 10;
+pub(super) const DUMP_BYTES: u64 = 256 << 10;
 
 /// What a removal came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,8 +137,8 @@ pub(in crate::exec) async fn remove(ground: &Ground, removal: Removal<'_>, cx: &
         if let Err(error) = work.chooser.fits(&host) {
             return Removed::nothing(Ended::Failed(error));
         }
-        let walks = Walk::over(removal.select, host.facts.layout());
-        for mut lane in join_all(walks.into_iter().map(|walk| run_lane(&work, &host, walk))).await {
+        let walk = Shared::over(removal.select, host.facts.layout());
+        for mut lane in join_all((0..walk.lanes()).map(|_| run_lane(&work, &host, &walk))).await {
             if let Err(fault) = lane.1 {
                 lane.0.ended = explain(&fault);
             }
@@ -179,18 +179,17 @@ struct Open {
     size: usize,
 }
 
-async fn run_lane(work: &Work<'_>, host: &Arc<Host>, mut walk: Walk) -> (Removed, Result<(), Fault>) {
+async fn run_lane(work: &Work<'_>, host: &Arc<Host>, walk: &Shared) -> (Removed, Result<(), Fault>) {
     let mut found = Removed::nothing(Ended::Done);
     let result = async {
         let mut lane = Lane::open(work.ground, host).await?;
         let mut open = Open::default();
-        while !walk.is_over() {
+        loop {
             if let Some(why) = lane.breathe().await? {
                 found.ended = Ended::Stopped(why);
                 break;
             }
-            let keys = lane.keys();
-            let names = walk.next(&mut lane, keys).await?;
+            let Some(names) = walk.next(&mut lane).await? else { break };
             if names.is_empty() {
                 continue;
             }
@@ -225,9 +224,15 @@ async fn run_lane(work: &Work<'_>, host: &Arc<Host>, mut walk: Walk) -> (Removed
                 break;
             }
         }
+        if found.ended != Ended::Done {
+            walk.end();
+        }
         flush(work, &mut lane, &mut open, &mut found).await
     }
     .await;
+    if result.is_err() {
+        walk.end();
+    }
     (found, result)
 }
 

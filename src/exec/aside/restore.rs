@@ -1,17 +1,21 @@
 //! Bringing back what a run took: keys with the deadlines they had, or the deadlines alone.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use super::{
     Ended, Ground, LARGEST_DUMP, Listed,
     choose::fatal,
     lane::{self, Lane, Told},
-    name, recover,
+    name, recover, refused,
     remove::{clock, read_deadline},
     retime::{Turn, Turned, deadlines, is_same, turn},
-    unkept,
+    unkept, unmake,
 };
 use crate::{
+    diagnosis::Explained,
     exec::{
         Looking,
         fault::Fault,
@@ -26,7 +30,7 @@ use crate::{
 };
 
 /// No pipeline carries more bytes of values than this.
-const RESTORE_BYTES: usize = 256 << 10;
+pub(super) const RESTORE_BYTES: usize = 256 << 10;
 
 /// What bringing back came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +84,9 @@ struct Work<'a> {
     lanes: HashMap<Address, Lane>,
     told: Told,
     found: Restored,
+    /// Keys that were about to be put there and were not. What says so comes after what it is about, so that it is
+    /// met first.
+    unmade: HashSet<Vec<u8>>,
 }
 
 pub(in crate::exec) async fn restore(ground: &Ground, snapshots: &Snapshots, step: &StepId, cx: &Looking) -> Restored {
@@ -98,7 +105,8 @@ pub(in crate::exec) async fn restore(ground: &Ground, snapshots: &Snapshots, ste
     };
     let told = Told::new("bringing back", None, cx);
     let found = Restored::nothing(Ended::Done);
-    let mut work = Work { ground, step, cx, topology, lanes: HashMap::new(), told, found };
+    let (lanes, unmade) = (HashMap::new(), HashSet::new());
+    let mut work = Work { ground, step, cx, topology, lanes, told, found, unmade };
     let mut reader = Some(reader);
     // From the last frame to the first: of a key that was taken twice, the newer value is the one to come back.
     for (index, place) in places.into_iter().enumerate().rev() {
@@ -130,10 +138,19 @@ pub(in crate::exec) async fn restore(ground: &Ground, snapshots: &Snapshots, ste
     work.found
 }
 
-type Opened = (SnapshotReader, Vec<u64>, bool);
+pub(super) type Opened = (SnapshotReader, Vec<u64>, bool);
+
+/// An export that was cut short is none.
+pub(super) fn unfinished() -> Explained {
+    refused(
+        "the export does not come to its end",
+        "it was cut short, or is still being written",
+        "export again: `/redis exports` lists those that are whole",
+    )
+}
 
 /// The snapshot, where its frames begin, and whether its run came to its end.
-async fn open(snapshots: &Snapshots, step: &StepId) -> Result<Opened, SnapshotError> {
+pub(super) async fn open(snapshots: &Snapshots, step: &StepId) -> Result<Opened, SnapshotError> {
     let (snapshots, step) = (snapshots.clone(), step.clone());
     let opening = move || {
         let mut reader = snapshots.read(&step)?;
@@ -145,7 +162,7 @@ async fn open(snapshots: &Snapshots, step: &StepId) -> Result<Opened, SnapshotEr
     tokio::task::spawn_blocking(opening).await.unwrap_or(Err(SnapshotError::Broken))
 }
 
-async fn read(
+pub(super) async fn read(
     mut reader: SnapshotReader,
     place: u64,
     number: u32,
@@ -163,6 +180,7 @@ struct Share {
     keys: Vec<Kept>,
     turns: Vec<Turn>,
     aside: Vec<(Vec<u8>, Deadline)>,
+    made: Vec<unmake::Made>,
 }
 
 impl Work<'_> {
@@ -171,7 +189,13 @@ impl Work<'_> {
         for record in records {
             let key = match &record {
                 Record::Key { key, .. } | Record::Retimed { key, .. } | Record::Aside { key, .. } => key,
-                Record::End { .. } => continue,
+                Record::Made { key, .. } if self.unmade.contains(key) => continue,
+                Record::Made { key, .. } => key,
+                Record::Unmade { key, .. } => {
+                    self.unmade.insert(key.clone());
+                    continue;
+                }
+                Record::Contents(_) | Record::End { .. } => continue,
             };
             let Some(address) = self.holder(key) else {
                 self.found.lost.add(key);
@@ -185,7 +209,10 @@ impl Work<'_> {
                 // What it was set to is what has to be there still; what it was before is where it goes.
                 Record::Retimed { key, old, new, .. } => share.turns.push(Turn { key, old: new, new: old }),
                 Record::Aside { key, deadline, .. } => share.aside.push((key, deadline)),
-                Record::End { .. } => {}
+                Record::Made { key, deadline, fingerprint, over, .. } => {
+                    share.made.push(unmake::Made { key, deadline, fingerprint, over });
+                }
+                Record::Unmade { .. } | Record::Contents(_) | Record::End { .. } => {}
             }
         }
         for (address, share) in shares {
@@ -243,6 +270,13 @@ impl Work<'_> {
             }
             self.aside(&mut lane, aside).await?;
             self.told.add(aside.len() as u64);
+        }
+        for made in share.made.chunks(lane.keys().max(8)) {
+            if self.rest(&mut lane).await? {
+                return Ok(());
+            }
+            unmake::unmake(&mut lane, made, &mut self.found).await?;
+            self.told.add(made.len() as u64);
         }
         self.lanes.insert(address.clone(), lane);
         Ok(())

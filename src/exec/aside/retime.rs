@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use super::{
     Doubts, Ended, Ground, Listed, Retiming, append,
     choose::{Chooser, fatal},
-    lane::{self, Host, LANES, Lane, Told, Walk},
+    lane::{self, Host, LANES, Lane, Shared, Told},
     measure::worse,
     primaries,
     remove::{clock, read_deadline},
@@ -111,8 +111,8 @@ pub(in crate::exec) async fn retime(ground: &Ground, retiming: Retiming<'_>, cx:
         }
         // One moment for all keys of a server, as its own clock has it.
         let now = host.now_ms();
-        let walks = Walk::over(retiming.select, host.facts.layout());
-        for mut lane in join_all(walks.into_iter().map(|walk| run_lane(&work, &host, walk, now))).await {
+        let walk = Shared::over(retiming.select, host.facts.layout());
+        for mut lane in join_all((0..walk.lanes()).map(|_| run_lane(&work, &host, &walk, now))).await {
             if let Err(fault) = lane.1 {
                 lane.0.ended = explain(&fault);
             }
@@ -152,18 +152,17 @@ fn decide(to: Retime, old: Deadline, now_ms: i64) -> Option<Deadline> {
     }
 }
 
-async fn run_lane(work: &Work<'_>, host: &Arc<Host>, mut walk: Walk, now_ms: i64) -> (Retimed, Result<(), Fault>) {
+async fn run_lane(work: &Work<'_>, host: &Arc<Host>, walk: &Shared, now_ms: i64) -> (Retimed, Result<(), Fault>) {
     let mut found = Retimed::nothing(Ended::Done);
     let result = async {
         let mut lane = Lane::open(work.ground, host).await?;
         let mut open: Vec<Turn> = Vec::new();
-        while !walk.is_over() {
+        loop {
             if let Some(why) = lane.breathe().await? {
                 found.ended = Ended::Stopped(why);
                 break;
             }
-            let keys = lane.keys();
-            let names = walk.next(&mut lane, keys).await?;
+            let Some(names) = walk.next(&mut lane).await? else { break };
             if names.is_empty() {
                 continue;
             }
@@ -187,9 +186,15 @@ async fn run_lane(work: &Work<'_>, host: &Arc<Host>, mut walk: Walk, now_ms: i64
                 break;
             }
         }
+        if found.ended != Ended::Done {
+            walk.end();
+        }
         flush(work, &mut lane, &mut open, &mut found).await
     }
     .await;
+    if result.is_err() {
+        walk.end();
+    }
     (found, result)
 }
 

@@ -20,6 +20,7 @@ use crate::{
         replication::{Arrived, Limits, Source, receive_into},
         wire::Wire,
     },
+    model::Address,
     policy::Permit,
     runbook::{Plan, TouchKind, show_bytes, show_number},
     store::{BackupFile, BackupWay, BackupWriter, Backups, Manifest, Sealed},
@@ -51,11 +52,15 @@ impl Lane<'_> {
             move || begun(&backups, &plan)
         })
         .await?;
+        let mut from = self.address.clone();
         let (sealed, position) = if save {
             self.of_its_file(&wire, &backups, &manifest, hands).await?
         } else {
+            if self.instance.scan_replica {
+                from = self.spare(&wire).await.unwrap_or(from);
+            }
             drop(wire);
-            self.of_its_stream(permit, &backups, &manifest, hands).await?
+            self.of_its_stream(permit, &from, &backups, &manifest, hands).await?
         };
         let stop = hands.cx.stop.clone();
         let progress = hands.cx.progress.clone();
@@ -80,20 +85,40 @@ impl Lane<'_> {
             sha256: found.sha256.clone(),
             verified_ms: Timestamp::now().as_millisecond(),
         };
-        let said = said(&file, &manifest, &found);
+        let mut said = said(&file, &manifest, &found);
+        if from != *self.address {
+            said.push_str(&format!("; taken from its replica {from}, to spare it"));
+        }
         blocking(move || keep(&backups, sealed, manifest, file)).await?;
         Ok(said)
     }
 
-    /// What the server sends to a replica.
+    /// A replica of the server that is in step and can be reached from here, where there is one.
+    async fn spare(&self, wire: &Wire) -> Option<Address> {
+        let told = self.call(wire, &["INFO", "replication"]).await.ok()?;
+        let told = match &told {
+            Value::String(text) => text.clone(),
+            other => other.get("text").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        };
+        for replica in in_step(&told) {
+            // One that does not let us in is none: the copy is then taken from the primary.
+            if self.open_at(&replica, None).await.is_ok() {
+                return Some(replica);
+            }
+        }
+        None
+    }
+
+    /// What the server, or a replica of it, sends to a replica.
     async fn of_its_stream(
         &self,
         permit: &Permit,
+        from: &Address,
         backups: &Backups,
         manifest: &Manifest,
         hands: &Hands<'_>,
     ) -> Result<Copied, Touched> {
-        let source = Source::of(self.instance, self.address.clone());
+        let source = Source::of(self.instance, from.clone());
         let (progress, mut arrived) = watch::channel(Arrived::default());
         let limits =
             Limits { until: self.budget.end, silence: SILENCE, stop: hands.cx.stop.clone(), progress: Some(progress) };
@@ -150,6 +175,20 @@ impl Lane<'_> {
         .await?;
         Ok((sealed, None))
     }
+}
+
+/// The replicas of `INFO replication` that are online and not a moment behind.
+fn in_step(told: &str) -> Vec<Address> {
+    let replica = |line: &str| {
+        let (name, fields) = line.trim().split_once(':')?;
+        name.strip_prefix("slave")?.parse::<u32>().ok()?;
+        let field = |wanted: &str| fields.split(',').find_map(|field| field.strip_prefix(wanted)?.strip_prefix('='));
+        let lag: u64 = field("lag")?.parse().ok()?;
+        (field("state") == Some("online") && lag <= 1)
+            .then(|| Some(Address::Tcp { host: field("ip")?.to_owned(), port: field("port")?.parse().ok()? }))
+            .flatten()
+    };
+    told.lines().filter_map(replica).collect()
 }
 
 /// The manifest of the run so far: in a cluster, other primaries may have been copied already.
@@ -289,4 +328,20 @@ fn unreadable(why: &str) -> Explained {
         "it is on another machine or in a container, or the bot's user may not read it",
         "leave `--from save` out: the copy then comes over the replication stream",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_replicas_in_step_are_asked_in_place_of_their_primary() {
+        let told = "role:master\r\nconnected_slaves:3\r\n\
+                    slave0:ip=10.0.0.2,port=6379,state=online,offset=9,lag=0\r\n\
+                    slave1:ip=10.0.0.3,port=6379,state=wait_bgsave,offset=0,lag=0\r\n\
+                    slave2:ip=10.0.0.4,port=6379,state=online,offset=9,lag=30\r\nslave_read_only:1\r\n";
+        let found: Vec<String> = in_step(told).iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["10.0.0.2:6379"]);
+        assert!(in_step("role:slave").is_empty());
+    }
 }

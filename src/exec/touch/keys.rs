@@ -127,6 +127,9 @@ impl Exec {
             ));
         };
         let snapshots = hands.store.snapshots().map_err(|error| aside::unkept(&error))?;
+        if step.change.is_copy() {
+            return self.settle_copies(plan, seq, &step.change, hands).await;
+        }
         // Wherever the keys are now: there may have been a failover since.
         let ground = Ground { only: None, ..self.ground(plan, hands, true) };
         let id = StepId { run: plan.run.clone(), seq };
@@ -147,7 +150,7 @@ impl Exec {
         }
     }
 
-    fn ground(&self, plan: &Plan, hands: &Hands<'_>, touches: bool) -> Ground {
+    pub(super) fn ground(&self, plan: &Plan, hands: &Hands<'_>, touches: bool) -> Ground {
         Ground {
             site: self.0.site(&plan.service, hands.instance),
             instance: Arc::new(hands.instance.clone()),
@@ -181,12 +184,12 @@ async fn remove(
 }
 
 /// The most keys a step may touch: its share of what was shown, and the tolerance.
-fn most(plan: &Plan, keys: u64) -> u64 {
+pub(super) fn most(plan: &Plan, keys: u64) -> u64 {
     let more = (u128::from(keys) * u128::from(plan.reach.tolerance_percent)).div_ceil(100).max(10);
     keys.saturating_add(u64::try_from(more).unwrap_or(u64::MAX))
 }
 
-async fn begin(snapshots: &Snapshots, plan: &Plan, step: &StepId) -> Result<SnapshotWriter, SnapshotError> {
+pub(super) async fn begin(snapshots: &Snapshots, plan: &Plan, step: &StepId) -> Result<SnapshotWriter, SnapshotError> {
     let header = Header {
         step: step.clone(),
         service: plan.service.clone(),
@@ -197,7 +200,7 @@ async fn begin(snapshots: &Snapshots, plan: &Plan, step: &StepId) -> Result<Snap
     tokio::task::spawn_blocking(move || snapshots.begin(&header)).await.unwrap_or(Err(SnapshotError::Broken))
 }
 
-fn ended(how: &Ended, anything: bool, said: &str) -> Touched {
+pub(super) fn ended(how: &Ended, anything: bool, said: &str) -> Touched {
     match how {
         Ended::Done => Touched::Verified(said.to_owned()),
         Ended::Stopped(why) if anything => Touched::Partly {
@@ -214,12 +217,12 @@ fn ended(how: &Ended, anything: bool, said: &str) -> Touched {
     }
 }
 
-fn keys(count: u64) -> String {
+pub(super) fn keys(count: u64) -> String {
     if count == 1 { "1 key".to_owned() } else { format!("{} keys", show_number(count)) }
 }
 
 /// A count, what it counts, and some of them.
-fn listed(parts: &mut Vec<String>, list: &Listed, what: &str) {
+pub(super) fn listed(parts: &mut Vec<String>, list: &Listed, what: &str) {
     if list.count > 0 {
         let some: Vec<&str> = list.handles.iter().take(5).map(String::as_str).collect();
         let more = if list.count > some.len() as u64 { " …" } else { "" };
@@ -227,7 +230,7 @@ fn listed(parts: &mut Vec<String>, list: &Listed, what: &str) {
     }
 }
 
-fn counted(parts: &mut Vec<String>, count: u64, what: &str) {
+pub(super) fn counted(parts: &mut Vec<String>, count: u64, what: &str) {
     if count > 0 {
         parts.push(format!("{} {what}", keys(count)));
     }

@@ -5,10 +5,12 @@
 
 mod backup;
 mod clients;
+mod copies;
 mod failover;
 mod keys;
 mod password;
 mod pause;
+mod requirepass;
 pub(crate) mod save;
 mod saving;
 mod settings;
@@ -28,7 +30,7 @@ use super::{
 };
 use crate::{
     diagnosis::Explained,
-    model::{Address, Deployment, Instance},
+    model::{Address, Credential, Deployment, Instance},
     policy::TouchPermit,
     runbook::{Change, Plan, PlanTarget},
     store::Store,
@@ -126,8 +128,24 @@ impl Exec {
                     Err(why) => Touched::Untouched(why),
                 }
             }
-            Change::SentinelFailover { master } => lane.sentinel_failover(master).await,
-            Change::ClusterFailover { replica, run_id } => lane.cluster_failover(replica, run_id).await,
+            Change::ExportKeys { .. } | Change::ImportKeys { .. } => match lane.open().await {
+                Ok(_) => self.copies(plan, seq, change, hands).await,
+                Err(why) => Touched::Untouched(why),
+            },
+            // A file of our own: no server has to be there for it to go.
+            Change::DropExport { .. } => self.copies(plan, seq, change, hands).await,
+            Change::SentinelFailover { .. } | Change::ClusterFailover { .. } => {
+                let touched = match change {
+                    Change::ClusterFailover { replica, run_id } => lane.cluster_failover(replica, run_id).await,
+                    Change::SentinelFailover { master } => lane.sentinel_failover(master).await,
+                    _ => elsewhere(),
+                };
+                // Whatever came of it, who is who is asked anew before anything else is looked at or planned.
+                self.0.site(&plan.service, hands.instance).doubt_roles().await;
+                touched
+            }
+            Change::SetRequirePass { file } => lane.set_required(file).await,
+            Change::RestoreRequirePass { file } => lane.restore_required(file).await,
             Change::AddPassword { user, file } => lane.add_password(user, file).await,
             Change::DropPassword { user, file } => lane.drop_password(user, file).await,
             Change::DropOtherPasswords { user, file } => lane.drop_others(user, file).await,
@@ -184,6 +202,16 @@ impl Lane<'_> {
                 "add `touch = { user = \"…\", password = { … } }` to the instance in the service's profile",
             ));
         };
+        self.open_as(credential, address, run_id).await
+    }
+
+    /// The same as somebody else than the profile says.
+    async fn open_as(
+        &self,
+        credential: &Credential,
+        address: &Address,
+        run_id: Option<&str>,
+    ) -> Result<Wire, Explained> {
         let setup = Setup {
             address,
             tls: self.instance.tls.as_ref(),

@@ -219,7 +219,7 @@ impl Lane<'_> {
     }
 }
 
-fn no_file(error: &std::io::Error) -> Explained {
+pub(super) fn no_file(error: &std::io::Error) -> Explained {
     refused(
         &format!("the new password's file cannot be written or read: {}", crate::exec::fault::plain(error)),
         "a secret that cannot be handed over is not set",

@@ -6,6 +6,7 @@ use super::{Lane, Touched, refused};
 use crate::{
     diagnosis::Explained,
     exec::{fault::Fault, wire::Wire},
+    runbook::Parameter,
 };
 
 impl Lane<'_> {
@@ -48,7 +49,7 @@ impl Lane<'_> {
                     other => other,
                 }
             }
-            Ok(Some(found)) if found == new => holds(parameter, new),
+            Ok(Some(found)) if same(parameter, &found, new) => holds(parameter, new),
             Ok(Some(found)) => Touched::Otherwise { found },
             Ok(None) => Touched::Uncertain(refused(
                 &format!("the server no longer tells {parameter}"),
@@ -63,7 +64,7 @@ impl Lane<'_> {
     async fn look_again(&self, parameter: &str, old: &str, new: &str, why: Explained) -> Touched {
         let Ok(wire) = self.open().await else { return Touched::Uncertain(why) };
         match self.setting(&wire, parameter).await {
-            Ok(Some(found)) if found == new => holds(parameter, new),
+            Ok(Some(found)) if same(parameter, &found, new) => holds(parameter, new),
             // The old value is no proof: what was sent may still be on its way.
             Ok(Some(found)) if found != old => Touched::Otherwise { found },
             _ => Touched::Uncertain(why),
@@ -94,6 +95,10 @@ impl Lane<'_> {
             Err(fault) => Touched::Uncertain(self.explain(&fault, "CONFIG")),
         }
     }
+}
+
+fn same(parameter: &str, found: &str, wanted: &str) -> bool {
+    Parameter::find(parameter).map_or(found == wanted, |known| known.same(found, wanted))
 }
 
 fn shown(value: &str) -> &str {

@@ -4,6 +4,7 @@
 //! another history, with its members in another order. Its [`Fingerprint`] is
 //! taken of what it means, so that it is the same for all of them.
 
+use crc_fast::{CrcAlgorithm, checksum};
 use sha2::{Digest, Sha256};
 
 use super::lzf;
@@ -81,6 +82,18 @@ pub fn fingerprint(dump: &[u8]) -> Fingerprint {
     }
     let digest = hash.finalize();
     Fingerprint(digest[..16].try_into().expect("a SHA-256 digest has 32 bytes"))
+}
+
+/// Whether it is what a server wrote, by the checksum at its end.
+pub fn is_whole(dump: &[u8]) -> bool {
+    let Some((said, sum)) = dump.split_last_chunk::<8>() else { return false };
+    checksum(CrcAlgorithm::Crc64Redis, said) == u64::from_le_bytes(*sum)
+}
+
+/// The version of the format it was written in; a server reads its own and older ones.
+pub fn format(dump: &[u8]) -> Option<u16> {
+    let footer = dump.last_chunk::<FOOTER>()?;
+    Some(u16::from_le_bytes([footer[0], footer[1]]))
 }
 
 /// Reads what DUMP answered; `None` when it cannot be read.

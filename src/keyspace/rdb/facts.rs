@@ -1,5 +1,7 @@
 //! What is told about the file as a whole.
 
+use super::memory::Rules;
+
 /// What became of the checksum at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Checksum {
@@ -49,6 +51,8 @@ pub struct Facts {
     pub version: u32,
     /// `7.0.15`, as the server that wrote it said.
     pub created_by: Option<String>,
+    /// By whose rules its keys' bytes in memory are estimated.
+    pub rules: Rules,
     /// When it was written, seconds since 1970.
     pub created_at: Option<i64>,
     /// Memory the server used when it wrote it.
@@ -76,6 +80,12 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Whether a Valkey wrote it. One before 9 begins its file like Redis does; but Redis 8
+    /// writes version 12 and Valkey 8 version 11.
+    pub fn is_valkey(&self) -> bool {
+        self.valkey || self.version == 11 && self.created_by.as_deref().is_some_and(|by| by.starts_with(['8', '9']))
+    }
+
     /// Keys of all databases.
     pub fn keys(&self) -> u64 {
         self.databases.iter().map(|database| database.keys).sum()

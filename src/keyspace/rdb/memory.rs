@@ -1,5 +1,5 @@
-//! What a key would cost in memory: the sums `MEMORY USAGE` of Redis 7 makes,
-//! from lengths alone.
+//! What a key would cost in memory: the sums `MEMORY USAGE` makes, from lengths
+//! alone, by the rules of the version that wrote the file.
 //!
 //! Redis asks its allocator how big each block really is, so the estimate
 //! rounds up like the allocator does. Slack that depends on a key's history
@@ -41,6 +41,54 @@ pub(super) const CONSUMER: u64 = 24;
 /// What a stream's growing listpack is given at once.
 pub(super) const STREAM_NODE_FIRST: u64 = 4096;
 
+/// How the server that wrote the file lays keys and small values out, as far as its sums differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Layout {
+    /// Redis 7 and later.
+    #[default]
+    Redis,
+    /// Redis before 7: packed and small values are counted as long as they are, not as the allocator rounds them.
+    Before7,
+    /// Valkey 8.0: the name lies in its entry.
+    Valkey8,
+    /// Valkey 9: name, expiry and small strings lie in the object, which is the entry.
+    Valkey9,
+}
+
+impl Layout {
+    /// Whose `MEMORY USAGE` was compared with it.
+    fn words(self) -> &'static str {
+        match self {
+            Layout::Redis => "Redis 7 and 8",
+            Layout::Before7 => "Redis 6",
+            Layout::Valkey8 => "Valkey 8.0",
+            Layout::Valkey9 => "Valkey 9",
+        }
+    }
+}
+
+/// By whose rules bytes in memory are estimated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// `Redis 7 and 8`.
+    pub of: &'static str,
+    /// They are those of the version that wrote the file; else the nearest ones there are.
+    pub own: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { of: Layout::default().words(), own: false }
+    }
+}
+
+/// A list's node before Redis 7.
+const QUICKLIST_NODE_BEFORE_7: u64 = 32;
+/// What of an entry of Valkey 8.0 comes before the name.
+const VALKEY_8_ENTRY: u64 = 17;
+/// The largest object of Valkey 9 that holds its string.
+const VALKEY_9_EMBEDDED_MAX: u64 = 128;
+
 /// Strings up to this length share a block with their object.
 const EMBEDDED_MAX: u64 = 44;
 
@@ -48,6 +96,7 @@ const EMBEDDED_MAX: u64 = 44;
 #[derive(Debug, Clone)]
 pub(super) struct Sums {
     allocator: Allocator,
+    layout: Layout,
     small: Vec<u16>,
     skiplist_node: f64,
     skiplist_head: u64,
@@ -59,7 +108,66 @@ impl Sums {
         // A node of n levels is as likely as 0.75 × 0.25^(n−1); above 12 it does not show.
         let skiplist_node =
             (1..=12).map(|level| 0.75 * 0.25f64.powi(level - 1) * rounded(allocator, 24 + 16 * level as u64) as f64);
-        Self { allocator, small, skiplist_node: skiplist_node.sum(), skiplist_head: rounded(allocator, 24 + 16 * 32) }
+        Self {
+            allocator,
+            layout: Layout::default(),
+            small,
+            skiplist_node: skiplist_node.sum(),
+            skiplist_head: rounded(allocator, 24 + 16 * 32),
+        }
+    }
+
+    /// The sums of the server that wrote the file: its version, as the file tells it.
+    ///
+    /// Says whose rules they are, and whether they are that version's own.
+    pub(super) fn written_by(&mut self, valkey: bool, version: &str) -> Rules {
+        let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+        let (layout, own) = match (valkey, numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) {
+            (false, 1..=6, _) => (Layout::Before7, true),
+            (true, 8, 0) => (Layout::Valkey8, true),
+            (true, 9.., _) => (Layout::Valkey9, true),
+            (true, 8, _) => (Layout::Redis, false),
+            (_, major, _) => (Layout::Redis, major > 0),
+        };
+        self.layout = layout;
+        Rules { of: layout.words(), own }
+    }
+
+    /// A packed value.
+    #[inline]
+    pub(super) fn packed(&self, bytes: u64) -> u64 {
+        if self.layout == Layout::Before7 { bytes } else { self.block(bytes) }
+    }
+
+    /// A list's node, without what lies in it.
+    #[inline]
+    pub(super) fn list_node(&self) -> u64 {
+        if self.layout == Layout::Before7 { QUICKLIST_NODE_BEFORE_7 } else { QUICKLIST_NODE }
+    }
+
+    /// A key with everything: `value` is what its value takes with an object of its own, `text` the
+    /// length of a value that is a string (and no number).
+    #[inline]
+    pub(super) fn key(&self, name: u64, value: u64, text: Option<u64>, expires: bool) -> u64 {
+        match self.layout {
+            Layout::Redis | Layout::Before7 => value.saturating_add(self.name(name)),
+            Layout::Valkey8 => {
+                let header = if name < 256 { 3 } else { 5 };
+                value.saturating_add(self.block(name.saturating_add(VALKEY_8_ENTRY + header + 1)))
+            }
+            Layout::Valkey9 => {
+                let header = if name < 32 { 1 } else { 3 };
+                let object = name.saturating_add(OBJECT + 1 + header + 1 + if expires { 8 } else { 0 });
+                match text {
+                    // The string takes the place of the pointer to it.
+                    Some(length) if object.saturating_add(length) <= VALKEY_9_EMBEDDED_MAX + 8 - 4 => {
+                        self.block(object - 8 + length + 4)
+                    }
+                    Some(length) => self.block(object).saturating_add(self.sds(length)),
+                    None => value.saturating_sub(OBJECT).saturating_add(self.block(object)),
+                }
+            }
+        }
     }
 
     /// The block the allocator gives for `bytes`.
@@ -87,7 +195,9 @@ impl Sums {
     /// A string as a value of its own.
     #[inline]
     pub(super) fn text(&self, length: u64) -> u64 {
-        if length <= EMBEDDED_MAX {
+        if length <= EMBEDDED_MAX && self.layout == Layout::Before7 {
+            OBJECT + length + 2
+        } else if length <= EMBEDDED_MAX {
             self.block(OBJECT + 3 + length + 1)
         } else {
             // As a value of its own a string never has the one-byte header.
@@ -162,11 +272,46 @@ mod tests {
     }
 
     #[test]
+    fn keys_cost_what_the_servers_of_each_version_say() {
+        let sums = |allocator, valkey, version| {
+            let mut sums = Sums::new(allocator);
+            sums.written_by(valkey, version);
+            sums
+        };
+        // MEMORY USAGE of Valkey 8.0.1 and 9.1.2, Debian's builds: numbers, then strings under a name of 8.
+        let eight = sums(Allocator::SystemJemalloc, true, "8.0.1");
+        for (name, expected) in [(1, 48), (11, 48), (12, 64), (27, 64), (28, 80), (43, 80), (44, 96), (100, 144)] {
+            assert_eq!(eight.key(name, OBJECT, None, false), expected, "{name}");
+        }
+        for (text, expected) in [(1, 64), (12, 64), (20, 80), (44, 96), (45, 112), (200, 272), (1000, 1072)] {
+            assert_eq!(eight.key(8, eight.text(text), Some(text), false), expected, "{text}");
+        }
+        let nine = sums(Allocator::SystemJemalloc, true, "9.1.2");
+        for (name, expected) in [(1, 32), (13, 32), (14, 48), (24, 48), (30, 64), (47, 80), (60, 96), (100, 128)] {
+            assert_eq!(nine.key(name, OBJECT, None, false), expected, "{name}");
+        }
+        for (text, expected) in [(5, 32), (10, 48), (28, 64), (44, 80), (65, 96), (100, 128), (200, 256), (250, 288)] {
+            assert_eq!(nine.key(8, nine.text(text), Some(text), false), expected, "{text}");
+        }
+        // Redis 6.2.14 with the C library's malloc.
+        let before = sums(Allocator::Libc, false, "6.2.14");
+        for (text, expected) in [(1, 67), (12, 78), (44, 110), (45, 120), (100, 168), (1000, 1080)] {
+            assert_eq!(before.key(8, before.text(text), Some(text), false), expected, "{text}");
+        }
+        assert_eq!((before.packed(27), before.list_node()), (27, 32));
+    }
+
+    #[test]
     fn lengths_no_memory_could_hold_do_not_overflow() {
         for allocator in [Allocator::Jemalloc, Allocator::SystemJemalloc, Allocator::Libc] {
             let sums = Sums::new(allocator);
             for length in [u64::MAX, u64::MAX - 1, 1 << 63, (1 << 63) + 1] {
                 sums.sds(length);
+                for version in ["8.0.1", "9.1.2"] {
+                    let mut sums = sums.clone();
+                    sums.written_by(true, version);
+                    sums.key(length, length, Some(length), true);
+                }
                 sums.block(length);
                 buckets(length);
                 radix(length, length);

@@ -27,7 +27,7 @@ mod window;
 pub use error::{Damage, RdbError};
 pub use facts::{Checksum, Database, Facts};
 pub use key::{Encoding, Key};
-pub use memory::Allocator;
+pub use memory::{Allocator, Rules};
 pub use reader::{Reader, Reading};
 
 /// Names longer than this are handed out cut; [`Key::name_length`] says how long they were.

@@ -8,7 +8,7 @@ use super::{
     DATABASES_MAX, NAME_MAX,
     error::{Damage, RdbError},
     facts::{Checksum, Database, Facts},
-    key::Key,
+    key::{Encoding, Key},
     memory::{Allocator, Sums},
     module::Module,
     value::Value,
@@ -413,9 +413,15 @@ impl Reader {
         let facts = &mut self.facts;
         match self.name.as_slice() {
             b"redis-ver" => {
-                facts.created_by.get_or_insert_with(|| text.trim().to_owned());
+                if facts.created_by.is_none() {
+                    facts.created_by = Some(text.trim().to_owned());
+                    facts.rules = self.sums.written_by(facts.is_valkey(), text.trim());
+                }
             }
-            b"valkey-ver" => facts.created_by = Some(text.trim().to_owned()),
+            b"valkey-ver" => {
+                facts.created_by = Some(text.trim().to_owned());
+                facts.rules = self.sums.written_by(true, text.trim());
+            }
             b"ctime" => facts.created_at = text.parse().ok(),
             b"used-mem" => facts.used_memory = text.parse().ok(),
             b"redis-bits" => facts.bits = text.parse().ok(),
@@ -442,7 +448,9 @@ impl Reader {
         let State::Value(value) = std::mem::replace(&mut self.state, State::Opcode) else { return };
         let (kind, encoding) = (value.kind, value.encoding);
         let (elements, bytes) = value.finish(&self.sums);
-        let bytes = bytes.saturating_add(self.sums.name(self.name_length));
+        let text = elements.filter(|_| matches!(encoding, Encoding::Embstr | Encoding::Raw));
+        let expires = self.ahead.expires_at.is_some();
+        let bytes = self.sums.key(self.name_length, bytes, text, expires);
         let Ahead { start, expires_at, idle_s, frequency } = std::mem::take(&mut self.ahead);
         let end = self.offset + window.at() as u64;
         let offset = start.unwrap_or(end);

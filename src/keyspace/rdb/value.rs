@@ -249,8 +249,8 @@ impl Value {
             if plain {
                 self.encoding = Encoding::Quicklist;
             }
-            let node = if self.encoding == Encoding::Listpack { 0 } else { memory::QUICKLIST_NODE };
-            self.bytes = self.bytes.saturating_add(node).saturating_add(sums.block(head.length));
+            let node = if self.encoding == Encoding::Listpack { 0 } else { sums.list_node() };
+            self.bytes = self.bytes.saturating_add(node).saturating_add(sums.packed(head.length));
             match count {
                 Count::Known(count) => {
                     self.elements = self.elements.saturating_add(count);
@@ -273,10 +273,10 @@ impl Value {
         let head = window.string()?;
         let count = count(*packed, head, window, scratch)?;
         *read = true;
-        self.bytes = sums.block(head.length);
+        self.bytes = sums.packed(head.length);
         if self.kind == Kind::List {
             let nodes = head.length.div_ceil(NODE);
-            self.bytes = self.bytes.saturating_add(nodes.saturating_mul(memory::QUICKLIST_NODE));
+            self.bytes = self.bytes.saturating_add(nodes.saturating_mul(sums.list_node()));
         }
         match count {
             Count::Known(count) => {
@@ -300,7 +300,7 @@ impl Value {
         };
         let more = match (kind, encoding) {
             (Kind::List, Encoding::LinkedList) => {
-                let nodes = bytes.div_ceil(NODE).saturating_mul(memory::QUICKLIST_NODE);
+                let nodes = bytes.div_ceil(NODE).saturating_mul(sums.list_node());
                 nodes.saturating_add(memory::OBJECT + memory::QUICKLIST)
             }
             (Kind::List, Encoding::Listpack) => memory::OBJECT,

@@ -193,12 +193,11 @@ impl Drawing<'_> {
                         format!("{} failed{} Tick it once it is dealt with, or abort.", up(&step(at)), dotted(&why(at)))
                     }
                     (Some(_), _) => match &run.steps[at].act {
-                        Act::Approve { by: Some(role) } => {
+                        Act::Approve { by: Some(role), .. } => {
                             format!("{} waits for the word of somebody else who is {role}.", up(&step(at)))
                         }
-                        Act::Approve { by: None } => {
-                            let who = "somebody else who may run this";
-                            format!("{} waits for the word of {who}.", up(&step(at)))
+                        Act::Approve { by: None, .. } => {
+                            format!("{} waits for the word of somebody else.", up(&step(at)))
                         }
                         _ => format!("{} is done by a person, and ticked.", up(&step(at))),
                     },

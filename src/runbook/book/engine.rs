@@ -30,6 +30,20 @@ pub enum Next {
         /// The plan's id: always the same for the same step, so nothing is proposed twice.
         plan: RunId,
     },
+    /// Ask for people's word unless that was asked already, and tell how it ended.
+    Ask {
+        /// The step.
+        step: usize,
+        /// The id of what they are asked: always the same for the same step.
+        plan: RunId,
+    },
+    /// Have a change take itself back, as those who consented to it were told, and tell how it ended.
+    Revert {
+        /// How far down the list of what is taken back.
+        at: usize,
+        /// The change's own plan.
+        plan: RunId,
+    },
     /// Nothing, until a person says something.
     People,
     /// Nothing before this moment, in Unix milliseconds.
@@ -58,6 +72,8 @@ pub enum TouchEnd {
         undo: Option<String>,
         /// It was otherwise before.
         changed: bool,
+        /// Whoever consented was told that it takes itself back when a watch fails.
+        own_way_back: bool,
     },
     /// It was not done, or nobody knows: declined, expired, refused, failed, uncertain.
     Not {
@@ -92,14 +108,16 @@ pub enum Happened {
         /// Who.
         by: PersonId,
     },
-    /// A person who counts approved, or did not.
+    /// Enough people whose word counts approved, or it will not come to that.
     Approved {
         /// The step.
         step: usize,
-        /// Who.
-        by: PersonId,
-        /// Their word.
+        /// Whose word it was in the end, where it was somebody's.
+        by: Option<PersonId>,
+        /// What it came to.
         yes: bool,
+        /// More to say of it.
+        said: Option<String>,
     },
     /// No further step is to begin.
     Paused(PersonId),
@@ -172,7 +190,7 @@ impl BookRun {
             Happened::Touched { slot: Slot::Step(step), end } => self.touched(step, end, service, now_ms),
             Happened::Touched { slot: Slot::Back(at), end } => self.went_back(at, end),
             Happened::Ticked { step, by } => self.ticked(step, by, now_ms),
-            Happened::Approved { step, by, yes } => self.approved(step, by, yes, service, now_ms),
+            Happened::Approved { step, by, yes, said } => self.approved(step, by, yes, said, service, now_ms),
             Happened::Paused(by) => match self.phase {
                 Phase::Going => {
                     self.note(by.clone(), "paused it", now_ms);
@@ -225,11 +243,57 @@ impl BookRun {
         }
     }
 
+    /// What people are asked now, if they are: the step, and the id of the question.
+    pub fn asked(&self) -> Option<(usize, RunId)> {
+        match self.in_flight()? {
+            Next::Ask { step, plan } => Some((step, plan)),
+            _ => None,
+        }
+    }
+
+    /// The changes after a step, up to the next that asks for people's word: their lines, as far as they can be
+    /// filled in now. Those that are known not to be wanted are left out.
+    pub fn ahead(&self, step: usize, service: &Service, now_ms: i64) -> Vec<(usize, String)> {
+        let compiled = Compiled::default();
+        let scope = self.scope(service, now_ms);
+        let open: Vec<&str> = self.steps[step..].iter().map(|spec| spec.id.as_str()).collect();
+        let rest = self.steps.iter().enumerate().skip(step + 1);
+        rest.take_while(|(_, spec)| !matches!(spec.act, Act::Approve { .. }))
+            .filter_map(|(at, spec)| {
+                let Act::Touch { line } = &spec.act else { return None };
+                let unknown = |condition: &String| open.iter().any(|id| condition.contains(id));
+                let wanted = spec.when.as_ref().is_none_or(|when| unknown(when) || compiled.holds(Some(when), &scope));
+                wanted.then(|| compiled.render(line, &scope).ok()).flatten().map(|marked| (at, marked.command()))
+            })
+            .collect()
+    }
+
+    /// The word of people that came before a step: the step that asked, and the id of the question.
+    pub fn agreed_before(&self, step: usize) -> Option<(usize, RunId)> {
+        let asked = |at: &usize| matches!(self.steps[*at].act, Act::Approve { .. });
+        let at = (0..step).rev().find(asked)?;
+        (self.progress[at].state == StepState::Done).then_some(())?;
+        Some((at, self.progress[at].plan.clone()?))
+    }
+
+    /// The watches after a step that take it back by themselves, in words.
+    pub fn watched_after(&self, step: usize) -> Option<String> {
+        let watches: Vec<String> = (step + 1..self.steps.len())
+            .filter(|&at| matches!(self.steps[at].act, Act::Watch { roll_back: true, .. }))
+            .map(|at| format!("step {} ({})", at + 1, self.progress[at].title))
+            .collect();
+        (!watches.is_empty()).then(|| watches.join(" or "))
+    }
+
     fn in_flight(&self) -> Option<Next> {
         let (slot, line, plan) = match self.back.iter().position(|back| back.state == StepState::Working) {
+            Some(at) if self.back[at].own => return Some(Next::Revert { at, plan: self.back[at].plan.clone()? }),
             Some(at) => (Slot::Back(at), &self.back[at].line, &self.back[at].plan),
             None => {
                 let step = self.at().filter(|&step| self.progress[step].state == StepState::Working)?;
+                if matches!(self.steps[step].act, Act::Approve { .. }) {
+                    return Some(Next::Ask { step, plan: self.progress[step].plan.clone()? });
+                }
                 (Slot::Step(step), &self.progress[step].line, &self.progress[step].plan)
             }
         };
@@ -257,7 +321,11 @@ impl BookRun {
                 _ => Some(Next::Look { step, line: line() }),
             },
             Act::Manual { verify: Some(_), .. } if run.by.is_some() => Some(Next::Look { step, line: line() }),
-            Act::Manual { .. } | Act::Approve { .. } => Some(Next::People),
+            Act::Manual { .. } => Some(Next::People),
+            Act::Approve { .. } => {
+                let plan = self.plan_id("approve", step);
+                Some(Next::Ask { step, plan: self.progress[step].plan.get_or_insert(plan).clone() })
+            }
             Act::Check { holds } => {
                 let holds = holds.clone();
                 match self.holds(&holds, service, now_ms) {
@@ -293,6 +361,7 @@ impl BookRun {
         }
         match &spec.act {
             Act::Touch { .. } => self.progress[step].plan = Some(self.plan_id("step", step)),
+            Act::Approve { .. } => self.progress[step].plan = Some(self.plan_id("approve", step)),
             Act::Manual { words, .. } => {
                 let words = compiled.render(words, &scope).map(|marked| marked.block());
                 self.progress[step].said = Some(words.unwrap_or_else(|_| spec.id.clone()));
@@ -300,6 +369,11 @@ impl BookRun {
             _ => {}
         }
         true
+    }
+
+    /// The id of the plan a step becomes, also before it begins.
+    pub fn touch_plan(&self, step: usize) -> RunId {
+        self.plan_id("step", step)
     }
 
     /// The same step of the same run has one id for its plan, whenever it is asked for.
@@ -389,9 +463,10 @@ impl BookRun {
             return Err(NotNow::NotThatStep);
         }
         match end {
-            TouchEnd::Done { said, undo, changed } => {
+            TouchEnd::Done { said, undo, changed, own_way_back } => {
                 self.progress[step].undo = undo;
-                self.progress[step].result = json!({"ok": true, "verdict": said, "changed": changed});
+                self.progress[step].result =
+                    json!({"ok": true, "verdict": said, "changed": changed, "own_way_back": own_way_back});
                 self.settle(step, StepState::Done, Some(said), now_ms);
             }
             TouchEnd::Not { said, untouched } => {
@@ -425,18 +500,23 @@ impl BookRun {
         Ok(())
     }
 
-    fn approved(&mut self, step: usize, by: PersonId, yes: bool, service: &Service, now_ms: i64) -> Heard {
-        if matches!(self.phase, Phase::Paused { .. }) {
-            return Err(NotNow::Paused);
-        }
-        let approve = self.steps.get(step).is_some_and(|spec| matches!(spec.act, Act::Approve { .. }));
-        if self.waits_for_a_person() != Some(step) || !approve || self.progress[step].state == StepState::Held {
+    /// What was asked is answered also in a pause, and where the run is to end.
+    fn approved(
+        &mut self,
+        step: usize,
+        by: Option<PersonId>,
+        yes: bool,
+        said: Option<String>,
+        service: &Service,
+        now_ms: i64,
+    ) -> Heard {
+        if self.asked().is_none_or(|(asked, _)| asked != step) {
             return Err(NotNow::NotThatStep);
         }
-        self.progress[step].by = Some(by);
+        self.progress[step].by = by;
         match yes {
-            true => self.settle(step, StepState::Done, None, now_ms),
-            false => self.fail(step, Some("it was declined".to_owned()), service, now_ms),
+            true => self.settle(step, StepState::Done, said, now_ms),
+            false => self.fail(step, said.or_else(|| Some("it was declined".to_owned())), service, now_ms),
         }
         Ok(())
     }
@@ -475,13 +555,14 @@ impl BookRun {
         // Nothing waits for a person any more once somebody wants the run to end.
         let aborting = matches!(self.phase, Phase::Aborting { .. });
         match self.steps[step].or {
-            Or::Manual if !aborting => {
+            // A word that was not given is not made up for by a tick.
+            Or::Manual if !aborting && !matches!(self.steps[step].act, Act::Approve { .. }) => {
                 self.progress[step].said = said;
                 self.progress[step].state = StepState::Held;
             }
             or => {
                 self.settle(step, StepState::Failed, said, now_ms);
-                if or == Or::Stop && !aborting {
+                if or != Or::Continue && !aborting {
                     self.end(How::Stopped { step }, now_ms);
                 }
             }
@@ -494,6 +575,8 @@ impl BookRun {
                 && self.progress[earlier].state == StepState::Done
                 && self.progress[earlier].result.get("changed").and_then(Value::as_bool) == Some(true)
         });
+        let by_itself = matches!(self.steps[step].act, Act::Watch { roll_back: true, .. });
+        let told = |earlier: usize| self.progress[earlier].result.get("own_way_back").and_then(Value::as_bool);
         self.back = changed
             .map(|earlier| Back {
                 step: earlier,
@@ -501,6 +584,7 @@ impl BookRun {
                 state: StepState::Open,
                 plan: None,
                 said: None,
+                own: by_itself && told(earlier) == Some(true),
             })
             .collect();
         match self.back.is_empty() {
@@ -518,6 +602,13 @@ impl BookRun {
         };
         let plan = self.plan_id("back", at);
         let back = &mut self.back[at];
+        if back.own
+            && let Some(own) = self.progress[back.step].plan.clone()
+        {
+            back.state = StepState::Working;
+            back.plan = Some(own.clone());
+            return Next::Revert { at, plan: own };
+        }
         let Some(line) = back.line.clone() else {
             // What came before it may rest on it: it is left to people as well.
             back.state = StepState::Failed;

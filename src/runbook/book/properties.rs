@@ -102,9 +102,10 @@ fn any_act(id: usize) -> impl Strategy<Value = Act> {
             line: line("status"),
             holds: format!("s{id}.figures.x >= 1"),
             every_ms: 1_000,
-            lasts_ms: 2_500
+            lasts_ms: 2_500,
+            roll_back: id % 2 == 0
         }),
-        Just(Act::Approve { by: None }),
+        Just(Act::Approve { by: None, risk: None }),
         Just(Act::Manual { words: "do it".into(), verify: None }),
         Just(Act::Manual {
             words: "do it".into(),
@@ -158,9 +159,14 @@ impl World {
         self.proposed.push(plan.clone());
         let end = match Self::pick(&self.ends, self.plans.len()) {
             0 => TouchEnd::Not { said: "declined".into(), untouched: true },
-            1 => TouchEnd::Done { said: "done".into(), undo: None, changed: true },
-            2 => TouchEnd::Done { said: "so already".into(), undo: None, changed: false },
-            _ => TouchEnd::Done { said: "done".into(), undo: Some(format!("undo {plan}")), changed: true },
+            1 => TouchEnd::Done { said: "done".into(), undo: None, changed: true, own_way_back: false },
+            2 => TouchEnd::Done { said: "so already".into(), undo: None, changed: false, own_way_back: false },
+            end => TouchEnd::Done {
+                said: "done".into(),
+                undo: Some(format!("undo {plan}")),
+                changed: true,
+                own_way_back: end > 3,
+            },
         };
         self.plans.insert(plan.clone(), end.clone());
         end
@@ -174,14 +180,17 @@ fn answer(run: &BookRun, next: &Next, world: &mut World) -> Option<Happened> {
             Some(Happened::Looked { step: *step, saw: world.looks(*step, run.progress[*step].looks) })
         }
         Next::Touch { slot, plan, .. } => Some(Happened::Touched { slot: *slot, end: world.touches(plan) }),
+        Next::Ask { step, .. } => {
+            let yes = World::pick(&world.ends, *step) != 0;
+            Some(Happened::Approved { step: *step, by: Some(person("bo")), yes, said: None })
+        }
+        Next::Revert { at, .. } => {
+            let end = TouchEnd::Done { said: "taken back".into(), undo: None, changed: true, own_way_back: false };
+            Some(Happened::Touched { slot: Slot::Back(*at), end })
+        }
         Next::People => {
             let step = run.waits_for_a_person().expect("somebody is waited for");
-            let yes = World::pick(&world.ends, step) != 0;
-            let held = run.progress[step].state == StepState::Held;
-            Some(match &run.steps[step].act {
-                Act::Approve { .. } if !held => Happened::Approved { step, by: person("bo"), yes },
-                _ => Happened::Ticked { step, by: person("ana") },
-            })
+            Some(Happened::Ticked { step, by: person("ana") })
         }
         Next::At(at) => {
             world.now = *at;
@@ -307,7 +316,7 @@ proptest! {
             run.hear(Happened::Paused(person("bo")), &service, world.now).unwrap();
             let held = run.clone();
             let next = run.advance(&service, world.now + 1_000_000);
-            prop_assert!(matches!(next, Next::People | Next::Touch { .. }), "{:?}", next);
+            prop_assert!(matches!(next, Next::People | Next::Touch { .. } | Next::Ask { .. }), "{:?}", next);
             prop_assert_eq!(&run.progress, &held.progress);
             let again = run.hear(Happened::Paused(person("bo")), &service, world.now);
             prop_assert_eq!(again, Err(NotNow::Paused));
@@ -315,9 +324,9 @@ proptest! {
         if !run.is_over() {
             run.hear(Happened::Aborted(person("bo")), &service, world.now).unwrap();
             let next = run.advance(&service, world.now);
-            if let Next::Touch { slot, plan, .. } = next {
-                let end = world.touches(&plan);
-                run.hear(Happened::Touched { slot, end }, &service, world.now).unwrap();
+            if next != Next::Ended {
+                let happened = answer(&run, &next, &mut world).expect("only what is in flight is waited for");
+                run.hear(happened, &service, world.now).unwrap();
                 prop_assert_eq!(run.advance(&service, world.now), Next::Ended);
             }
             let aborted = matches!(&run.phase, Phase::Ended { how: How::Aborted { .. } });
@@ -338,7 +347,13 @@ fn touch() -> Act {
 }
 
 fn watch() -> Act {
-    Act::Watch { line: "status".into(), holds: "s2.figures.x >= 1".into(), every_ms: 1_000, lasts_ms: 60_000 }
+    Act::Watch {
+        line: "status".into(),
+        holds: "s2.figures.x >= 1".into(),
+        every_ms: 1_000,
+        lasts_ms: 60_000,
+        roll_back: false,
+    }
 }
 
 #[test]
@@ -350,7 +365,8 @@ fn a_watch_that_fails_takes_back_what_was_changed_last_first_and_leaves_what_it_
     for at in 0..2 {
         let Next::Touch { slot, .. } = run.advance(&service, 0) else { panic!("{run:?}") };
         assert_eq!(slot, Slot::Step(at));
-        let end = TouchEnd::Done { said: "done".into(), undo: Some(format!("undo {at}")), changed: true };
+        let undo = Some(format!("undo {at}"));
+        let end = TouchEnd::Done { said: "done".into(), undo, changed: true, own_way_back: true };
         run.hear(Happened::Touched { slot, end }, &service, 0).unwrap();
     }
     assert!(matches!(run.advance(&service, 0), Next::Look { step: 2, .. }));
@@ -366,6 +382,68 @@ fn a_watch_that_fails_takes_back_what_was_changed_last_first_and_leaves_what_it_
 }
 
 #[test]
+fn a_watch_with_roll_back_takes_back_without_another_word_only_what_consent_was_told_of() {
+    let service = service();
+    let by_itself = Act::Watch {
+        line: "status".into(),
+        holds: "s2.figures.x >= 1".into(),
+        every_ms: 1_000,
+        lasts_ms: 60_000,
+        roll_back: true,
+    };
+    let steps =
+        vec![step(0, touch(), Or::Stop, false), step(1, touch(), Or::Stop, false), step(2, by_itself, Or::Stop, false)];
+    let mut run = begin(steps, &Arguments::new());
+    assert_eq!(run.watched_after(0).as_deref(), Some("step 3 (step 2)"));
+    assert_eq!(run.watched_after(2), None);
+    for at in 0..2 {
+        let Next::Touch { slot, .. } = run.advance(&service, 0) else { panic!("{run:?}") };
+        let undo = Some(format!("undo {at}"));
+        let end = TouchEnd::Done { said: "done".into(), undo, changed: true, own_way_back: at == 1 };
+        run.hear(Happened::Touched { slot, end }, &service, 0).unwrap();
+    }
+    let changed = run.progress[1].plan.clone().unwrap();
+    run.advance(&service, 0);
+    run.hear(Happened::Looked { step: 2, saw: Ok(json!({"figures": {"x": 0}})) }, &service, 0).unwrap();
+    assert_eq!(run.advance(&service, 0), Next::Revert { at: 0, plan: changed });
+    let end = TouchEnd::Done { said: "as it was".into(), undo: None, changed: true, own_way_back: false };
+    run.hear(Happened::Touched { slot: Slot::Back(0), end }, &service, 0).unwrap();
+    let Next::Touch { slot, line, .. } = run.advance(&service, 0) else { panic!("{run:?}") };
+    assert_eq!((slot, line.as_str()), (Slot::Back(1), "undo 0"), "nobody was told of this one: it is asked for");
+}
+
+#[test]
+fn a_word_covers_the_changes_up_to_the_next_that_asks_and_no_tick_stands_in_for_it() {
+    let service = service();
+    let asks = || Act::Approve { by: None, risk: None };
+    let mut unwanted = step(2, touch(), Or::Stop, false);
+    unwanted.when = Some("1 > 2".to_owned());
+    let mut unknown = step(3, touch(), Or::Stop, false);
+    unknown.when = Some("s1.done".to_owned());
+    let steps = vec![
+        step(0, asks(), Or::Manual, false),
+        step(1, touch(), Or::Stop, false),
+        unwanted,
+        unknown,
+        step(4, asks(), Or::Stop, false),
+        step(5, touch(), Or::Stop, false),
+    ];
+    let mut run = begin(steps, &Arguments::new());
+    let Next::Ask { step: 0, plan } = run.advance(&service, 0) else { panic!("{run:?}") };
+    let ahead: Vec<usize> = run.ahead(0, &service, 0).into_iter().map(|(at, _)| at).collect();
+    assert_eq!(ahead, [1, 3]);
+    assert_eq!(run.agreed_before(1), None, "nobody has agreed yet");
+    let mut declined = run.clone();
+    let no = Happened::Approved { step: 0, by: None, yes: false, said: None };
+    declined.hear(no, &service, 0).unwrap();
+    assert_eq!(declined.advance(&service, 0), Next::Ended, "whatever `else` says");
+    let yes = Happened::Approved { step: 0, by: Some(person("bo")), yes: true, said: None };
+    run.hear(yes, &service, 0).unwrap();
+    assert_eq!(run.agreed_before(1), Some((0, plan)));
+    assert_eq!(run.agreed_before(5), None, "another word is asked for before that");
+}
+
+#[test]
 fn the_card_says_every_step_who_ended_it_and_what_can_be_pressed_now() {
     let service = service();
     let manual = Act::Manual { words: "Stop Redis on {{ service.name }}.".into(), verify: None };
@@ -373,7 +451,7 @@ fn the_card_says_every_step_who_ended_it_and_what_can_be_pressed_now() {
         step(0, Act::Look { line: "status".into() }, Or::Stop, false),
         step(1, Act::Check { holds: "false".into() }, Or::Continue, false),
         step(2, manual, Or::Stop, false),
-        step(3, Act::Approve { by: Some("dba".into()) }, Or::Stop, false),
+        step(3, Act::Approve { by: Some("dba".into()), risk: None }, Or::Stop, false),
     ];
     let mut run = begin(steps, &Arguments::new());
     run.advance(&service, 0);
@@ -394,7 +472,7 @@ fn the_card_says_every_step_who_ended_it_and_what_can_be_pressed_now() {
     let crate::model::Block::Checklist(steps) = &card.blocks[0] else { panic!("{card:?}") };
     assert!(steps[2].1.to_plain().ends_with("done 00:00:05 by BO"), "{}", steps[2].1.to_plain());
     assert!(card.actions.iter().any(|action| action.command.starts_with("approve ")));
-    run.hear(Happened::Approved { step: 3, by: person("bo"), yes: false }, &service, 61_000).unwrap();
+    run.hear(Happened::Approved { step: 3, by: Some(person("bo")), yes: false, said: None }, &service, 61_000).unwrap();
     run.advance(&service, 61_000);
     let card = book_card(&run, &name);
     let verdict = card.verdict.unwrap().to_plain();

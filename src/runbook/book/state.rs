@@ -189,6 +189,9 @@ pub struct Back {
     pub plan: Option<RunId>,
     /// How it went.
     pub said: Option<String>,
+    /// The consent covers it: nobody is asked again, and `plan` is the change's own.
+    #[serde(default)]
+    pub own: bool,
 }
 
 /// What somebody said to a run.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::runbook::Compiled;
+use crate::runbook::{Compiled, Risk};
 
 /// A command of several steps.
 #[derive(Debug, Clone)]
@@ -91,11 +91,17 @@ pub enum Act {
         every_ms: i64,
         /// It has to hold for so long.
         lasts_ms: i64,
+        /// What was changed under it is taken back without another word: whoever consented was told so.
+        #[serde(default)]
+        roll_back: bool,
     },
     /// Somebody else's word.
     Approve {
-        /// The role whose word it is; `None`: anybody else who may run the runbook.
+        /// The role whose word it is; `None`: anybody else's who may consent.
         by: Option<String>,
+        /// It counts as at least so risky; what it covers may raise it.
+        #[serde(default)]
+        risk: Option<Risk>,
     },
     /// Something a person does elsewhere, and ticks.
     Manual {

@@ -6,11 +6,11 @@ use super::{
     book_wire::{BookFile, BookStepTable, OrWord, VerifyTable},
     check::{Checker, ONLY_ARGS, SECOND},
     read::At,
-    wire::{CostWord, Group, Str},
+    wire::{CostWord, Group, RiskWord, Str},
 };
 use crate::{
     model::Problem,
-    runbook::{Act, ArgumentKind, ArgumentSpec, Book, BookStep, Command, Cost, Kind, Or, Verify},
+    runbook::{Act, ArgumentKind, ArgumentSpec, Book, BookStep, Command, Cost, Kind, Or, Risk, Verify},
 };
 
 const ACTS: &str = "look, touch, check, wait, watch, approve, manual";
@@ -138,6 +138,7 @@ fn step(checker: &mut Checker, at: At<BookStepTable>) -> Option<BookStep> {
             holds: holds.value,
             every_ms: millis(every),
             lasts_ms: millis(lasts),
+            roll_back: value.roll_back,
         }));
     }
     if let Some(at) = &step.approve {
@@ -148,7 +149,15 @@ fn step(checker: &mut Checker, at: At<BookStepTable>) -> Option<BookStep> {
                 "write `another`, or the name of a role of policy.toml",
             );
         }
-        acts.push(Some(Act::Approve { by: (at.value != "another").then(|| at.value.clone()) }));
+        let by = (at.value != "another").then(|| at.value.clone());
+        let risk = step.risk.as_ref().map(|risk| match risk.value {
+            RiskWord::Low | RiskWord::Medium => Risk::Medium,
+            RiskWord::High => Risk::High,
+            RiskWord::Critical => Risk::Critical,
+        });
+        acts.push(Some(Act::Approve { by, risk }));
+    } else if let Some(risk) = &step.risk {
+        checker.say(risk, "`risk` stands without `approve`".to_owned(), "a touch's own plan says how risky it is");
     }
     if let Some(at) = &step.manual {
         checker.template(Some(at), "manual", &before);
@@ -158,12 +167,14 @@ fn step(checker: &mut Checker, at: At<BookStepTable>) -> Option<BookStep> {
         checker.say(at, "`verify` stands without `manual`".to_owned(), "it says how it is seen that a person did it");
     }
     if let Some(or) = &step.or
-        && (step.watch.is_some() || step.manual.is_some())
+        && (step.watch.is_some()
+            || step.manual.is_some()
+            || (step.approve.is_some() && matches!(or.value, OrWord::Manual)))
     {
         checker.say(
             or,
             format!("`else` has no meaning for {shown}"),
-            "a watch that fails takes back what was changed; a manual step waits until it is ticked",
+            "a watch that fails takes back what was changed; a manual step waits until it is ticked; nobody's tick stands in for a word that was not given",
         );
     }
     let act = match acts.len() {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{
     read::At,
-    wire::{Argument, CostWord, Group, Str},
+    wire::{Argument, CostWord, Group, RiskWord, Str},
 };
 
 /// A runbook: a command of several steps, done in order, with gates.
@@ -54,8 +54,10 @@ pub(super) struct BookStepTable {
     pub(super) wait: Option<At<WaitTable>>,
     /// A look repeated for as long as a condition has to hold; when it does not, what was changed is taken back.
     pub(super) watch: Option<At<WatchTable>>,
-    /// Somebody else's word: `another`, or the name of a role of policy.toml.
+    /// Other people's word, which covers the changes after it whose values are known: `another`, or the name of a role.
     pub(super) approve: Option<Str>,
+    /// With `approve`: it takes at least the consent of a change of this risk. What it covers may raise it.
+    pub(super) risk: Option<At<RiskWord>>,
     /// Exactly what a person does elsewhere, and ticks; a template.
     pub(super) manual: Option<Str>,
     /// With `manual`: how it is seen that it was done.
@@ -105,6 +107,8 @@ pub(super) struct WatchTable {
     pub(super) every: Option<Str>,
     /// It has to hold for so long, at most `1d`.
     pub(super) lasts: Option<Str>,
+    /// Settings changed before it are taken back without another word when it does not hold; their plans say so.
+    pub(super) roll_back: bool,
 }
 
 /// Options of `verify`.

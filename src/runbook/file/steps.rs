@@ -328,6 +328,7 @@ fn backups(checker: &mut Checker, backups: &wire::Backups, table: &At<()>, names
         BackupsWord::List => BackupsLook::List,
         BackupsWord::Show => BackupsLook::Show,
         BackupsWord::Verify => BackupsLook::Verify,
+        BackupsWord::Exports => BackupsLook::Exports,
     };
     Some(Look::Backups { what, name: backups.name.as_ref().map(|at| at.value.clone()).unwrap_or_default() })
 }
@@ -341,6 +342,7 @@ fn keyspace(checker: &mut Checker, keyspace: &wire::Keyspace, table: &At<()>, na
         ("separators", &keyspace.separators),
         ("lengths", &keyspace.lengths),
         ("sample", &keyspace.sample),
+        ("node", &keyspace.node),
     ];
     for (name, option) in &options {
         checker.template(option.as_ref(), name, names);

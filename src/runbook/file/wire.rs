@@ -353,6 +353,8 @@ pub(super) enum BackupsWord {
     Show,
     /// Every file of one, read to its end and held against its manifest.
     Verify,
+    /// Not backups: the exports of keys that are kept, or the one that is named.
+    Exports,
 }
 
 /// Options of `keyspace`. Those but `survey` are templates; one that comes out empty was not given.
@@ -373,6 +375,8 @@ pub(super) struct Keyspace {
     pub(super) lengths: Option<Str>,
     /// `true`: be content with the first answer.
     pub(super) sample: Option<Str>,
+    /// One server of the instance, by its address, instead of all primaries.
+    pub(super) node: Option<Str>,
 }
 
 /// Surveys of the keyspace.

@@ -26,7 +26,7 @@ use std::{
 use jiff::Timestamp;
 
 pub use read::{Frame, SnapshotReader};
-pub use record::{Deadline, Record};
+pub use record::{Contents, Deadline, Over, Record, Share};
 pub use write::SnapshotWriter;
 
 use super::identity::{Identity, IdentityError};
@@ -249,6 +249,32 @@ impl Snapshots {
             .collect();
         found.sort_by_key(|found| found.header.created_ms);
         Ok(found)
+    }
+
+    /// What an export's file holds, read from its end; `None`: it is no export, or was not written to its end.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or its header cannot be read.
+    pub fn contents(&self, step: &StepId) -> Result<Option<Contents>, SnapshotError> {
+        let mut reader = self.read(step)?;
+        let places = reader.frames()?;
+        // The last frame says that it ended, the one before it what it holds.
+        for (index, place) in places.iter().enumerate().rev().take(2) {
+            let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
+            let Ok(frame) = reader.frame_at(*place, number) else { return Ok(None) };
+            match frame.records.into_iter().last() {
+                Some(Record::End { .. }) => {}
+                Some(Record::Contents(contents)) if index + 2 == places.len() => return Ok(Some(contents)),
+                _ => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// How long they are kept.
+    pub fn keep(&self) -> Duration {
+        self.settings.keep
     }
 
     /// Removes what is older than the retention; how many.

@@ -52,12 +52,26 @@ fn read(home: &Snapshots, run: u64) -> (Vec<Record>, Vec<SnapshotError>, bool) {
     (good, bad, reader.is_closed())
 }
 
+fn made(over: Option<Over>) -> Record {
+    let (key, deadline) = (b"session:dora".to_vec(), Deadline::At(1_767_323_047_000));
+    Record::Made { db: 1, key, deadline, fingerprint: fingerprint(b"a"), over }
+}
+
+fn contents() -> Contents {
+    let types = [("hash".to_owned(), (3, 400))].into();
+    Contents { what: "keys matching tenant:*".into(), files: 2, keys: 3, format: 10, types, ..Contents::default() }
+}
+
 fn batches() -> Vec<Vec<Record>> {
     vec![
         vec![key("session:alice", b"secret-value-of-alice"), key("session:bob", &[0xff; 300])],
         vec![
             Record::Retimed { db: 0, key: vec![0, 255, b'}'], old: Deadline::Never, new: Deadline::At(5) },
             Record::Aside { db: 0, key: b"huge".to_vec(), deadline: Deadline::Never },
+            made(None),
+            made(Some(Over { deadline: Deadline::At(7), fingerprint: fingerprint(b"b"), dump: vec![1; 40] })),
+            Record::Unmade { db: 1, key: b"session:dora".to_vec() },
+            Record::Contents(contents()),
         ],
         vec![key("session:carol", b"")],
     ]
@@ -83,7 +97,7 @@ fn what_was_appended_is_read_back_and_the_end_is_told() {
     home.resume(&header(1).step).unwrap().close().unwrap();
     let (good, bad, closed) = read(&home, 1);
     assert_eq!((good.len(), bad.len(), closed), (all.len() + 1, 0, true));
-    assert_eq!(good.last(), Some(&Record::End { records: 5 }));
+    assert_eq!(good.last(), Some(&Record::End { records: all.len() as u64 }));
     assert_eq!(home.list().unwrap()[0].header, header(1));
     // Opened again, the same key opens what was written before.
     let again = Snapshots::open(SnapshotSettings::beside(&dir.path().join("rediscue.db"))).unwrap();
@@ -239,7 +253,7 @@ fn a_lost_key_is_said_and_never_replaced() {
     assert!(matches!(Snapshots::open(settings.clone()), Err(SnapshotError::BadKey { .. })));
     fs::write(&settings.key, key).unwrap();
     let again = Snapshots::open(settings).unwrap();
-    assert_eq!(read(&again, 1).0.len(), 5);
+    assert_eq!(read(&again, 1).0.len(), batches().concat().len());
 }
 
 proptest! {
@@ -264,4 +278,21 @@ proptest! {
         }
         prop_assert_eq!(read(&home, 9).0, all);
     }
+}
+
+#[test]
+fn an_export_says_what_it_holds_only_when_it_came_to_its_end() {
+    let (_dir, home) = home(1 << 20);
+    let mut writer = home.begin(&header(1)).unwrap();
+    writer.append(&[key("session:alice", b"x")]).unwrap();
+    assert_eq!(home.contents(&id(1)).unwrap(), None);
+    writer.append(&[Record::Contents(contents())]).unwrap();
+    assert_eq!(home.contents(&id(1)).unwrap(), None, "its end is not there yet");
+    writer.close().unwrap();
+    assert_eq!(home.contents(&id(1)).unwrap(), Some(contents()));
+    let (path, _) = written(&home, 2);
+    assert_eq!(home.contents(&id(2)).unwrap(), None, "what a purge kept is no export");
+    fs::write(&path, b"nothing of the kind").unwrap();
+    assert!(home.contents(&id(2)).is_err());
+    assert!(matches!(home.contents(&id(3)), Err(SnapshotError::Missing(_))));
 }

@@ -1,13 +1,14 @@
 //! Backups as people live through them: made, listed, verified, damaged, restored.
 
-use std::{fs, io::Read as _, os::unix::fs::PermissionsExt as _, path::PathBuf};
+use std::{fs, io::Read as _, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 
 use rediscue::{model::Level, store::Manifest};
 
 use crate::world::{
     chat::{Chat, text_of},
+    eventually,
     redis::RedisServer,
-    room::{Room, house},
+    room::{Room, TOUCHER, house, house_at},
 };
 
 /// Keys of every type, with and without an end, in two databases.
@@ -174,5 +175,50 @@ async fn whoever_may_not_copy_is_told_the_rule_that_is_missing_and_nothing_is_le
     let viewer = room.types("cy", "backup shop").await;
     assert!(viewer.text().contains("No rule lets you run backup"), "{}", viewer.text());
     assert_eq!(files(&chat), Vec::<PathBuf>::new());
+    chat.stop().await;
+}
+
+#[tokio::test]
+async fn a_backup_of_a_service_that_spares_its_primary_comes_from_a_replica_in_step() {
+    let server = RedisServer::builder().user(TOUCHER).start();
+    fill(&server);
+    let replica =
+        RedisServer::builder().user(TOUCHER).option("replicaof", &format!("127.0.0.1 {}", server.port())).start();
+    eventually("the replica is in step", Duration::from_secs(20), || {
+        replica.info("master_link_status") == "up" && server.info("slave0").contains("state=online")
+    });
+    let found = format!("address = \"{}\"\nscan_replica = true", server.address());
+    let chat = house_at("normal", &server, &found).start().await;
+    let mut room = Room::of(&chat);
+    let copies = server.info("sync_full");
+    let done = room.types("ana", "backup shop").await;
+    let text: String = done.messages.iter().map(|message| text_of(&message.card)).collect();
+    let told = format!("taken from its replica {}", replica.address());
+    assert!(text.contains(&told) || done.edited.iter().any(|(_, card)| text_of(card).contains(&told)), "{text}");
+    assert_eq!(server.info("sync_full"), copies, "the primary made no copy for it");
+    let kept = manifests(&chat);
+    assert_eq!((kept.len(), kept[0].whole(), kept[0].keys()), (1, true, 307));
+
+    // Without a replica to turn to it is the primary again.
+    drop(replica);
+    eventually("the replica is gone", Duration::from_secs(20), || server.info("connected_slaves") == "0");
+    room.types("ana", "backup shop").await;
+    assert_eq!(manifests(&chat).iter().filter(|manifest| manifest.whole()).count(), 2);
+    chat.stop().await;
+}
+
+#[tokio::test]
+async fn reading_a_backup_outlives_the_deadline_of_commands_and_says_how_far_it_is() {
+    let (server, builder) = house("normal");
+    server.fill("big:", 2_400, 40_000);
+    let chat = builder.file("bot.toml", "[deadlines]\ncommand = \"1s\"\nprogress = \"100ms\"\n").start().await;
+    let mut room = Room::of(&chat);
+    room.types("ana", "backup shop").await;
+    assert_eq!(manifests(&chat).len(), 1);
+    let read = room.types("ana", "backup-verify shop").await;
+    assert_eq!(read.level(), Some(Level::Ok), "{}", read.text());
+    assert!(read.text().contains("every byte read"), "{}", read.text());
+    let progress = read.edited.iter().filter(|(_, card)| text_of(card).contains("MiB")).count();
+    assert!(progress > 0, "{:?}", read.edited.iter().map(|(_, card)| text_of(card)).collect::<Vec<_>>());
     chat.stop().await;
 }

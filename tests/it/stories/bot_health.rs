@@ -134,3 +134,38 @@ async fn a_full_disk_is_critical_and_passes() {
     .await;
     chat.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_alerts_that_is_missing_stale_or_open_to_others_is_told_before_it_is_needed() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let server = RedisServer::start();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("alerts.json");
+    let mut chat = ChatBuilder::new()
+        .service("shop", &server.address().to_string(), "")
+        .file("bot.toml", &format!("[consent]\nalerts = \"{}\"\n", path.display()))
+        .start()
+        .await;
+    let answer = chat.ask("ana", "doctor --bot").await;
+    assert_eq!(answer.level(), Some(Level::Warn), "{}", answer.text());
+    says(&answer.text(), &["The file of alerts is not there", "File of alerts: not there"]);
+
+    let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    std::fs::write(&path, "{\"alerts\": []}").unwrap();
+    mode(0o600);
+    let answer = chat.ask("ana", "doctor --bot").await;
+    assert_eq!(answer.level(), Some(Level::Ok), "{}", answer.text());
+    says(&answer.text(), &["File of alerts: written "]);
+
+    let long_ago = std::time::SystemTime::now() - Duration::from_secs(5 * 3_600);
+    std::fs::File::options().write(true).open(&path).unwrap().set_modified(long_ago).unwrap();
+    let answer = chat.ask("ana", "doctor --bot").await;
+    assert_eq!(answer.level(), Some(Level::Warn), "{}", answer.text());
+    says(&answer.text(), &["one older than 4h is not believed", "declared by people alone", "File of alerts: stale"]);
+
+    mode(0o666);
+    let answer = chat.ask("ana", "doctor --bot").await;
+    says(&answer.text(), &["The file of alerts is not believed: others than root"]);
+    assert!(!answer.text().contains(&path.display().to_string()), "where it is is the operator's business");
+    chat.stop().await;
+}

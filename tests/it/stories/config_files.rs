@@ -208,3 +208,34 @@ fn secrets_and_files_that_are_not_there_are_found() {
     let said = say(&config::check_world(&config)).replace(&dir.path().display().to_string(), "DIR");
     insta::assert_snapshot!("world", said);
 }
+
+#[test]
+fn too_few_people_for_what_is_critical_are_warned_of_before_a_plan_waits_for_them() {
+    use crate::world::{
+        room::{POLICY, house},
+        team::TEAM,
+    };
+    let (_server, builder) = house("normal");
+    let told = |builder: &crate::world::chat::ChatBuilder| {
+        let config = rediscue::config::load(&builder.written("")).unwrap();
+        let of_policy = |problem: &&rediscue::model::Problem| problem.file.ends_with("policy.toml");
+        let problems = rediscue::config::check_world(&config);
+        problems.iter().filter(of_policy).map(|problem| format!("{problem}\n")).collect::<String>()
+    };
+    // ana asks and approves, bo approves: for two approvers besides ana there is one.
+    let two = told(&builder);
+    assert!(
+        two.contains("a critical change (flushdb") && two.contains("takes 2 approvers besides whoever asks"),
+        "{two}"
+    );
+    assert!(two.contains("when ana asks, only bo could consent"), "{two}");
+    assert!(!two.contains("a high change"), "{two}");
+    let alone = POLICY.replace("MODE", "normal").replace("roles = [\"approver\"]", "roles = [\"viewer\"]");
+    let builder = builder.file("policy.toml", &alone);
+    let one = told(&builder);
+    assert!(one.contains("a high change (") && one.contains("when ana asks, nobody could consent"), "{one}");
+    let builder = builder.file("policy.toml", TEAM);
+    assert_eq!(told(&builder), "", "bo and di are enough");
+    let observing = POLICY.replace("MODE", "observe");
+    assert_eq!(told(&builder.file("policy.toml", &observing)), "", "nothing is changed, so nobody is missing");
+}

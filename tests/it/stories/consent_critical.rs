@@ -1,10 +1,13 @@
 //! Critical changes: two people, each of whom types the service's name; and
 //! what people try so that fewer would do.
 
-use rediscue::model::Level;
+use rediscue::{
+    chat::console::{Peer, Who},
+    model::Level,
+};
 
 use crate::world::{
-    chat::Chat,
+    chat::{Chat, ask},
     room::{Room, setting},
     team::{TEAM, run_of, seats, team},
 };
@@ -123,5 +126,24 @@ async fn two_consents_at_the_same_moment_run_a_change_once() {
     let ran = rows.iter().filter(|row| row.command == "run" && row.run == run.to_string()).count();
     assert_eq!(ran, 1, "{rows:?}");
     assert_eq!(chat.store.steps(&run).await.unwrap().len(), 1);
+    chat.stop().await;
+}
+
+#[tokio::test]
+async fn at_terminals_too_one_person_with_two_accounts_counts_once() {
+    let (server, builder) = team();
+    let two = TEAM.replacen("console = [\"bo\"]", "console = [\"bo\", \"bo.admin\"]", 1);
+    let chat = builder.file("policy.toml", &two).start().await;
+    let mut room = seats(&chat);
+    let plan = room.types("ana", "set-hard timeout 300 shop").await;
+    let run = run_of(&plan);
+    let mut accounts = ["bo", "bo.admin"]
+        .map(|user| chat.console.attach(Peer { who: Who::User(user.to_owned()), script: true }, chat.bot.inbound()));
+    for account in &mut accounts {
+        let said = ask(account, 1, &format!("approve {run} shop")).await;
+        assert!(said.text().contains("It takes 1 more. These could give it: Di (DBA)."), "{}", said.text());
+    }
+    assert_eq!(chat.store.consents(&run).await.unwrap().len(), 1);
+    assert_eq!(setting(&server, "timeout"), "0");
     chat.stop().await;
 }

@@ -16,10 +16,15 @@ use crate::world::{
 const ASKED: &str = "plan ·";
 
 async fn bot() -> (RedisServer, SlackBot) {
+    bot_with("").await
+}
+
+async fn bot_with(settings: &str) -> (RedisServer, SlackBot) {
     let (server, builder) = house("normal");
     let profile = std::fs::read_to_string(builder.written("services/shop.toml")).unwrap();
     let bot = SlackBotBuilder::new()
         .file("policy.toml", TEAM)
+        .file("bot.toml", settings)
         .file("services/shop.toml", &profile)
         .file("commands/set-hard.toml", CRITICAL)
         .start(By::Socket)
@@ -104,5 +109,64 @@ async fn a_critical_change_in_slack_takes_two_people_however_many_accounts_they_
     bot.fake.slash("U12", "C1", &format!("approve {run} shop"));
     said(&bot, "with the consent of Bo, Di").await;
     assert_eq!(setting(&server, "timeout"), "300");
+    bot.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_slack_too_consent_is_to_what_was_shown_by_people_who_may_and_counts_once() {
+    let (server, bot) = bot().await;
+    // What was shown is no longer so.
+    bot.fake.slash("U1", "C1", "set-config timeout 300 shop");
+    let drifts = said(&bot, "0 → 300").await;
+    let _: String = server.run(&["CONFIG", "SET", "timeout", "77"]);
+    bot.fake.react("U2", "C1", &drifts.ts, "white_check_mark", true);
+    said(&bot, "timeout was 0 and is now 77").await;
+    assert_eq!(setting(&server, "timeout"), "77");
+
+    // Two people at the same moment, and both events once more.
+    bot.fake.slash("U1", "C1", "set-config maxmemory-policy allkeys-lru shop");
+    let plan = said(&bot, "noeviction → allkeys-lru").await;
+    let words = [
+        bot.fake.react("U2", "C1", &plan.ts, "white_check_mark", true),
+        bot.fake.react("U4", "C1", &plan.ts, "white_check_mark", true),
+    ];
+    said(&bot, "Done: set maxmemory-policy").await;
+    let _: String = server.run(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+    for word in words {
+        bot.fake.redeliver(word);
+    }
+    bot.fake.slash("U1", "C1", "ping shop");
+    bot.fake.wait("all is acknowledged", |state| state.sent.iter().all(|sent| sent.acknowledged.is_some())).await;
+    assert_eq!(setting(&server, "maxmemory-policy"), "noeviction", "it ran once");
+    let checked = bot.fake.state().by_bot("C1").iter().filter(|said| said.words().contains("verify")).count();
+    assert!(checked <= 1, "{checked} checklists for one run");
+
+    // An approver who is none any more by the time the second one speaks.
+    bot.fake.slash("U1", "C1", "set-hard tcp-keepalive 60 shop");
+    let hard = said(&bot, "300 → 60").await;
+    let run = run_in(&hard);
+    bot.fake.slash("U2", "C1", &format!("approve {run} shop"));
+    said(&bot, "It takes 1 more").await;
+    bot.rewrite("policy.toml", &TEAM.replacen("roles = [\"l2\"]", "roles = [\"viewer\"]", 1));
+    bot.fake.slash("U1", "C1", "reload");
+    said(&bot, "was read again").await;
+    bot.fake.slash("U4", "C1", &format!("approve {run} shop"));
+    said(&bot, "These could give it: nobody").await;
+    assert_eq!(setting(&server, "tcp-keepalive"), "300");
+    bot.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_slack_too_a_plan_expires_in_its_own_message_and_a_late_word_is_told_so() {
+    let short = "[consent]\nwithin = \"5s\"\nremind_before = \"2s\"\npage_after = \"1s\"\nbreak_glass_after = \"1s\"\n";
+    let (server, bot) = bot_with(short).await;
+    bot.fake.slash("U1", "C1", "set-config maxmemory-policy allkeys-lru shop");
+    let plan = said(&bot, ASKED).await;
+    let reminded = said(&bot, "It expires soon").await;
+    assert!(is_called(&reminded, "U2") || is_called(&reminded, "U12"), "{:?}", reminded.blocks);
+    said(&bot, "It expired without enough consent").await;
+    bot.fake.react("U2", "C1", &plan.ts, "white_check_mark", true);
+    said(&bot, "it is void").await;
+    assert_eq!(setting(&server, "maxmemory-policy"), "noeviction");
     bot.finish().await;
 }

@@ -136,3 +136,33 @@ async fn big_clients_are_ranked_by_what_the_server_tells() {
     says(&card.text(), &["etl-job", "Held for them"]);
     chat.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn o10_memory_is_one_card_with_limit_policy_evictions_and_what_to_do() {
+    let server = RedisServer::builder().option("maxmemory", "20mb").start();
+    server.fill("sse:state", 1_100, 10_000);
+    let profile = "[thresholds]\nmemory = { warn = 40, crit = 95 }\n";
+    let mut chat = bot("olumi", &server, profile).await;
+    let answer = chat.ask("ana", "memory olumi").await;
+    let text = answer.text();
+    assert_eq!(answer.level(), Some(rediscue::model::Level::Warn), "{text}");
+    // Used of maxmemory, peak, resident, the data's share, policy and evictions; fragmentation is the
+    // program's own on a server as small as this, and is not told.
+    says(&text, &["of 20.0 MiB", "Peak: ", "Resident: ", "Data: ", "Policy: noeviction", "Evicted: 0"]);
+    // Advice: that the limit can be raised, and that what is kept never expires.
+    says(&text, &["Much of what is kept never expires", "raise the limit", "capacity olumi"]);
+    let stats: String = server.run(&["INFO", "commandstats"]);
+    assert!(!stats.contains("cmdstat_scan:"), "it costs INFO, no walk");
+    // Full with noeviction: writes fail, and that is what is said first.
+    server.run::<()>(&["CONFIG", "SET", "maxmemory", "10mb"]);
+    let answer = chat.ask("ana", "memory olumi").await;
+    assert_eq!(answer.level(), Some(rediscue::model::Level::Crit), "{}", answer.text());
+    says(&answer.text(), &["every write that needs memory is refused with OOM"]);
+    // With a policy that evicts, evictions are counted.
+    server.run::<()>(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+    server.fill("sse:state", 1_100, 10_000);
+    let evicted = server.info("evicted_keys").parse::<u64>().unwrap();
+    assert!(evicted > 0);
+    says(&chat.ask("ana", "memory olumi").await.text(), &["Policy: allkeys-lru", "Evicted: "]);
+    chat.stop().await;
+}

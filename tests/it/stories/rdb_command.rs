@@ -12,11 +12,12 @@ use nix::{
     sys::signal::Signal,
     unistd::{Uid, User},
 };
+use rediscue::store::{JournalRow, Store, StoreSettings};
 
 use crate::world::{
     eventually,
     program::{Home, Ran},
-    redis::RedisServer,
+    redis::{ClusterWorld, RedisServer, SentinelWorld},
 };
 
 fn sample(name: &str) -> Vec<u8> {
@@ -50,11 +51,15 @@ fn a_whole_file_is_verified_and_reported() {
     assert_eq!((&told["whole"], &told["checksum"], &told["keys"]), (&true.into(), &"right".into(), &19.into()));
     let ran = home.run(&["rdb", "report", &file], "");
     assert_eq!(ran.code(), 0, "{}", ran.stderr);
-    says(&ran.stdout, &["rdb report · dump.rdb", "By prefix", "By type", "Largest"]);
+    says(
+        &ran.stdout,
+        &["rdb report · dump.rdb", "By prefix", "By type", "Largest", "MEMORY USAGE of Redis 7 and 8 would"],
+    );
     let ran = home.run(&["rdb", "report", &file, "--output", "json", "--top", "3", "--no-checksum"], "");
     let told = &ran.json()[0];
     assert_eq!((&told["checksum"], &told["report"]["keys"]), (&"unchecked".into(), &19.0.into()));
     assert_eq!(told["report"]["largest"].as_array().unwrap().len(), 3);
+    assert_eq!(told["memory_rules"], serde_json::json!({ "of": "Redis 7 and 8", "own": true }));
 }
 
 #[test]
@@ -113,7 +118,10 @@ fn configuration(home: &Home, instance: &str, may: &str) -> String {
     let write = |name: &str, text: String| std::fs::write(dir.join(name), text).unwrap();
     write(
         "bot.toml",
-        format!("[store]\npath = \"{state}/store/rediscue.db\"\nkey_file = \"{state}/store/journal.key\"\n"),
+        format!(
+            "[store]\npath = \"{state}/store/rediscue.db\"\nkey_file = \"{state}/store/journal.key\"\n\
+             [web]\nenabled = false\n[console]\nsocket = \"{state}/run/console.sock\"\n"
+        ),
     );
     write(
         "policy.toml",
@@ -139,7 +147,8 @@ fn fetch(home: &Home, config: &str, out: &Path, more: &[&str]) -> Ran {
 /// Nothing lies in a home but what it came with.
 fn is_clean(home: &Home) -> bool {
     let names = std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name());
-    names.into_iter().all(|name| ["tmp", "config", "password"].contains(&name.to_str().unwrap()))
+    // The journal is written where no bot runs to write it.
+    names.into_iter().all(|name| ["tmp", "config", "password", "store"].contains(&name.to_str().unwrap()))
 }
 
 fn filled(server: &RedisServer) {
@@ -272,4 +281,167 @@ fn a_copy_that_is_stopped_leaves_nothing() {
     assert_eq!(ran.code(), 1);
     says(&ran.stderr, &["was stopped", "nothing was kept"]);
     assert!(is_clean(&home), "{:?}", std::fs::read_dir(home.path()).unwrap().collect::<Vec<_>>());
+}
+
+/// The journal of a home, oldest first, once nobody has it open: outcome, command line, run, person, why.
+fn journal(home: &Home) -> Vec<JournalRow> {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let store = Store::open(StoreSettings::in_dir(home.path().join("store"))).await.unwrap();
+        let mut rows = store.journal(100).await.unwrap();
+        store.close().await;
+        rows.reverse();
+        rows
+    })
+}
+
+fn outcomes(rows: &[JournalRow]) -> Vec<(&str, &str)> {
+    rows.iter().map(|row| (row.outcome.as_str(), row.line.as_str())).collect()
+}
+
+#[test]
+fn without_a_bot_a_copy_is_two_rows_of_a_journal_that_proves_itself() {
+    let mut server = RedisServer::start();
+    filled(&server);
+    let home = Home::new();
+    let config = configuration(&home, &format!("address = \"{}\"", server.address()), MAY);
+    assert_eq!(fetch(&home, &config, &home.path().join("copy.rdb"), &[]).code(), 0);
+    let ran = home.run(&["rdb", "report", "--from", "shop", "--config", &config], "");
+    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    server.kill();
+    assert_eq!(fetch(&home, &config, &home.path().join("other.rdb"), &[]).code(), 1);
+    let rows = journal(&home);
+    let line = "rdb-fetch shop/main";
+    let both = [("begun", line), ("answered", line)];
+    assert_eq!(outcomes(&rows), [both[0], both[1], both[0], both[1], ("begun", line), ("failed", line)]);
+    assert_eq!((&rows[0].run, rows[0].person.as_deref(), rows[0].reveal), (&rows[1].run, Some("ada"), true));
+    assert_ne!(rows[1].run, rows[2].run);
+    assert!(rows[5].why.as_deref().unwrap().contains("refused the connection"), "{:?}", rows[5]);
+    let ran = home.run(&["audit", "verify", "--config", &config], "");
+    assert_eq!(ran.code(), 0, "{}", ran.stdout);
+    says(&ran.stdout, &["whole, 6 rows"]);
+    // Who is refused stands there, too.
+    let config = configuration(
+        &home,
+        &format!("address = \"{}\"", server.address()),
+        "{ commands = [\"status\"], services = [\"*\"] }",
+    );
+    assert_eq!(fetch(&home, &config, &home.path().join("other.rdb"), &[]).code(), 1);
+    assert_eq!(journal(&home)[6].outcome, "denied");
+}
+
+#[test]
+fn a_running_bot_is_asked_first_writes_the_rows_and_may_say_no() {
+    let server = RedisServer::start();
+    filled(&server);
+    let home = Home::new();
+    let config = configuration(&home, &format!("address = \"{}\"", server.address()), MAY);
+    let socket = home.path().join("run/console.sock");
+    let bot = home.start(&["serve", "--config", &config]);
+    eventually("the bot listens", Duration::from_secs(20), || std::os::unix::net::UnixStream::connect(&socket).is_ok());
+    let copy = home.path().join("copy.rdb");
+    let ran = fetch(&home, &config, &copy, &[]);
+    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    // The bot goes by a stricter policy than the one somebody brings along.
+    configuration(
+        &home,
+        &format!("address = \"{}\"", server.address()),
+        "{ commands = [\"status\"], services = [\"*\"] }",
+    );
+    bot.signal(Signal::SIGHUP);
+    eventually("the bot goes by the new policy", Duration::from_secs(20), || {
+        let told = home.run(&["console", "--socket", &socket.display().to_string()], "can-i status shop\n");
+        told.stdout.contains("Yes")
+    });
+    let elsewhere = Home::new();
+    let text = std::fs::read_to_string(home.path().join("config/bot.toml")).unwrap();
+    let other = configuration(&elsewhere, &format!("address = \"{}\"", server.address()), MAY);
+    std::fs::write(elsewhere.path().join("config/bot.toml"), text).unwrap();
+    let ran = fetch(&elsewhere, &other, &elsewhere.path().join("copy.rdb"), &[]);
+    assert_eq!(ran.code(), 1, "{}", ran.stdout);
+    says(&ran.stderr, &["so none is made", "the running bot says no", "rdb-fetch"]);
+    assert!(!elsewhere.path().join("copy.rdb").exists());
+    bot.signal(Signal::SIGTERM);
+    assert_eq!(bot.end().code(), 0);
+    let rows = journal(&home);
+    let rows: Vec<JournalRow> = rows.into_iter().filter(|row| row.command == "rdb-fetch").collect();
+    let line = "rdb-fetch shop/main";
+    assert_eq!(outcomes(&rows), [("begun", line), ("answered", line), ("denied", line)]);
+    assert_eq!(rows[0].person.as_deref(), Some("ada"));
+}
+
+#[test]
+fn where_nothing_can_be_written_there_is_no_copy() {
+    let server = RedisServer::start();
+    filled(&server);
+    let home = Home::new();
+    let config = configuration(&home, &format!("address = \"{}\"", server.address()), MAY);
+    // A bot whose console is switched off, and which has the store.
+    let text = std::fs::read_to_string(home.path().join("config/bot.toml")).unwrap();
+    std::fs::write(home.path().join("config/bot.toml"), text.replace("socket = ", "enabled = false\n# ")).unwrap();
+    let bot = home.start(&["serve", "--config", &config]);
+    eventually("the bot has its store", Duration::from_secs(20), || home.path().join("store/rediscue.db").exists());
+    let ran = fetch(&home, &config, &home.path().join("copy.rdb"), &["--output", "json"]);
+    assert_eq!(ran.code(), 1);
+    assert_eq!(ran.json()[0]["error"]["code"], "JOURNAL");
+    says(&ran.stderr, &["so none is made", "in use by another process", "console.socket"]);
+    assert!(!home.path().join("copy.rdb").exists());
+    assert!(!server.run::<String>(&["INFO", "commandstats"]).contains("cmdstat_psync"), "nothing was asked of it");
+    bot.signal(Signal::SIGTERM);
+    bot.end();
+}
+
+#[test]
+fn in_a_cluster_a_copy_is_of_the_server_that_is_named_and_a_replica_may_be() {
+    let world = ClusterWorld::start(true);
+    for (index, node) in world.primaries().iter().enumerate() {
+        let mut admin = node.admin();
+        let mut taken = 0;
+        for i in 0.. {
+            taken += usize::from(redis::cmd("SET").arg(format!("k:{i}")).arg("v").exec(&mut admin).is_ok());
+            if taken == 10 * (index + 1) {
+                break;
+            }
+        }
+        eventually("its replica has everything", Duration::from_secs(20), || {
+            world.nodes[3 + index].run::<usize>(&["DBSIZE"]) == taken
+        });
+    }
+    let home = Home::new();
+    let seeds = world.nodes.iter().take(2).map(|node| format!("\"{}\"", node.address())).collect::<Vec<_>>();
+    let config = configuration(&home, &format!("cluster = [{}]", seeds.join(", ")), MAY);
+    let ran = fetch(&home, &config, &home.path().join("copy.rdb"), &[]);
+    assert_eq!(ran.code(), 1);
+    says(&ran.stderr, &["has 3 primaries, and a copy is of one", "--node", &world.nodes[2].address().to_string()]);
+    for (at, keys) in [(1, 20), (5, 30)] {
+        let address = world.nodes[at].address().to_string();
+        let out = home.path().join(format!("copy-{at}.rdb"));
+        let ran = fetch(&home, &config, &out, &["--node", &address, "--output", "json"]);
+        assert_eq!(ran.code(), 0, "{}", ran.stderr);
+        assert_eq!((&ran.json()[0]["keys"], &ran.json()[0]["address"]), (&keys.into(), &address.clone().into()));
+    }
+    let ran = fetch(&home, &config, &home.path().join("no.rdb"), &["--node", "127.0.0.1:1"]);
+    assert_eq!(ran.code(), 1);
+    says(&ran.stderr, &["127.0.0.1:1 is no server of `shop`"]);
+    let said: Vec<String> = journal(&home).into_iter().map(|row| row.line).collect();
+    assert!(said[2].ends_with(&format!("--node {}", world.nodes[1].address())), "{said:?}");
+}
+
+#[test]
+fn behind_a_primary_whose_replica_may_be_walked_the_replica_is_copied() {
+    let world = SentinelWorld::start();
+    world.servers[0].fill("session", 40, 10);
+    eventually("the replica has everything", Duration::from_secs(20), || {
+        world.servers[1].run::<usize>(&["DBSIZE"]) == 40
+    });
+    for (more, copied) in [("", 0), ("scan_replica = true", 1)] {
+        let home = Home::new();
+        let sentinels = world.sentinels.iter().map(|one| format!("\"{}\"", one.address())).collect::<Vec<_>>();
+        let master = SentinelWorld::MASTER;
+        let instance = format!("sentinels = [{}]\nmaster = \"{master}\"\n{more}", sentinels.join(", "));
+        let config = configuration(&home, &instance, MAY);
+        let ran = fetch(&home, &config, &home.path().join("copy.rdb"), &["--output", "json"]);
+        assert_eq!(ran.code(), 0, "{}", ran.stderr);
+        assert_eq!(ran.json()[0]["address"], world.servers[copied].address().to_string());
+    }
 }

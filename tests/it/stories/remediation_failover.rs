@@ -6,6 +6,7 @@ use rediscue::model::Level;
 
 use crate::world::{
     eventually,
+    proxy::Proxy,
     redis::{ClusterWorld, RedisServer, SentinelWorld},
     room::{Room, house, house_at},
 };
@@ -83,7 +84,32 @@ async fn in_a_cluster_one_shard_is_failed_over_by_its_replica() {
     assert_eq!(new.info("role"), "master");
     eventually("the old primary follows", Duration::from_secs(20), || old.info("role") == "slave");
     assert_eq!(world.nodes[0].info("role"), "master", "the other shards are as they were");
+    chat.stop().await;
+}
 
+#[tokio::test]
+async fn sentinel_that_refuses_is_cut_off_or_does_not_answer_leaves_the_roles_or_the_change_is_seen() {
+    let world = SentinelWorld::start();
+    with_toucher(&world.servers);
+    // The one Sentinel the profile names is reached through a proxy.
+    let proxy = Proxy::before(&world.sentinels[0].address()).await;
+    let found_by = format!("sentinels = [\"{}\"]\nmaster = \"{}\"", proxy.address(), SentinelWorld::MASTER);
+    let chat = house_at("normal", &world.servers[0], &found_by).start().await;
+    let mut room = Room::of(&chat);
+    let roles = || world.servers.iter().map(|server| server.info("role")).collect::<Vec<_>>();
+    let before = roles();
+    let failover = "$8\r\nFAILOVER";
+    let plan = room.types("ana", "failover shop").await;
+    proxy.refuse_on(failover);
+    let refused = room.reacts("bo", "✅", &plan.id()).await.text();
+    assert!(refused.contains("Nothing was changed"), "{refused}");
+    assert_eq!(roles(), before);
+    let plan = room.types("ana", "failover shop").await;
+    proxy.cut_on(failover, true);
+    let lost = room.reacts("bo", "✅", &plan.id()).await;
+    assert!(proxy.has_cut());
+    assert_eq!(lost.level(), Some(Level::Ok), "it was looked at again, and had been done: {}", lost.text());
+    assert_eq!(world.servers[1].info("role"), "master");
     chat.stop().await;
 }
 

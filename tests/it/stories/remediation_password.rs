@@ -168,3 +168,98 @@ async fn a_rotation_that_breaks_at_any_step_leaves_the_old_password_good_and_say
     assert!(login(&server, &secret).is_some() && login(&server, "old-secret").is_some());
     chat.stop().await;
 }
+
+/// Somebody of a server that knows no users.
+fn everybody(server: &RedisServer, password: &str) -> Option<redis::Connection> {
+    let at = redis::Client::open(format!("redis://:{password}@127.0.0.1:{}", server.port())).unwrap();
+    at.get_connection().ok()
+}
+
+#[tokio::test]
+async fn where_there_are_no_users_the_one_password_is_replaced_and_the_old_one_kept_for_the_way_back() {
+    let server = RedisServer::builder()
+        .option("rename-command", "ACL \"\"")
+        .option("requirepass", "old-secret")
+        .option("slowlog-log-slower-than", "0")
+        .start();
+    let own = server.dir().join("own.secret");
+    std::fs::write(&own, "old-secret\n").unwrap();
+    let from = format!("password = {{ file = \"{}\" }}", own.display());
+    let builder = house_at("normal", &server, &format!("address = \"{}\"", server.address()));
+    let profile = std::fs::read_to_string(builder.written("services/shop.toml")).unwrap();
+    let at = profile.find("touch = ").expect("the profile names a user for changes");
+    let profile = format!("{}{from}\ntouch = {{ {from} }}\n", &profile[..at]);
+    let chat = builder.file("services/shop.toml", &profile).start().await;
+    let mut room = Room::of(&chat);
+    let mut open = everybody(&server, "old-secret").expect("the old password is good");
+
+    for (line, why) in [
+        ("rotate-password shop shop", "know no user shop"),
+        ("rotate-password default --finish shop", "nothing is to be finished"),
+    ] {
+        let refused = room.types("ana", line).await.text();
+        assert!(refused.contains(why), "{line}: {refused}");
+    }
+    let (plan, done) = room.agreed("rotate-password default shop").await;
+    for said in [
+        "made by this bot and never shown",
+        "whoever logs in anew needs the new one",
+        "This bot itself logs in with it",
+        "Risk: high",
+        "CONFIG SET requirepass (the new one)",
+        "the old password, which lies beside the new one, is set again",
+    ] {
+        assert!(plan.contains(said), "{said} is missing in {plan}");
+    }
+    assert_eq!(done.level(), Some(Level::Ok), "{}", done.text());
+    let file = file_of(&plan);
+    let secret = std::fs::read_to_string(&file).unwrap().trim().to_owned();
+    assert!(secret.len() >= 32 && everybody(&server, &secret).is_some() && everybody(&server, "old-secret").is_none());
+    assert_eq!(redis::cmd("PING").query::<String>(&mut open).as_deref(), Ok("PONG"), "who is connected stays");
+    let slow = format!("{:?}", redis::cmd("SLOWLOG").arg("GET").arg(-1).query::<redis::Value>(&mut open).unwrap());
+    assert!(!slow.contains(&secret) && !slow.contains("old-secret"), "the slow log does not hold it: {slow}");
+    nowhere_but_in_its_file(&chat, &secret, &[&plan, &done.text()]).await;
+
+    // The people put it where the profile points, and the bot goes on; the way back needs no memory.
+    std::fs::copy(&file, &own).unwrap();
+    let undo = undo_of(&done);
+    let (_, undone) = room.agreed(&undo).await;
+    assert_eq!(undone.level(), Some(Level::Ok), "{}", undone.text());
+    assert!(everybody(&server, &secret).is_none() && everybody(&server, "old-secret").is_some());
+    std::fs::write(&own, "old-secret\n").unwrap();
+    let again = room.types("ana", &undo).await.text();
+    assert!(again.contains("was set again already"), "{again}");
+    chat.stop().await;
+}
+
+#[tokio::test]
+async fn with_a_replica_masterauth_is_warned_about() {
+    let option = |builder: crate::world::redis::RedisBuilder| {
+        builder
+            .option("rename-command", "ACL \"\"")
+            .option("requirepass", "old-secret")
+            .option("masterauth", "old-secret")
+    };
+    let server = option(RedisServer::builder()).start();
+    let replica = option(RedisServer::builder()).option("replicaof", &format!("127.0.0.1 {}", server.port())).start();
+    let mut follower = everybody(&replica, "old-secret").unwrap();
+    eventually("the replica is in step", std::time::Duration::from_secs(20), || {
+        let info: String = redis::cmd("INFO").arg("replication").query(&mut follower).unwrap();
+        info.contains("master_link_status:up")
+    });
+    let own = server.dir().join("own.secret");
+    std::fs::write(&own, "old-secret\n").unwrap();
+    let from = format!("password = {{ file = \"{}\" }}", own.display());
+    let builder = house_at("normal", &server, &format!("address = \"{}\"", server.address()));
+    let profile = std::fs::read_to_string(builder.written("services/shop.toml")).unwrap();
+    let at = profile.find("touch = ").unwrap();
+    let chat =
+        builder.file("services/shop.toml", &format!("{}{from}\ntouch = {{ {from} }}\n", &profile[..at])).start().await;
+    let mut room = Room::of(&chat);
+    let (plan, done) = room.agreed("rotate-password default shop").await;
+    assert!(plan.contains("masterauth"), "{plan}");
+    assert_eq!(done.level(), Some(Level::Ok), "{}", done.text());
+    let secret = std::fs::read_to_string(file_of(&plan)).unwrap().trim().to_owned();
+    assert!(everybody(&server, &secret).is_some() && everybody(&server, "old-secret").is_none());
+    chat.stop().await;
+}

@@ -2,15 +2,15 @@
 //! with it, others' words where they are needed, a pause, an end, a restart.
 
 use rediscue::{
-    model::{Level, RunId},
+    model::Level,
     runbook::{How, Phase, StepState},
     store::PlanState,
 };
 use tokio::runtime::Runtime;
 
 use crate::world::{
-    book::Stage,
-    chat::{Chat, ChatBuilder},
+    book::{Doomed, Stage},
+    chat::ChatBuilder,
     eventually_async,
     redis::RedisServer,
     room::{POLICY, Room, house, setting},
@@ -117,6 +117,7 @@ async fn a_runbook_looks_checks_changes_with_consent_waits_is_ticked_and_approve
     stage.ticks("hand").await;
 
     stage.waits("agreed").await;
+    stage.asked().await;
     for (who, why) in [("ana", "your own word does not count"), ("cy", "Your word does not count")] {
         let refused = stage.says(who, &format!("approve {}", stage.run)).await;
         assert!(refused.text().contains(why), "{who}: {}", refused.text());
@@ -196,10 +197,12 @@ approve = "viewer"
     let (_server, builder) = with("mend", file);
     let mut stage = Stage::begin(builder, "mend shop").await;
     stage.waits("one").await;
+    stage.asked().await;
     let refused = stage.says("bo", &format!("approve {}", stage.run)).await;
     assert!(refused.text().contains("which asks for viewer") && refused.text().contains("Cy"), "{}", refused.text());
     stage.says("cy", &format!("approve {}", stage.run)).await;
     stage.waits("two").await;
+    stage.asked().await;
     stage.says("cy", &format!("decline {}", stage.run)).await;
     let end = stage.ends().await;
     assert!(end.contains("Stopped at step 2 of 2 (And once more): it was declined"), "{end}");
@@ -313,32 +316,6 @@ manual = "Nothing."
     assert_eq!(stage.now().await.phase, Phase::Ended { how: How::Returned { step: 2, whole: true } });
     assert!(!end.contains("To take back"), "{end}");
     stage.chat.stop().await;
-}
-
-/// A bot in a runtime of its own, which can end like a killed process: every task is dropped where it is.
-struct Doomed {
-    runtime: Runtime,
-    chat: Chat,
-    run: RunId,
-}
-
-impl Doomed {
-    fn begin(builder: ChatBuilder, line: &str, until: &str) -> Self {
-        let runtime = Runtime::new().unwrap();
-        let (chat, run) = runtime.block_on(async {
-            let stage = Stage::begin(builder, line).await;
-            stage.until("it is at that step", |run| run.at().is_some_and(|at| run.steps[at].id == until)).await;
-            (stage.chat, stage.run)
-        });
-        Self { runtime, chat, run }
-    }
-
-    fn die(self) -> (ChatBuilder, RunId) {
-        let Self { runtime, chat, run } = self;
-        let Chat { dir, .. } = chat;
-        runtime.shutdown_timeout(std::time::Duration::from_secs(10));
-        (ChatBuilder::left_in(dir), run)
-    }
 }
 
 #[test]

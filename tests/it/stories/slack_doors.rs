@@ -64,7 +64,7 @@ async fn only_what_slack_signed_just_now_is_heard() {
 }
 
 /// A configuration on disk for the built program, with its secrets in files.
-fn write_config(home: &Home, api: &str, mode: &str, web: u16, redis: &str) -> String {
+pub(super) fn write_config(home: &Home, api: &str, mode: &str, web: u16, redis: &str) -> String {
     let dir = home.path().join("config");
     std::fs::create_dir_all(dir.join("services")).unwrap();
     let secret = |name: &str, text: &str| {
@@ -190,4 +190,8 @@ fn the_manifest_asks_for_the_scopes_the_bot_uses_and_no_others() {
         rediscue::chat::slack::SCOPES.iter().map(|(scope, _)| *scope).collect();
     assert_eq!(asked, used);
     assert_eq!(used, crate::world::slack::state::SCOPES.iter().copied().collect());
+    // What crowds take stands there as comments: who has none does not ask for it.
+    let of_crowds = scopes.lines().filter_map(|line| line.trim().strip_prefix("# - ")?.split_once('#'));
+    let of_crowds: std::collections::BTreeSet<&str> = of_crowds.map(|(scope, _)| scope.trim()).collect();
+    assert_eq!(of_crowds, rediscue::chat::slack::CROWD_SCOPES.iter().map(|(scope, _)| *scope).collect());
 }

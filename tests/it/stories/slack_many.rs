@@ -73,8 +73,11 @@ async fn measured(by: By) {
     for at in 0..MANY {
         pace.tick().await;
         let service = if at % 20 == 7 { "stopped" } else { "godel" };
-        let id =
-            bot.fake.slash(if at % 2 == 0 { "U1" } else { "U2" }, &channels[at % CHANNELS], &format!("ping {service}"));
+        let (user, channel) = (if at % 2 == 0 { "U1" } else { "U2" }, &channels[at % CHANNELS]);
+        let id = match at % 3 {
+            0 => bot.fake.mention(user, channel, None, &format!("ping {service}")).1,
+            _ => bot.fake.slash(user, channel, &format!("ping {service}")),
+        };
         if at % 7 == 0 {
             bot.fake.redeliver(id);
             again += 1;

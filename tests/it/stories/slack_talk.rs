@@ -32,6 +32,7 @@ over_both!(
     whoever_may_not_speak_is_told_why,
     text_from_redis_stays_text,
     a_long_look_is_one_message_that_becomes_the_answer,
+    a_channel_has_a_service_of_its_own_and_rules_that_narrow,
 );
 
 async fn a_slash_command_is_answered_in_its_channel(by: By) {
@@ -161,6 +162,42 @@ async fn text_from_redis_stays_text(by: By) {
     bot.fake.slash("U1", "C1", "*bold* <!channel> `x`");
     // `finish` proves that no message has a control sequence or a mark where Slack reads one.
     bot.fake.answers("C1", 6).await;
+    bot.finish().await;
+}
+
+async fn a_channel_has_a_service_of_its_own_and_rules_that_narrow(by: By) {
+    let server = RedisServer::start();
+    let rules = "\n[channels.ops]\nteam = \"T1\"\nchannel = \"C1\"\nservice = \"godel\"\nservices = [\"godel\"]\n\
+                 commands = [\"status\", \"ping\"]\n";
+    let bot = SlackBotBuilder::new()
+        .file("policy.toml", &format!("{}{rules}", crate::world::slack_bot::POLICY))
+        .service("godel", &server.address().to_string())
+        .service("other", &server.address().to_string())
+        .start(by)
+        .await;
+    bot.fake.slash("U1", "C1", "status");
+    let top = bot.fake.answers("C1", 1).await.remove(0);
+    assert!(top.words().contains("status · godel"), "{}", top.words());
+    // A thread belongs to its channel.
+    bot.fake.mention("U1", "C1", Some(&top.ts), "ping");
+    let inside = bot.fake.answers("C1", 2).await.remove(1);
+    assert!(inside.words().contains("ping · godel") && inside.thread == Some(top.ts), "{}", inside.words());
+    for (at, line, why) in
+        [(3, "memory godel", "This channel is not for"), (4, "status other", "This channel is for godel only")]
+    {
+        bot.fake.slash("U1", "C1", line);
+        let refused = bot.fake.answers("C1", at).await.remove(at - 1);
+        assert!(refused.words().contains(why) && refused.only.as_deref() == Some("U1"), "{}", refused.words());
+    }
+    bot.fake.slash("U1", "C2", "status");
+    let asks = bot.fake.answers("C2", 1).await.remove(0);
+    assert!(asks.words().contains("which service?"), "{}", asks.words());
+    bot.fake.press("U1", "C2", &asks.ts, "other");
+    bot.fake
+        .wait("the chosen service is looked at", |state| {
+            state.by_bot("C2").iter().any(|said| said.words().contains("status · other"))
+        })
+        .await;
     bot.finish().await;
 }
 

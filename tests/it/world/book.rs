@@ -12,6 +12,8 @@ use rediscue::{
     store::PlanState,
 };
 
+use tokio::runtime::Runtime;
+
 use super::{
     chat::{Answer, Chat, ChatBuilder, heard, text_of},
     eventually_async,
@@ -20,6 +22,11 @@ use super::{
 
 /// Longer than any wait of a runbook under test.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Everybody a room's or a team's policy knows, and a stranger.
+fn room(chat: &Chat) -> Room {
+    Room::seating(chat, &["ana", "bo", "cy", "di", "eli", "lou", "mallory"])
+}
 
 /// One run, and everybody around it.
 pub(crate) struct Stage {
@@ -41,7 +48,7 @@ impl Stage {
 
     /// The same, in a bot that is there already.
     pub(crate) async fn begin_in(chat: Chat, line: &str) -> Self {
-        let mut room = Room::of(&chat);
+        let mut room = room(&chat);
         let begun = room.types("ana", line).await;
         let footer = begun.messages[0].card.footer.clone().unwrap_or_default();
         let run = footer.split_whitespace().nth(1).and_then(RunId::parse);
@@ -55,7 +62,7 @@ impl Stage {
     /// Goes on with what another bot has left.
     pub(crate) async fn taken_up(builder: ChatBuilder, run: RunId) -> Self {
         let chat = builder.start().await;
-        let room = Room::of(&chat);
+        let room = room(&chat);
         Self { chat, room, run, cards: BTreeMap::new(), message: String::new() }
     }
 
@@ -107,6 +114,7 @@ impl Stage {
     /// Waits for that step to ask, and bo approves it.
     pub(crate) async fn approves(&mut self, id: &str) {
         self.waits(id).await;
+        self.asked().await;
         let said = self.says("bo", &format!("approve {}", self.run)).await;
         assert!(said.text().contains("was approved by Bo"), "{}", said.text());
     }
@@ -133,6 +141,61 @@ impl Stage {
             row.is_some_and(|row| row.state != PlanState::Pending || row.message.is_some())
         })
         .await;
+    }
+
+    /// Waits for that step to ask what is critical, and bo and di approve it by the service's name.
+    pub(crate) async fn both_approve(&mut self, id: &str) {
+        self.waits(id).await;
+        self.asked().await;
+        let line = format!("approve {} shop", self.run);
+        let first = self.says("bo", &line).await;
+        assert!(first.text().contains("It takes 1 more"), "{}", first.text());
+        let second = self.says("di", &line).await;
+        assert!(second.text().contains("was approved by Bo, Di"), "{}", second.text());
+    }
+
+    /// Waits until what the run asks can be answered; the question's id.
+    pub(crate) async fn asked(&self) -> RunId {
+        let run = self.until("it asks, or it ends", |run| run.is_over() || run.asked().is_some()).await;
+        let (_, question) =
+            run.asked().unwrap_or_else(|| panic!("it asks nothing: {:?} {:#?}", run.phase, run.progress));
+        self.pending(&question).await;
+        question
+    }
+
+    /// Waits for that step's plan, which is critical, and bo and di consent to it.
+    pub(crate) async fn both_consent(&mut self, id: &str) {
+        let plan = self.plan(id).await;
+        let line = format!("approve {plan} shop");
+        self.says("bo", &line).await;
+        let said = self.says("di", &line).await;
+        let row = self.chat.store.plan(&plan).await.unwrap().unwrap();
+        assert_eq!(row.state, PlanState::Done, "{}", said.text());
+    }
+
+    /// Everything that was said and edited until now.
+    pub(crate) async fn listens(&mut self) -> String {
+        self.says("cy", "runbooks").await;
+        self.heard()
+    }
+
+    /// The runbook's own message.
+    pub(crate) fn message(&self) -> String {
+        self.message.clone()
+    }
+
+    /// A reaction on a message of this room.
+    pub(crate) async fn reacts(&mut self, who: &str, emoji: &str, id: &str) -> Answer {
+        let answer = self.room.reacts(who, emoji, id).await;
+        self.keep(&answer);
+        answer
+    }
+
+    /// The same taken back.
+    pub(crate) async fn unreacts(&mut self, who: &str, emoji: &str, id: &str) -> Answer {
+        let answer = self.room.unreacts(who, emoji, id).await;
+        self.keep(&answer);
+        answer
     }
 
     /// Waits for that step's plan, and bo consents to it.
@@ -183,5 +246,33 @@ impl Stage {
     /// Everything that was said and edited so far, as it stands now.
     pub(crate) fn heard(&self) -> String {
         self.cards.values().map(text_of).collect::<Vec<_>>().join("\n\n")
+    }
+}
+
+/// A bot in a runtime of its own, which can end like a killed process: every task is dropped where it is.
+pub(crate) struct Doomed {
+    pub(crate) runtime: Runtime,
+    pub(crate) chat: Chat,
+    pub(crate) run: RunId,
+}
+
+impl Doomed {
+    /// Begins a runbook, and goes with it to that step.
+    pub(crate) fn begin(builder: ChatBuilder, line: &str, until: &str) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let (chat, run) = runtime.block_on(async {
+            let stage = Stage::begin(builder, line).await;
+            stage.until("it is at that step", |run| run.at().is_some_and(|at| run.steps[at].id == until)).await;
+            (stage.chat, stage.run)
+        });
+        Self { runtime, chat, run }
+    }
+
+    /// Dies: what it leaves.
+    pub(crate) fn die(self) -> (ChatBuilder, RunId) {
+        let Self { runtime, chat, run } = self;
+        let Chat { dir, .. } = chat;
+        runtime.shutdown_timeout(std::time::Duration::from_secs(10));
+        (ChatBuilder::left_in(dir), run)
     }
 }

@@ -13,7 +13,7 @@ use std::{
 
 use rediscue::{
     app::serve,
-    bot::{Bot, Parts, Reload},
+    bot::{Bot, Parts, Reload, Settings},
     chat::{
         Gateway,
         console::{
@@ -22,7 +22,7 @@ use rediscue::{
         },
     },
     config,
-    exec::{Exec, ExecSettings},
+    exec::Exec,
     model::{Address, Block, Card, Deployment, Instance, Level, Platform, SecretRef},
     store::{Store, StoreSettings},
 };
@@ -78,13 +78,14 @@ heavy = { per_minute = 100000, burst = 100000, at_once = 100 }
 /// Builds a [`Chat`].
 pub(crate) struct ChatBuilder {
     dir: tempfile::TempDir,
+    tuned: Vec<fn(&mut Settings)>,
 }
 
 impl ChatBuilder {
     /// A configuration with the three people above and no service.
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
-        let builder = Self { dir };
+        let builder = Self { dir, tuned: Vec::new() };
         builder.file("policy.toml", POLICY)
     }
 
@@ -137,20 +138,29 @@ impl ChatBuilder {
 
     /// A configuration, and a store, that another bot has left.
     pub(crate) fn left_in(dir: tempfile::TempDir) -> Self {
-        Self { dir }
+        Self { dir, tuned: Vec::new() }
+    }
+
+    /// Sets what a configuration file may not: times shorter than anybody would wait for in earnest.
+    pub(crate) fn tuned(mut self, tune: fn(&mut Settings)) -> Self {
+        self.tuned.push(tune);
+        self
     }
 
     /// Starts the bot.
     pub(crate) async fn start(self) -> Chat {
         let config_dir = self.config_dir();
-        let rules = match config::load(&config_dir) {
-            Ok(config) => serve::rules(config),
+        let (mut rules, exec) = match config::load(&config_dir) {
+            Ok(config) => {
+                let exec = Exec::new(serve::exec_settings(&config.bot));
+                (serve::rules(config), exec)
+            }
             Err(problems) => {
                 panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
             }
         };
         let store = Store::open(StoreSettings::in_dir(self.store_dir())).await.expect("the store opens");
-        let exec = Exec::new(ExecSettings::default());
+        self.tuned.iter().for_each(|tune| tune(&mut rules.settings));
         let console = Console::new("testhost");
         let gateways = BTreeMap::from([(Platform::Console, console.clone() as Arc<dyn Gateway>)]);
         let reload: Reload = Arc::new({
@@ -178,6 +188,7 @@ fn written(instance: &Instance) -> String {
             lines.push(format!("sentinels = [{}]\nmaster = \"{master}\"", quoted(sentinels)));
         }
     }
+    lines.extend(instance.scan_replica.then(|| "scan_replica = true".to_owned()));
     lines.extend(instance.look.user.iter().map(|user| format!("user = \"{user}\"")));
     lines.extend(instance.look.password.iter().map(|password| secret("password", password)));
     if let Some(tls) = &instance.tls {
@@ -300,6 +311,12 @@ impl Chat {
     pub(crate) fn seat(&self, person: &str) -> Link {
         let people = vec![person.parse().expect("people of tests have valid names")];
         self.console.attach(Peer { who: Who::People(people), script: true }, self.bot.inbound())
+    }
+
+    /// Somebody reads the console's own channel, as people at terminals do.
+    pub(crate) fn reader(&self, person: &str) -> Link {
+        let people = vec![person.parse().expect("people of tests have valid names")];
+        self.console.attach(Peer { who: Who::People(people), script: false }, self.bot.inbound())
     }
 
     /// Several people sit down at one terminal.

@@ -172,6 +172,8 @@ impl Hand {
             expires_ms: i64::MAX,
             lasts_ms: None,
             undoes: None,
+            asks: None,
+            rolls_back: None,
         }
     }
 

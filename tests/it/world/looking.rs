@@ -9,7 +9,7 @@ use std::{
 use rediscue::{
     diagnosis::{Explained, Observation},
     exec::{Exec, ExecSettings, Looking, Target},
-    model::{Actor, Environment, Identity, Instance, Place, PlaceKind, Platform, RunId, Service},
+    model::{Actor, Badges, Environment, Identity, Instance, Place, PlaceKind, Platform, RunId, Service},
     policy::{Ask, CommandSet, Grant, Only, Permit, Person, Policy, Role, Rules, Verdict},
     runbook::{Command, Cost, Kind, Look, Nodes},
 };
@@ -67,7 +67,7 @@ pub(crate) fn permit(service: &Service, reveal: bool) -> Permit {
         kind: PlaceKind::Direct,
         via: None,
     };
-    let actor = Actor { identity, person: Some(person), display: "ann".into() };
+    let actor = Actor { identity, person: Some(person), display: "ann".into(), badges: Badges::default() };
     let command = Command {
         name: "look".into(),
         aliases: Vec::new(),

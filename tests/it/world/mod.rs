@@ -10,6 +10,7 @@ pub(crate) mod chat;
 pub(crate) mod disk;
 pub(crate) mod keys;
 pub(crate) mod looking;
+pub(crate) mod mortal;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod redis;

@@ -1,4 +1,4 @@
-//! A TCP proxy that delays, swallows or cuts what passes through it.
+//! A TCP proxy that delays, swallows, refuses or cuts what passes through it.
 
 use std::{
     net::SocketAddr,
@@ -32,6 +32,8 @@ struct Way {
     swallows: AtomicBool,
     made: AtomicU64,
     trap: Mutex<Option<Trap>>,
+    fault: Mutex<Option<(u64, How)>>,
+    refused: Mutex<Option<&'static str>>,
 }
 
 /// A word on its way to the server that makes the proxy cut the connection it came over, once.
@@ -41,7 +43,38 @@ struct Trap {
     passes: bool,
 }
 
+/// What is done to a chunk of commands on its way to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// The server never hears of them; each is answered with an error.
+    Refused,
+    /// The connection is cut before the server has them.
+    CutBefore,
+    /// The connection is cut when the server has them, so that its answers are lost.
+    CutAfter,
+}
+
 impl Way {
+    /// What is done to a chunk; of connections that may change something they are counted.
+    fn fails(&self, chunk: &[u8], touches: bool) -> Option<How> {
+        let has = |word: &str| chunk.windows(word.len()).any(|bytes| bytes.eq_ignore_ascii_case(word.as_bytes()));
+        if self.refused.lock().unwrap().take_if(|word| has(word)).is_some() {
+            return Some(How::Refused);
+        }
+        if !touches {
+            return None;
+        }
+        let mut fault = self.fault.lock().unwrap();
+        let (left, how) = fault.as_mut()?;
+        *left -= 1;
+        if *left > 0 {
+            return None;
+        }
+        let how = *how;
+        *fault = None;
+        Some(how)
+    }
+
     fn springs(&self, chunk: &[u8]) -> Option<Trap> {
         let mut trap = self.trap.lock().unwrap();
         let found = |word: &str| chunk.windows(word.len()).any(|bytes| bytes.eq_ignore_ascii_case(word.as_bytes()));
@@ -103,9 +136,24 @@ impl Proxy {
         *self.way.trap.lock().unwrap() = Some(Trap { word, passes });
     }
 
+    /// Answers the chunk in which this word is sent next with errors; the server never hears of it.
+    pub(crate) fn refuse_on(&self, word: &'static str) {
+        *self.way.refused.lock().unwrap() = Some(word);
+    }
+
     /// Has [`Proxy::cut_on`] cut anything?
     pub(crate) fn has_cut(&self) -> bool {
         self.way.trap.lock().unwrap().is_none()
+    }
+
+    /// Of the chunks that come over connections of `toucher`, the `nth` from now on meets this.
+    pub(crate) fn fail_nth(&self, nth: u64, how: How) {
+        *self.way.fault.lock().unwrap() = Some((nth, how));
+    }
+
+    /// Has [`Proxy::fail_nth`] struck? It is called off if not.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.way.fault.lock().unwrap().take().is_none()
     }
 
     /// How many connections were made through it.
@@ -121,15 +169,48 @@ impl Drop for Proxy {
     }
 }
 
+/// How many commands stand in a chunk.
+fn commands(chunk: &[u8]) -> usize {
+    let (mut count, mut rest) = (0, chunk);
+    let line = |rest: &mut &[u8]| -> Option<usize> {
+        let end = rest.windows(2).position(|pair| pair == b"\r\n")?;
+        let number = std::str::from_utf8(&rest[1..end]).ok()?.parse().ok()?;
+        *rest = &rest[end + 2..];
+        Some(number)
+    };
+    while rest.first() == Some(&b'*') {
+        let Some(words) = line(&mut rest) else { break };
+        for _ in 0..words {
+            let Some(length) = line(&mut rest) else { return count };
+            rest = rest.get(length + 2..).unwrap_or_default();
+        }
+        count += 1;
+    }
+    count
+}
+
 async fn pass(client: TcpStream, server: TcpStream, way: &Way) {
-    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_client, to_client) = client.into_split();
+    let to_client = tokio::sync::Mutex::new(to_client);
     let (mut from_server, mut to_server) = server.into_split();
     let asking = async {
         let mut chunk = vec![0; 64 << 10];
+        let mut touches = false;
         loop {
             let read = from_client.read(&mut chunk).await?;
             if read == 0 {
                 return std::io::Result::Ok(());
+            }
+            touches |= chunk[..read].windows(12).any(|bytes| bytes == b"touch-secret");
+            match way.fails(&chunk[..read], touches) {
+                None => {}
+                Some(How::CutBefore) => return Ok(()),
+                Some(How::CutAfter) => return to_server.write_all(&chunk[..read]).await,
+                Some(How::Refused) => {
+                    let answers = "-ERR refused by the test\r\n".repeat(commands(&chunk[..read]));
+                    to_client.lock().await.write_all(answers.as_bytes()).await?;
+                    continue;
+                }
             }
             let trap = way.springs(&chunk[..read]);
             if trap.as_ref().is_none_or(|trap| trap.passes) {
@@ -149,7 +230,7 @@ async fn pass(client: TcpStream, server: TcpStream, way: &Way) {
             }
             tokio::time::sleep(Duration::from_millis(way.delay_ms.load(Ordering::Relaxed))).await;
             if !way.swallows.load(Ordering::Relaxed) {
-                to_client.write_all(&chunk[..read]).await?;
+                to_client.lock().await.write_all(&chunk[..read]).await?;
             }
         }
     };

@@ -43,6 +43,13 @@ may = [{ commands = ["diagnostics"], services = ["*"] }]
 
 [roles.keeper]
 may = [{ commands = ["reload"], services = ["*"] }]
+
+[limits]
+person = { per_minute = 100000, burst = 100000, at_once = 100 }
+instance = { per_minute = 100000, burst = 100000, at_once = 100 }
+cheap = { per_minute = 100000, burst = 100000, at_once = 100 }
+moderate = { per_minute = 100000, burst = 100000, at_once = 100 }
+heavy = { per_minute = 100000, burst = 100000, at_once = 100 }
 "#;
 
 /// A server with a user of its own for changes, and a bot that knows it.

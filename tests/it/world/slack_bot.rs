@@ -122,6 +122,10 @@ async fn run(dir: PathBuf, fake: &FakeSlack) -> Running {
     let settings = Settings {
         api: fake.api(),
         bot_token: BOT_TOKEN.to_owned().into(),
+        wanted: Arc::new({
+            let directory = directory.clone();
+            move |identity| directory.wanted(identity)
+        }),
         accounts: Arc::new(move |person, team| directory.account(person, team)),
     };
     let exec = Exec::new(ExecSettings::default());
@@ -135,11 +139,11 @@ async fn run(dir: PathBuf, fake: &FakeSlack) -> Running {
     let mut rooms = JoinSet::new();
     match fake.by() {
         By::Socket => {
-            let (slack, inbound, deaf) = (slack.clone(), bot.inbound(), deaf.clone());
-            rooms.spawn(async move { slack.listen(APP_TOKEN.to_owned().into(), inbound, deaf).await.unwrap() });
+            let (slack, ears, deaf) = (slack.clone(), bot.ears(), deaf.clone());
+            rooms.spawn(async move { slack.listen(APP_TOKEN.to_owned().into(), ears, deaf).await.unwrap() });
         }
         By::Http => {
-            let routes = slack.http_routes(&SIGNING_SECRET.to_owned().into(), bot.inbound()).unwrap();
+            let routes = slack.http_routes(&SIGNING_SECRET.to_owned().into(), bot.ears()).unwrap();
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             fake.point_to(&format!("http://{}", listener.local_addr().unwrap()));
             let (pages, deaf) = (axum::Router::new().nest("/slack", routes), deaf.clone());
@@ -152,6 +156,7 @@ async fn run(dir: PathBuf, fake: &FakeSlack) -> Running {
         let slack = slack.clone();
         async move { slack.introduce().await }
     });
+    rooms.spawn(slack.clone().take_up(bot.ears()));
     Running { bot, slack, exec, store, deaf, rooms }
 }
 
@@ -159,6 +164,11 @@ impl SlackBot {
     /// Where its store is.
     pub(crate) fn store_dir(&self) -> PathBuf {
         self.dir.path().join("store")
+    }
+
+    /// Writes a file of the configuration anew; it holds when the bot is told to read it.
+    pub(crate) fn rewrite(&self, name: &str, text: &str) {
+        std::fs::write(self.dir.path().join("config").join(name), text).unwrap();
     }
 
     async fn hears(&self) {

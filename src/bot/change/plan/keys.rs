@@ -6,19 +6,20 @@ use super::{Draft, Maker, Unplanned, step, trouble, undo};
 use crate::{
     bot::{change::CALL, command::plain_card},
     exec::{
-        aside::{Doubts, LARGEST_DUMP, Measured},
+        aside::{Doubts, LARGEST_DUMP, Measured, Spread},
         touching,
     },
+    keyspace::glob,
     model::Address,
     runbook::{Change, Kept, Keys, Reach, Retime, Risk, Select, Undo, Wanted, show_bytes, show_number},
 };
 
 /// Keys are counted within this; what is not reached by then is estimated.
-const COUNT_WITHIN: Duration = Duration::from_secs(60);
+pub(super) const COUNT_WITHIN: Duration = Duration::from_secs(60);
 /// How far counts may be off when the plan is made again, in per cent.
-const TOLERANCE: u32 = 5;
+pub(super) const TOLERANCE: u32 = 5;
 /// Keys named on the card.
-const SAMPLE: usize = 5;
+pub(super) const SAMPLE: usize = 5;
 
 /// The draft of a `remove-keys`.
 pub(super) async fn remove(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, Unplanned> {
@@ -49,10 +50,10 @@ pub(super) async fn remove(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, 
         )));
     }
     let mut facts = found.facts(&select);
-    let mut warnings = Vec::new();
+    let mut warnings = to_review(maker, &select);
     let kept = match keep {
         Kept::Snapshot => {
-            room(maker, &found)?;
+            room(maker, &found, found.huge.1)?;
             if found.huge.0 > 0 {
                 warnings.push(format!(
                     "{} keys ({}) are larger than {} and would hold the server up while they are written out: they are \
@@ -83,9 +84,43 @@ pub(super) async fn remove(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, 
         }
         _ => Undo::By("keys come back with the deadlines they had; what would have expired since does not".to_owned()),
     };
+    if keep != Kept::Nothing
+        && let Some(pattern) = undo::forbidden(maker.wish.service, &select)
+    {
+        warnings.push(format!(
+            "The profile does not let keys of {} come back (`revive = false` for its {}): while it says so, `undo` is refused.",
+            pattern.glob, pattern.name
+        ));
+    }
     let now_ms = maker.wish.made_ms;
     let steps = found.steps(maker, |keys| Change::RemoveKeys { select: select.clone(), now_ms, keys, keep });
     Ok(Draft { steps, reach: found.reach(&select), facts, warnings, undo, risk, undoes: None })
+}
+
+/// What the profile says is to be looked at before it goes, and how to keep it.
+fn to_review(maker: &Maker<'_>, select: &Select) -> Vec<String> {
+    let (service, instance) = (maker.wish.service, maker.wish.instance);
+    let meant = |glob: &str| match &select.keys {
+        Keys::One(name) => glob::matches(glob.as_bytes(), name.as_bytes()),
+        // One within the other: a star stands for itself too.
+        Keys::Matching(pattern) => {
+            glob::matches(glob.as_bytes(), pattern.as_bytes()) || glob::matches(pattern.as_bytes(), glob.as_bytes())
+        }
+        Keys::Every => true,
+    };
+    let found = service.patterns.iter().filter(|pattern| pattern.review && meant(&pattern.glob));
+    found
+        .map(|pattern| {
+            let about = if pattern.about.is_empty() { "to be looked at before they go" } else { &pattern.about };
+            format!(
+                "The profile asks for a look at these first ({}: {about}). To keep them beyond the undo: `/redis export {} {}/{}`",
+                pattern.name,
+                select.to_words(),
+                service.name,
+                instance.name
+            )
+        })
+        .collect()
 }
 
 /// The draft of a `retime-keys`.
@@ -155,15 +190,15 @@ pub(super) async fn clear(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, U
     })
 }
 
-fn misunderstood(maker: &Maker<'_>, what: String, next: &str) -> Unplanned {
+pub(super) fn misunderstood(maker: &Maker<'_>, what: String, next: &str) -> Unplanned {
     Unplanned::Misunderstood(Box::new(plain_card(&maker.wish.command.name, what, Some(next.to_owned()))))
 }
 
-fn is_on(wanted: &Wanted, name: &str) -> bool {
+pub(super) fn is_on(wanted: &Wanted, name: &str) -> bool {
     wanted.get(name) == Some("true")
 }
 
-fn select(maker: &Maker<'_>, wanted: &Wanted) -> Result<Select, Unplanned> {
+pub(super) fn select(maker: &Maker<'_>, wanted: &Wanted) -> Result<Select, Unplanned> {
     let named = |text: &str| maker.hall.exec.named(maker.wish.service, maker.wish.instance, text);
     let mut select = match wanted.get("key") {
         Some(key) => Select::key(&named(key)),
@@ -185,16 +220,16 @@ fn select(maker: &Maker<'_>, wanted: &Wanted) -> Result<Select, Unplanned> {
     Ok(select)
 }
 
-/// What can be kept of it has to fit.
-fn room(maker: &Maker<'_>, found: &Counted) -> Result<(), Unplanned> {
+/// What can be kept of it has to fit, without the bytes that are not kept.
+pub(super) fn room(maker: &Maker<'_>, found: &Counted, without: u64) -> Result<(), Unplanned> {
     let snapshots = maker.hall.store.snapshots().map_err(|error| {
         trouble(
-            format!("what is removed could not be kept: {error}"),
+            format!("what is removed or copied could not be kept: {error}"),
             "the snapshots are beside the bot's store",
-            "mend that, or keep the keys aside on the server with `--aside 1h`",
+            "mend that, or keep removed keys aside on the server with `--aside 1h`",
         )
     })?;
-    let dumped = found.bytes.saturating_sub(found.huge.1);
+    let dumped = found.bytes.saturating_sub(without);
     // What Redis needs to hold them is more than what they take written out.
     if dumped / 2 > snapshots.room() {
         return Err(Unplanned::Failed(trouble(
@@ -204,18 +239,21 @@ fn room(maker: &Maker<'_>, found: &Counted) -> Result<(), Unplanned> {
                 show_bytes(snapshots.room())
             ),
             "`store.snapshot_bytes` bounds them",
-            "remove fewer at once, keep them aside with `--aside 1h`, or raise the bound",
+            "take fewer at once, keep removed ones aside with `--aside 1h`, drop exports that are no longer needed, or raise the bound",
         )));
     }
     Ok(())
 }
 
 /// What a selection came to on all primaries.
-struct Counted {
-    keys: u64,
+pub(super) struct Counted {
+    pub(super) keys: u64,
     bytes: u64,
     without_deadline: u64,
-    huge: (u64, u64),
+    /// Keys too large to be dumped, and their bytes.
+    pub(super) huge: (u64, u64),
+    /// How they are spread over types and names.
+    pub(super) spread: Spread,
     of: u64,
     clients: u64,
     exact: bool,
@@ -225,19 +263,24 @@ struct Counted {
 }
 
 impl Counted {
-    async fn of(maker: &Maker<'_>, select: &Select) -> Result<Self, Unplanned> {
+    pub(super) async fn of(maker: &Maker<'_>, select: &Select) -> Result<Self, Unplanned> {
         let wish = maker.wish;
         let cx = touching(Instant::now() + COUNT_WITHIN, CALL);
         let parts =
             maker.hall.exec.measure(maker.permit, wish.service, wish.instance, select, wish.made_ms, &cx).await?;
         let sum = |figure: &dyn Fn(&Measured) -> u64| parts.iter().map(|(_, found)| figure(found)).sum::<u64>();
         let mut doubts = Doubts::default();
-        parts.iter().for_each(|(_, found)| doubts.merge(found.doubts));
+        let mut spread = Spread::default();
+        parts.iter().for_each(|(_, found)| {
+            doubts.merge(found.doubts);
+            spread.merge(found.spread.clone());
+        });
         Ok(Self {
             keys: sum(&|found| found.keys),
             bytes: sum(&|found| found.bytes),
             without_deadline: sum(&|found| found.without_deadline),
             huge: (sum(&|found| found.huge.0), sum(&|found| found.huge.1)),
+            spread,
             of: sum(&|found| found.of),
             clients: sum(&|found| found.clients),
             exact: parts.iter().all(|(_, found)| found.exact),
@@ -247,13 +290,13 @@ impl Counted {
         })
     }
 
-    fn not_meant(&self) -> String {
+    pub(super) fn not_meant(&self) -> String {
         self.doubts
             .as_ref()
             .map_or_else(String::new, |doubts| format!(" Not meant, because it could not be told: {doubts}."))
     }
 
-    fn facts(&self, select: &Select) -> Vec<(String, String)> {
+    pub(super) fn facts(&self, select: &Select) -> Vec<(String, String)> {
         let mut facts = vec![
             ("Which".to_owned(), select.what()),
             ("Of the database".to_owned(), format!("{} of {} keys", show_number(self.keys), show_number(self.of))),
@@ -266,7 +309,7 @@ impl Counted {
         facts
     }
 
-    fn reach(&self, select: &Select) -> Reach {
+    pub(super) fn reach(&self, select: &Select) -> Reach {
         Reach {
             what: select.what(),
             keys: Some(self.keys),
@@ -279,7 +322,7 @@ impl Counted {
     }
 
     /// A step for each primary that holds some of them.
-    fn steps(&self, maker: &Maker<'_>, change: impl Fn(u64) -> Change) -> Vec<crate::runbook::PlanStep> {
+    pub(super) fn steps(&self, maker: &Maker<'_>, change: impl Fn(u64) -> Change) -> Vec<crate::runbook::PlanStep> {
         let at = |address: &Address| maker.primaries.iter().position(|primary| primary.address == *address);
         let parts = self.parts.iter().filter(|(_, found)| found.keys > 0);
         parts.filter_map(|(address, found)| Some(step(at(address)?, change(found.keys)))).collect()

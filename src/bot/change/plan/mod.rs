@@ -5,10 +5,12 @@
 
 mod backup;
 mod clients;
+mod copies;
 mod failover;
 mod keys;
 mod password;
 mod pause;
+mod requirepass;
 mod save;
 mod settings;
 mod slowlog;
@@ -23,7 +25,7 @@ use crate::{
     bot::Hall,
     diagnosis::{Explained, Role},
     exec::{Looking, TargetNode, touching},
-    model::{Actor, Address, Card, Instance, RunId, Service},
+    model::{Actor, Address, Card, Deployment, Instance, RunId, Service},
     policy::Permit,
     runbook::{
         Change, Command, Kind, Look, Nodes, PLAN_VERSION, Plan, PlanStep, PlanTarget, Reach, Risk, TouchKind, Undo,
@@ -105,6 +107,11 @@ pub(super) struct Maker<'a> {
 }
 
 impl Maker<'_> {
+    /// Whether the instance is a cluster.
+    pub(super) fn cluster(&self) -> bool {
+        matches!(self.wish.instance.deployment, Deployment::Cluster { .. })
+    }
+
     /// Asks every primary; the answers stand in the order of [`Maker::primaries`].
     pub(super) async fn read(&self, argv: &[&str]) -> Vec<Result<Value, Explained>> {
         let argv = argv.iter().map(|&word| word.to_owned()).collect();
@@ -220,6 +227,8 @@ pub(super) async fn make(hall: &Arc<Hall>, permit: &Permit, wish: &Wish<'_>) -> 
         expires_ms: wish.expires_ms,
         lasts_ms: wish.lasts_ms,
         undoes: draft.undoes,
+        asks: None,
+        rolls_back: None,
     };
     Ok(Made { plan, addresses, context: found.context })
 }
@@ -237,6 +246,8 @@ async fn draft(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, Unplanned> {
         TouchKind::RemoveKeys => keys::remove(maker, wanted).await,
         TouchKind::RetimeKeys => keys::retime(maker, wanted).await,
         TouchKind::ClearAside => keys::clear(maker, wanted).await,
+        TouchKind::ExportKeys => copies::export(maker, wanted).await,
+        TouchKind::ImportKeys => copies::import(maker, wanted).await,
         TouchKind::Failover => failover::failover(maker, wanted).await,
         TouchKind::RotatePassword => password::rotate(maker, wanted).await,
         TouchKind::SaveAcl => password::save(maker).await,

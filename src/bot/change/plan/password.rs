@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::{Draft, Maker, Unplanned, clients, step, together, trouble, undo};
+use super::{Draft, Maker, Unplanned, clients, requirepass, step, together, trouble, undo};
 use crate::{
     bot::command::plain_card,
     diagnosis::{Explained, Role},
@@ -22,7 +22,14 @@ pub(super) async fn rotate(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, 
         let what = "A user's name has letters, digits and `_-.@:` only.";
         return Err(Unplanned::Misunderstood(Box::new(plain_card(&maker.wish.command.name, what, None))));
     }
-    let passwords = passwords(maker, user).await?;
+    let passwords = match passwords(maker, user).await {
+        Ok(passwords) => passwords,
+        // Before 6.0, and where it is renamed or denied to all, there is no ACL.
+        Err(error) if error.code == "UNKNOWN_COMMAND" => {
+            return requirepass::set(maker, user, on("finish") || on("cut"));
+        }
+        Err(error) => return Err(error.into()),
+    };
     if on("finish") {
         return finish(maker, user, on("cut")).await;
     }
@@ -178,7 +185,11 @@ async fn finish(maker: &Maker<'_>, user: &str, cut: bool) -> Result<Draft, Unpla
 /// The file of the rotation that was begun and neither taken back nor finished.
 async fn begun(maker: &Maker<'_>, user: &str) -> Result<String, Explained> {
     let unread = |error: crate::store::StoreError| {
-        trouble(format!("the store cannot be read: {error}"), "earlier runs are written there", "see `/redis version`")
+        trouble(
+            format!("the store cannot be read: {error}"),
+            "earlier runs are written there",
+            "see `/redis doctor --bot`",
+        )
     };
     let done = maker.hall.store.plans(PlanState::Done).await.map_err(unread)?;
     let ours = |plan: &Plan| (&plan.service, &plan.instance) == (&maker.wish.service.name, &maker.wish.instance.name);

@@ -1,12 +1,16 @@
 //! Plans that take an earlier run back.
 
-use super::{Draft, Maker, Unplanned, password, pause, settings, together, trouble};
+use super::{Draft, Maker, Unplanned, password, pause, requirepass, settings, together, trouble};
 use crate::{
     bot::{Hall, command::plain_card},
     diagnosis::Explained,
-    model::RunId,
-    runbook::{Change, Parameter, PlanStep, Reach, Risk, Undo, Wanted},
-    store::{PlanRow, PlanState, StepState},
+    keyspace::glob,
+    model::{KeyPattern, RunId, Service},
+    runbook::{Change, Keys, Parameter, PlanStep, Reach, Risk, Select, Undo, Wanted},
+    store::{
+        PlanRow, PlanState, StepState,
+        snapshot::{SnapshotError, StepId},
+    },
 };
 
 /// The run somebody wants taken back.
@@ -40,7 +44,7 @@ pub(super) async fn draft(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, U
         trouble(
             format!("the store cannot be read: {error}"),
             "the run's steps are written there",
-            "see `/redis version`",
+            "see `/redis doctor --bot`",
         )
     })?;
     let mut drafts = Vec::new();
@@ -67,7 +71,15 @@ pub(super) async fn draft(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, U
 
 /// The way back of one step.
 async fn back(maker: &Maker<'_>, plan: &crate::runbook::Plan, seq: usize, step: &PlanStep) -> Result<Draft, Unplanned> {
-    if let Change::RemoveKeys { .. } | Change::RetimeKeys { .. } = &step.change {
+    if let Change::RemoveKeys { select, .. } = &step.change
+        && let Some(pattern) = forbidden(maker.wish.service, select)
+    {
+        return Err(Unplanned::Failed(may_not_come_back(maker, pattern)));
+    }
+    if let Change::ExportKeys { .. } = &step.change {
+        return drop_export(maker, plan, seq).await;
+    }
+    if let Change::RemoveKeys { .. } | Change::RetimeKeys { .. } | Change::ImportKeys { .. } = &step.change {
         // Keys find their server by themselves, also after a failover; the step is done by way of one that is there.
         let by = on(maker, plan, step).unwrap_or(0);
         return Ok(bring_back(plan, seq, step, by));
@@ -91,6 +103,7 @@ async fn back(maker: &Maker<'_>, plan: &crate::runbook::Plan, seq: usize, step: 
             Ok(draft)
         }
         Change::PauseWrites { ms, all: false } => pause::end(maker, plan, *ms, on).await,
+        Change::SetRequirePass { file } => requirepass::back(maker, plan, file, on).await,
         Change::AddPassword { user, file } => password::back(maker, plan, user, file, on).await,
         _ => Err(Unplanned::Failed(never("this kind of change has no way back"))),
     }
@@ -99,9 +112,45 @@ async fn back(maker: &Maker<'_>, plan: &crate::runbook::Plan, seq: usize, step: 
 /// Whether an earlier run took this one back, where the server itself does not tell.
 pub(super) async fn taken_back(hall: &Hall, run: &RunId) -> Result<bool, Explained> {
     let done = hall.store.plans(PlanState::Done).await.map_err(|error| {
-        trouble(format!("the store cannot be read: {error}"), "earlier runs are written there", "see `/redis version`")
+        trouble(
+            format!("the store cannot be read: {error}"),
+            "earlier runs are written there",
+            "see `/redis doctor --bot`",
+        )
     })?;
     Ok(done.iter().any(|row| row.plan.undoes.as_ref() == Some(run)))
+}
+
+/// The pattern of the profile whose keys may not come back, where the selection may hold some of them.
+pub(super) fn forbidden<'s>(service: &'s Service, select: &Select) -> Option<&'s KeyPattern> {
+    let meets = |pattern: &&KeyPattern| match &select.keys {
+        Keys::Every => true,
+        Keys::One(name) => glob::matches(pattern.glob.as_bytes(), name.as_bytes()),
+        // What both could match cannot be ruled out: the safe side.
+        Keys::Matching(other) => {
+            let (one, other) = (glob::literal_prefix(pattern.glob.as_bytes()), glob::literal_prefix(other.as_bytes()));
+            one.starts_with(other) || other.starts_with(one)
+        }
+    };
+    service.patterns.iter().filter(|pattern| !pattern.revive).find(meets)
+}
+
+/// Why, and who could lift it.
+pub(super) fn may_not_come_back(maker: &Maker<'_>, pattern: &KeyPattern) -> Explained {
+    let service = maker.wish.service;
+    Explained {
+        code: "NO-REVIVAL".into(),
+        what: format!("{} does not let keys of {} come back", service.name, pattern.glob),
+        cause: format!(
+            "its profile says `revive = false` for its {}: what was removed of them may be logins that would work again",
+            pattern.name
+        ),
+        next: format!(
+            "{}, its owner, can lift that in services/{}.toml (`[patterns.{}]`), and `/redis reload`; until then what was \
+             kept stays sealed as long as snapshots are kept",
+            service.owner, service.name, pattern.name
+        ),
+    }
 }
 
 /// The draft that brings back what a step did to keys.
@@ -114,6 +163,12 @@ fn bring_back(plan: &crate::runbook::Plan, seq: usize, step: &PlanStep, by: usiz
             *keys
         }
         Change::RetimeKeys { keys, .. } => *keys,
+        Change::ImportKeys { keys, overwrite, .. } => {
+            if *overwrite {
+                warnings.push("What it overwrote comes back: logins among it work again.".to_owned());
+            }
+            *keys
+        }
         _ => 0,
     };
     Draft {
@@ -131,6 +186,46 @@ fn bring_back(plan: &crate::runbook::Plan, seq: usize, step: &PlanStep, by: usiz
         risk: Risk::Medium,
         undoes: None,
     }
+}
+
+/// The draft that removes one file of an export.
+async fn drop_export(maker: &Maker<'_>, plan: &crate::runbook::Plan, seq: usize) -> Result<Draft, Unplanned> {
+    let store = maker.hall.store.clone();
+    let id = StepId { run: plan.run.clone(), seq };
+    let found = tokio::task::spawn_blocking(move || store.snapshots().and_then(|snapshots| snapshots.contents(&id)));
+    let contents = match found.await {
+        Ok(Ok(Some(contents))) => contents,
+        Ok(Ok(None) | Err(SnapshotError::Missing(_))) => {
+            return Err(Unplanned::Nothing("That export is gone already.".to_owned()));
+        }
+        Ok(Err(error)) => {
+            return Err(Unplanned::Failed(trouble(
+                format!("the export cannot be read: {error}"),
+                "it is beside the bot's store",
+                "see `/redis version`",
+            )));
+        }
+        Err(_) => {
+            return Err(Unplanned::Failed(trouble("the export was not read", "the bot is being stopped", "ask again")));
+        }
+    };
+    Ok(Draft {
+        steps: vec![super::step(0, Change::DropExport { run: plan.run.clone(), seq })],
+        reach: Reach {
+            what: "the copy alone; nothing of the server".to_owned(),
+            keys: Some(contents.keys),
+            exact: true,
+            tolerance_percent: 5,
+            ..Reach::default()
+        },
+        facts: vec![("In it".to_owned(), contents.what)],
+        warnings: vec![
+            "What was removed from the server since is then nowhere but in that removal's own undo.".to_owned(),
+        ],
+        undo: Undo::Never("a copy that was removed is gone; export again".to_owned()),
+        risk: Risk::Medium,
+        undoes: None,
+    })
 }
 
 /// Which of the primaries of now a step was done on.

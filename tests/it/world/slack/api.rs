@@ -48,6 +48,7 @@ fn scope_of(method: &str, channel: &str) -> Option<&'static str> {
         "chat.postMessage" | "chat.postEphemeral" | "chat.update" => "chat:write",
         "reactions.add" | "reactions.remove" => "reactions:write",
         "users.info" => "users:read",
+        "usergroups.list" | "usergroups.users.list" => "usergroups:read",
         "conversations.open" => "im:write",
         "conversations.history" | "conversations.replies" if channel.starts_with('D') => "im:history",
         "conversations.history" | "conversations.replies" if channel.starts_with('G') => "groups:history",
@@ -147,8 +148,26 @@ fn carry_out(
             json!({ "ok": true, "url": "https://example.slack.com/", "team": "Example", "user": "rediscue", "team_id": TEAM, "user_id": BOT, "bot_id": "B1" }),
         ),
         "users.info" => match state.users.get(&word("user")) {
-            Some(user) => Ok(json!({ "ok": true, "user": user })),
+            Some(user) => {
+                let mut user = user.clone();
+                // Slack leaves the address out, and says nothing.
+                if let Some(profile) =
+                    user["profile"].as_object_mut().filter(|_| !state.scopes.contains("users:read.email"))
+                {
+                    profile.remove("email");
+                }
+                Ok(json!({ "ok": true, "user": user }))
+            }
             None => Err(no("user_not_found")),
+        },
+        "usergroups.list" => {
+            let groups: Vec<Value> =
+                state.groups.keys().map(|id| json!({ "id": id, "team_id": TEAM, "date_delete": 0 })).collect();
+            Ok(json!({ "ok": true, "usergroups": groups }))
+        }
+        "usergroups.users.list" => match state.groups.get(&word("usergroup")) {
+            Some(users) => Ok(json!({ "ok": true, "users": users })),
+            None => Err(no("no_such_subteam")),
         },
         "chat.postMessage" => {
             writable(state, channel)?;
@@ -232,6 +251,12 @@ fn carry_out(
                     wire
                 })
                 .collect();
+            // A file that was shared is a message of its own.
+            let shared = state.files.iter().filter(|(_, file)| file.channel.as_deref() == Some(channel));
+            let shared = shared.map(|(id, file)| {
+                json!({ "type": "message", "ts": "1.1", "user": BOT, "text": "", "files": [{ "id": id, "name": file.name }] })
+            });
+            let messages: Vec<Value> = shared.chain(messages).collect();
             Ok(json!({ "ok": true, "messages": messages, "has_more": false }))
         }
         "conversations.info" => match state.channels.get(channel) {

@@ -96,6 +96,11 @@ impl FakeSlack {
         format!("http://127.0.0.1:{}/api", self.http)
     }
 
+    /// The port of the Web API.
+    pub(crate) fn api_port(&self) -> u16 {
+        self.http
+    }
+
     /// How events reach the bot.
     pub(crate) fn by(&self) -> By {
         self.by
@@ -281,6 +286,19 @@ impl FakeSlack {
                 "actions": [action],
             }),
         )
+    }
+
+    /// The members of a user group change, and Slack tells.
+    pub(crate) fn group(&self, id: &str, members: &[&str]) -> usize {
+        self.state().groups.insert(id.to_owned(), members.iter().map(|user| (*user).to_owned()).collect());
+        self.event(json!({ "type": "subteam_members_changed", "subteam_id": id, "team_id": TEAM, "event_ts": "1.1" }))
+    }
+
+    /// Something of an account changes, and Slack tells.
+    pub(crate) fn account_changes(&self, user: &str, flags: Value) -> usize {
+        self.state().user(user, flags);
+        let account = self.state().users[user].clone();
+        self.event(json!({ "type": "user_change", "user": account, "event_ts": "1.1" }))
     }
 
     /// Somebody reacts, or takes it back.

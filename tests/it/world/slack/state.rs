@@ -161,6 +161,8 @@ pub(crate) struct State {
     pub(crate) channels: BTreeMap<String, Channel>,
     pub(crate) files: BTreeMap<String, File>,
     pub(crate) scopes: BTreeSet<String>,
+    /// User groups, and who is in them.
+    pub(crate) groups: BTreeMap<String, BTreeSet<String>>,
     pub(crate) app_scopes: BTreeSet<String>,
     pub(crate) revoked: bool,
     /// What the bot was refused, that the test did not say it would be.
@@ -204,6 +206,7 @@ impl State {
             channels: BTreeMap::new(),
             files: BTreeMap::new(),
             scopes,
+            groups: BTreeMap::new(),
             app_scopes: BTreeSet::from(["connections:write".to_owned()]),
             revoked: false,
             refusals: Vec::new(),
