@@ -274,8 +274,9 @@ async fn s10_p9_a_backup_is_restored_though_the_server_has_a_log_and_stays_over_
     stage.consents("log_on").await;
     assert_eq!(keys(&server), 300, "the file was read, not the log");
     // The server is another since the restart, so the word from before does not cover this.
-    stage.consents("log_on_kept").await;
+    stage.plan("log_on_kept").await;
     let heard = stage.listens().await;
+    stage.consents("log_on_kept").await;
     assert!(heard.contains("does not cover it"), "{heard}");
     let end = stage.ends().await;
     assert!(end.contains("Done. "), "{end}");

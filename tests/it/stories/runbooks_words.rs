@@ -207,9 +207,9 @@ async fn a_word_covers_the_changes_whose_values_it_was_shown_and_the_others_ask_
     stage.ticks("hand").await;
     stage.plan("policy").await;
     assert_eq!(setting(&server, "maxmemory-policy"), "volatile-ttl");
+    let told = stage.listens().await;
     stage.consents("policy").await;
     assert_eq!(setting(&server, "maxmemory-policy"), "allkeys-lru");
-    let told = stage.listens().await;
     assert!(told.contains(&format!("The word given to the runbook (run {question}) does not cover it")), "{told}");
     stage.until("the last change is known", |run| run.is_over() || run.progress[5].state == StepState::Working).await;
     let end = stage.now().await;
