@@ -11,7 +11,7 @@ use super::{
     runs::Why,
 };
 use crate::{
-    model::{Align, Block, Card, Cell, Column, Finding, Level, RunId, Table, Text},
+    model::{Align, Block, Card, Cell, Column, Finding, Level, RunId, Service, Table, Text},
     policy::Verdict,
     runbook::{self, ArgumentValue, Intent, Known},
     store::Outcome,
@@ -80,16 +80,30 @@ pub(super) async fn answer(hall: &Arc<Hall>, asked: &Asked<'_>, known: &Known<'_
 fn can_i(asked: &Asked<'_>, known: &Known<'_>, text: &str) -> Card {
     // People ask about commands they may not run: the parser must know them all here.
     let everything = Known { may: &|_| true, ..*known };
+    let usual = || asked.rules.policy.default_service(asked.place).and_then(|name| asked.rules.services.get(name));
+    let answer = |command, service: Option<&Arc<Service>>, reveal| {
+        asked.rules.policy.can_i(asked.actor, asked.place, command, service.map(AsRef::as_ref), reveal)
+    };
     let intent = match runbook::parse(text, &everything) {
         Ok(intent) => intent,
-        Err(misunderstood) => return misunderstood.card(),
+        // A right does not depend on values: `can-i delete shop` needs no key.
+        Err(misunderstood) => {
+            let mut words = text.trim().trim_start_matches("/redis ").split_whitespace();
+            let command = words.next().and_then(|name| known.catalogue.find(&name.to_lowercase()));
+            let named = words.next().map(|name| name.parse().ok().and_then(|name| asked.rules.services.get(&name)));
+            return match (command, named, words.next()) {
+                (Some(command), None, _) => answer(command, usual(), false),
+                (Some(command), Some(Some(service)), None) => answer(command, Some(service), false),
+                _ => misunderstood.card(),
+            };
+        }
     };
     let service = match intent.service {
         Some(_) => target(asked, &intent).ok().map(|(service, _)| service),
-        None => asked.rules.policy.default_service(asked.place).and_then(|name| asked.rules.services.get(name)),
+        None => usual(),
     };
     let reveal = matches!(intent.arguments.get("reveal"), Some(ArgumentValue::Switch(true)));
-    asked.rules.policy.can_i(asked.actor, asked.place, &intent.command, service.map(|service| service.as_ref()), reveal)
+    answer(&intent.command, service, reveal)
 }
 
 /// Stops a run, or lists what could be stopped.

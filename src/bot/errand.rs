@@ -96,10 +96,14 @@ impl Errand<'_> {
             Verdict::Deny(refusal) => return Err(refusal.why),
         };
         let whole: Duration = command::longest(&command, diagnostic, &rules.settings);
+        let _held = tokio::select! {
+            held = hall.limiter.instance_in_turn(&service.name, &instance.name, command.cost, whole) => {
+                held.map_err(|busy| format!("{} was busy", busy.whose))?
+            }
+            () = hall.stopping.cancelled() => return Err("the bot is being stopped".to_owned()),
+        };
         let since = Instant::now();
         let deadline = since + whole;
-        let held = hall.limiter.instance(&service.name, &instance.name, command.cost, deadline).await;
-        let _held = held.map_err(|busy| format!("{} was busy", busy.whose))?;
         let asked = Asked { rules, actor: &actor, place: self.place, run: self.run, since };
         let looking = Looking {
             deadline: deadline.into_std(),

@@ -22,6 +22,11 @@ use crate::{
     runbook::Cost,
 };
 
+/// The longest that what nobody typed just now waits for its turn.
+const IN_TURN: Duration = Duration::from_secs(60);
+/// The shortest pause before its turn is asked for again.
+const SOON: Duration = Duration::from_millis(20);
+
 /// Why a command has to wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Busy {
@@ -105,6 +110,26 @@ impl Limiter {
         let mut people = counts.people.lock().expect("nobody panics while holding the seats");
         let own = people.entry(who.to_owned()).or_insert_with(|| seats(counts.limits.person)).clone();
         own.try_acquire_owned().map(|seat| Held(vec![seat])).map_err(|_| busy(None))
+    }
+
+    /// As [`Self::instance`], for what nobody typed just now, a step of a runbook say: it is not refused because
+    /// others asked before it but waits for its turn, a minute at most, and then `within` that for a seat.
+    pub(super) async fn instance_in_turn(
+        &self,
+        service: &ServiceName,
+        instance: &InstanceName,
+        cost: Cost,
+        within: Duration,
+    ) -> Result<Held, Busy> {
+        let last = Instant::now() + IN_TURN;
+        loop {
+            match self.instance(service, instance, cost, Instant::now() + within).await {
+                Err(Busy { retry: Some(wait), .. }) if Instant::now() + wait < last => {
+                    tokio::time::sleep(wait.max(SOON)).await;
+                }
+                ended => return ended,
+            }
+        }
     }
 
     /// Counts one command on an instance, and waits for a seat there, at most until `until`.

@@ -36,8 +36,18 @@ impl Default for Limits {
 const FIRST_KEYS: f64 = 8.0;
 /// How often the server's CPU time is asked.
 const CPU_EVERY: Duration = Duration::from_millis(150);
+/// A window with fewer batches says little about what one costs …
+const BATCHES: u64 = 10;
+/// … unless it is this long, in seconds: far from the server, or at rest, batches are few.
+const LONG: f64 = 1.0;
+/// The least that a batch, and a key of it, cost on any server measured, in microseconds: what is
+/// measured below it is the others' doing less than before, and no reason to ask for more.
+const LEAST_BATCH_US: f64 = 4.0;
+const LEAST_KEY_US: f64 = 1.3;
 /// How often PING is timed.
 const PING_EVERY: Duration = Duration::from_millis(60);
+/// So many slow ones in a row are the server's doing.
+const SLOW_PINGS: u32 = 3;
 
 /// The state of the pace.
 #[derive(Debug, Clone)]
@@ -52,6 +62,8 @@ pub struct Pace {
     debt_us: f64,
     idle_pings: Vec<f64>,
     slow_pings: u32,
+    /// How often in a row it was stepped back.
+    strikes: u32,
     hold_until: Duration,
     last_cpu: Option<(Duration, f64)>,
     next_cpu: Duration,
@@ -91,6 +103,7 @@ impl Pace {
             debt_us: 0.0,
             idle_pings: Vec::new(),
             slow_pings: 0,
+            strikes: 0,
             hold_until: Duration::ZERO,
             last_cpu: None,
             next_cpu: Duration::ZERO,
@@ -169,20 +182,25 @@ impl Pace {
 
     /// The server's CPU seconds while we work.
     pub fn cpu(&mut self, now: Duration, seconds: f64) {
-        let Some((before, then)) = self.last_cpu.replace((now, seconds)) else {
+        let known = self.last_cpu.filter(|(_, then)| seconds >= *then && self.batches > 0);
+        let Some((before, then)) = known else {
+            self.last_cpu = Some((now, seconds));
             (self.batches, self.busy_keys) = (0, 0);
             return;
         };
         let window = (now - before).as_secs_f64();
-        let (batches, keys) = (std::mem::take(&mut self.batches), std::mem::take(&mut self.busy_keys));
-        if window < 0.01 || batches < 10 || seconds < then {
+        if window < 0.01 || (self.batches < BATCHES && window < LONG) {
+            // What there is so far counts together with what comes next.
             return;
         }
+        self.last_cpu = Some((now, seconds));
+        let (batches, keys) = (std::mem::take(&mut self.batches), std::mem::take(&mut self.busy_keys));
         let busy = ((seconds - then) / window).clamp(0.0, 1.5);
         self.found.busy_most = Some(self.found.busy_most.unwrap_or(0.0).max(busy.min(1.0)));
         let others = self.found.busy_before.unwrap_or(0.0);
-        let ours = (busy - others).max(busy * 0.25);
-        let per_batch = ours * window * 1e6 / batches as f64;
+        let least = LEAST_BATCH_US + LEAST_KEY_US * keys as f64 / batches as f64;
+        let per_batch = ((busy - others) * window * 1e6 / batches as f64).max(least);
+        let ours = per_batch * batches as f64 / (window * 1e6);
         if keys > 0 {
             let per_key = ours * window * 1e6 / keys as f64;
             self.found.us_per_key = Some(self.found.us_per_key.map_or(per_key, |old| old * 0.7 + per_key * 0.3));
@@ -208,17 +226,23 @@ impl Pace {
         let us = took.as_secs_f64() * 1e6;
         self.found.ping_most_us = Some(self.found.ping_most_us.unwrap_or(0.0).max(us));
         let base = self.found.ping_before_us.unwrap_or(100.0);
-        if us > (base * 4.0).max(base + 1_000.0) {
-            self.slow_pings += 1;
-        } else {
-            self.slow_pings = 0;
+        if us <= (base * 4.0).max(base + 1_000.0) {
+            (self.slow_pings, self.strikes) = (0, 0);
+            return;
         }
-        if self.slow_pings >= 2 {
-            self.found.stepped_back += 1;
-            self.ease = (self.ease * 0.5).max(0.1);
-            self.keys = (self.keys * 0.6).max(2.0);
-            self.hold_until = now + Duration::from_millis(20 << self.slow_pings.min(5));
+        self.slow_pings += 1;
+        if self.slow_pings < SLOW_PINGS {
+            // After a rest the first may be slow because our own machine had gone to sleep. Asked
+            // again at once, only a server that is slow is slow.
+            self.next_ping = now;
+            return;
         }
+        self.slow_pings = 0;
+        self.strikes += 1;
+        self.found.stepped_back += 1;
+        self.ease = (self.ease * 0.5).max(0.1);
+        self.keys = (self.keys * 0.6).max(2.0);
+        self.hold_until = now + Duration::from_millis(20 << self.strikes.min(5));
     }
 
     /// How long to wait before the next batch; `None`: go on.
@@ -227,6 +251,9 @@ impl Pace {
     pub fn wait(&mut self, now: Duration) -> Option<Duration> {
         if now < self.hold_until {
             return Some(self.hold_until - now);
+        }
+        if self.slow_pings > 0 {
+            return None;
         }
         if self.debt_us >= 1_000.0 {
             let rest = self.debt_us.min(50_000.0);
@@ -299,10 +326,74 @@ mod tests {
         assert!(pace.leave_alone() && pace.is_crowded());
         let mut pace = Pace::new(Limits::default(), 2);
         (0..5).for_each(|_| pace.idle_ping(Duration::from_micros(80)));
-        pace.ping(ms(200), ms(3));
-        assert_eq!(pace.wait(ms(200)), None);
-        pace.ping(ms(260), ms(3));
-        assert!(pace.wait(ms(260)).is_some());
+        for at in [200, 203] {
+            pace.ping(ms(at), ms(3));
+            assert!(pace.wait(ms(at)).is_none() && pace.wants_ping(ms(at)), "asked again at once");
+        }
+        pace.ping(ms(206), ms(3));
+        assert!(pace.wait(ms(206)).is_some());
         assert_eq!(pace.found.stepped_back, 1);
+    }
+
+    #[test]
+    fn a_machine_that_wakes_up_slowly_is_no_slow_server() {
+        let mut pace = Pace::new(Limits::default(), 2);
+        (0..5).for_each(|_| pace.idle_ping(Duration::from_micros(80)));
+        for at in (200..20_000).step_by(60) {
+            // The first after a rest is slow, the next is not.
+            pace.ping(ms(at), ms(3));
+            pace.ping(ms(at + 3), Duration::from_micros(90));
+        }
+        assert_eq!((pace.found.stepped_back, pace.wait(ms(20_000))), (0, None));
+    }
+
+    #[test]
+    fn far_from_the_server_batches_grow_as_they_do_beside_it() {
+        let mut pace = Pace::new(Limits::default(), 2);
+        pace.idle_cpu(ms(0), 0.0);
+        pace.idle_cpu(ms(100), 0.0003);
+        pace.begin(ms(100), 2);
+        let (mut now, mut cpu) = (0.1, 0.0003);
+        for _ in 0..200 {
+            // A round trip of 50 ms; the server takes 0.3 % for itself.
+            now += 0.05;
+            for _ in 0..2 {
+                cpu += (12.0 + pace.keys() as f64 * 4.0) / 1e6;
+                pace.batch(pace.keys());
+            }
+            cpu += 0.05 * 0.003;
+            pace.cpu(Duration::from_secs_f64(now), cpu);
+        }
+        let in_flight = 2.0 * (12.0 + pace.keys() as f64 * 4.0);
+        let may = Limits::default().in_flight_us;
+        assert!((may * 0.6..may * 1.4).contains(&in_flight), "{in_flight} of {may}");
+    }
+
+    #[test]
+    fn after_a_storm_a_walk_takes_up_its_speed_again() {
+        let mut pace = Pace::new(Limits::default(), 2);
+        pace.idle_cpu(ms(0), 0.0);
+        pace.idle_cpu(ms(100), 0.0003);
+        pace.begin(ms(100), 2);
+        let (mut now, mut cpu, mut done) = (0.1, 0.0003, 0);
+        while now < 60.0 {
+            // For ten seconds the machine is starved: everything costs fifty times as much.
+            let dear = if now < 10.0 { 50.0 } else { 1.0 };
+            let cost = (12.0 + pace.keys() as f64 * 4.0) * dear / 1e6;
+            now += cost + 40e-6;
+            cpu += cost;
+            pace.batch(pace.keys());
+            if now > 50.0 {
+                done += pace.keys();
+            }
+            if let Some(rest) = pace.wait(Duration::from_secs_f64(now)) {
+                now += rest.as_secs_f64() / 2.0;
+                cpu += rest.as_secs_f64() / 2.0 * 0.003;
+            }
+            if pace.wants_cpu(Duration::from_secs_f64(now)) {
+                pace.cpu(Duration::from_secs_f64(now), cpu);
+            }
+        }
+        assert!(done > 300_000, "{done} keys in ten seconds");
     }
 }

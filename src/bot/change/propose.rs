@@ -28,6 +28,8 @@ pub(in crate::bot) struct Under {
     pub(in crate::bot) cover: Option<Cover>,
     /// The watch whose failure takes it back, in words.
     pub(in crate::bot) rolls_back: Option<String>,
+    /// Nobody typed it just now: where the instance was asked for much, it waits for its turn.
+    pub(in crate::bot) in_turn: bool,
 }
 
 /// People's word on a runbook, and the change it was given for.
@@ -68,7 +70,8 @@ pub(in crate::bot) async fn preview(
     let intent = about_a_run(hall, asked, intent, remediation).await.map_err(|ended| told(*ended))?;
     let (service, instance) =
         target(asked, &intent).map_err(|card| told(Ended::of(&intent, Outcome::Misunderstood, *card)))?;
-    let made = planned(hall, asked, &intent, service, instance, rolls_back).await.map_err(|ended| told(*ended))?;
+    let made = planned(hall, asked, &intent, service, instance, rolls_back, false).await;
+    let made = made.map_err(|ended| told(*ended))?;
     Ok(made.plan)
 }
 
@@ -90,7 +93,7 @@ pub(in crate::bot) async fn propose_under(
         Err(card) => return Ended::of(intent, Outcome::Misunderstood, *card).in_private(),
     };
     let end = |outcome, card| Ended::of(intent, outcome, card).on(service, instance);
-    let made = match planned(hall, asked, intent, service, instance, under.rolls_back).await {
+    let made = match planned(hall, asked, intent, service, instance, under.rolls_back, under.in_turn).await {
         Ok(made) => made,
         Err(ended) => return *ended,
     };
@@ -190,6 +193,7 @@ async fn planned(
     service: &Arc<Service>,
     instance: &Instance,
     rolls_back: Option<String>,
+    in_turn: bool,
 ) -> Result<Made, Box<Ended>> {
     let now = Timestamp::now();
     let permit = match asked.decide(&intent.command, Some(service), false) {
@@ -208,8 +212,15 @@ async fn planned(
             return Err(Box::new(end(Outcome::Misunderstood, card).in_private()));
         }
     };
-    let until = tokio::time::Instant::now() + PLAN_WITHIN;
-    let held = match hall.limiter.instance(&service.name, &instance.name, intent.command.cost, until).await {
+    let (name, cost) = (&instance.name, intent.command.cost);
+    let held = match in_turn {
+        true => hall.limiter.instance_in_turn(&service.name, name, cost, PLAN_WITHIN).await,
+        false => {
+            let until = tokio::time::Instant::now() + PLAN_WITHIN;
+            hall.limiter.instance(&service.name, name, cost, until).await
+        }
+    };
+    let held = match held {
         Ok(held) => held,
         Err(busy) => return Err(Box::new(end(Outcome::Limited, busy_card(&busy)).in_private())),
     };

@@ -168,6 +168,7 @@ impl Slack {
         let (platform, team) = (Platform::Slack, account.team.clone());
         let wanted = (self.wanted)(&Identity { platform, team: team.clone(), user: user.to_owned() });
         let mut badges = Badges::default();
+        let mut untold = Vec::new();
         if wanted.named || account.barred.is_some() {
             return badges;
         }
@@ -178,26 +179,25 @@ impl Slack {
                 }
                 Ok(_) => {}
                 Err(trouble) => {
-                    badges.untold = Some(format!("the user group {group} could not be looked up ({trouble})"));
+                    untold.push(format!("the user group {group} could not be looked up ({trouble})"));
                 }
             }
         }
-        if wanted.emails.is_empty() {
-            return badges;
-        }
         match &account.email {
+            _ if wanted.emails.is_empty() => {}
             Email::Confirmed(email) if wanted.emails.contains(email) => {
                 badges.worn.insert(Badge::Email { platform, team, email: email.clone() });
             }
             Email::Confirmed(_) => {}
             Email::Unconfirmed => {
-                badges.untold = Some("the account's e-mail address was never confirmed in Slack".to_owned());
+                untold.push("the account's e-mail address was never confirmed in Slack".to_owned());
             }
             Email::Untold => {
                 let why = "Slack does not tell the account's e-mail address (the scope `users:read.email` lets it)";
-                badges.untold = Some(why.to_owned());
+                untold.push(why.to_owned());
             }
         }
+        badges.untold = (!untold.is_empty()).then(|| untold.join("; "));
         badges
     }
 

@@ -59,6 +59,8 @@ pub(in crate::exec) struct Imported {
     pub replaced: u64,
     /// Keys that were there already with the same value.
     pub already: u64,
+    /// Keys of which the server's answer did not come: they may be there.
+    pub unsure: u64,
     /// Keys whose time is over: not revived.
     pub expired: Listed,
     /// Keys that are there with another value, or came while this went on: left alone.
@@ -81,6 +83,7 @@ impl Imported {
             keys: 0,
             replaced: 0,
             already: 0,
+            unsure: 0,
             expired: Listed::default(),
             different: Listed::default(),
             large: Listed::default(),
@@ -262,7 +265,13 @@ impl Work<'_> {
                 };
                 return Ok(());
             }
-            self.put(lane, fresh, over).await?;
+            let before = self.found.keys + self.found.replaced;
+            let put = self.put(lane, fresh, over).await;
+            if put.is_err() {
+                let known = self.found.keys + self.found.replaced - before;
+                self.found.unsure = wanted.saturating_sub(known);
+            }
+            put?;
         }
         self.told.add(count);
         Ok(())

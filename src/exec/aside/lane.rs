@@ -55,7 +55,7 @@ pub(super) struct Told {
 
 impl Told {
     pub(super) fn new(doing: &'static str, total: Option<u64>, cx: &Looking) -> Self {
-        Self {
+        let told = Self {
             doing,
             unit: "keys",
             total,
@@ -63,7 +63,10 @@ impl Told {
             progress: cx.progress.clone(),
             begun: Instant::now(),
             last: Mutex::default(),
-        }
+        };
+        // What is being done is said before the first of it is.
+        told.add(0);
+        told
     }
 
     pub(super) fn add(&self, count: u64) -> u64 {
@@ -80,7 +83,7 @@ impl Told {
             done,
             total: self.total,
             unit: self.unit.to_owned(),
-            rate: Some(rate),
+            rate: (done > 0).then_some(rate),
             left_s: self.total.filter(|_| rate > 0.0).map(|total| total.saturating_sub(done) as f64 / rate),
         });
         done

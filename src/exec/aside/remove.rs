@@ -281,12 +281,16 @@ async fn set_aside(
     }
     let count = pairs.len();
     let replies = lane.ask(&batch, count).await?;
+    let mut trouble = if absolute { Ok(()) } else { fatal(replies.iter().take(1)) };
     let (clock, replies) = clock(&replies, absolute);
     let mut moved = Vec::with_capacity(count);
-    let mut trouble = Ok(());
     for ((name, aside), replies) in pairs.into_iter().zip(replies.chunks(4)) {
         let [renamed, deadline, kind, bytes] = replies else { break };
         if is_one(renamed) {
+            // A deadline that was not told must not be taken for none.
+            if let Some(line) = deadline.error() {
+                trouble = Err(Fault::Server(line));
+            }
             moved.push(Moved {
                 name,
                 aside,

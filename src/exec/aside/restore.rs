@@ -47,6 +47,8 @@ pub(in crate::exec) struct Restored {
     pub lost: Listed,
     /// Keys that were brought back and are not what was kept when asked again.
     pub unverified: Listed,
+    /// Keys that were sent to the server, of which its answer did not come: they may be there again.
+    pub unsure: u64,
     /// Frames of the snapshot that could not be read.
     pub damaged: u64,
     /// How it ended.
@@ -62,6 +64,7 @@ impl Restored {
             different: Listed::default(),
             lost: Listed::default(),
             unverified: Listed::default(),
+            unsure: 0,
             damaged: 0,
             ended,
         }
@@ -254,28 +257,36 @@ impl Work<'_> {
                 some.push(key);
             }
             let count = some.len() as u64;
+            self.found.unsure = count;
             self.keys(&mut lane, some).await?;
+            self.found.unsure = 0;
             self.told.add(count);
         }
         for turns in share.turns.chunks(lane.keys().max(8)) {
             if self.rest(&mut lane).await? {
                 return Ok(());
             }
+            self.found.unsure = turns.len() as u64;
             self.turns(&mut lane, turns).await?;
+            self.found.unsure = 0;
             self.told.add(turns.len() as u64);
         }
         for aside in share.aside.chunks(lane.keys().max(8)) {
             if self.rest(&mut lane).await? {
                 return Ok(());
             }
+            self.found.unsure = aside.len() as u64;
             self.aside(&mut lane, aside).await?;
+            self.found.unsure = 0;
             self.told.add(aside.len() as u64);
         }
         for made in share.made.chunks(lane.keys().max(8)) {
             if self.rest(&mut lane).await? {
                 return Ok(());
             }
+            self.found.unsure = made.len() as u64;
             unmake::unmake(&mut lane, made, &mut self.found).await?;
+            self.found.unsure = 0;
             self.told.add(made.len() as u64);
         }
         self.lanes.insert(address.clone(), lane);

@@ -39,6 +39,8 @@ pub(in crate::exec) struct Retimed {
     pub gone: u64,
     /// Keys whose slot is on the move, which were left alone.
     pub elsewhere: u64,
+    /// Keys of which the server's answer did not come: they may have the new deadline.
+    pub unsure: u64,
     /// Keys that have yet another deadline when asked again.
     pub unverified: Listed,
     /// Keys that were not meant because it could not be told.
@@ -54,6 +56,7 @@ impl Retimed {
             unchanged: 0,
             gone: 0,
             elsewhere: 0,
+            unsure: 0,
             unverified: Listed::default(),
             doubts: Doubts::default(),
             ended,
@@ -65,6 +68,7 @@ impl Retimed {
         self.unchanged += other.unchanged;
         self.gone += other.gone;
         self.elsewhere += other.elsewhere;
+        self.unsure += other.unsure;
         self.unverified.merge(other.unverified);
         self.doubts.merge(other.doubts);
         self.ended = worse(std::mem::replace(&mut self.ended, Ended::Done), other.ended);
@@ -248,7 +252,9 @@ async fn flush(work: &Work<'_>, lane: &mut Lane, open: &mut Vec<Turn>, found: &m
         Retime::Set(_) | Retime::Persist => None,
     };
     for turns in turns.chunks(lane.keys().max(8)) {
+        found.unsure = turns.len() as u64;
         let counts = turn(lane, turns, limit).await?;
+        found.unsure = 0;
         for (turn, how) in turns.iter().zip(counts) {
             match how {
                 Turned::Done => found.keys += 1,

@@ -3,7 +3,7 @@
 
 use super::{
     Hands, Settled, Touched,
-    keys::{begin, counted, ended, keys, listed, most},
+    keys::{UNSURE, begin, counted, ended, keys, listed, most},
     refused,
 };
 use crate::{
@@ -63,7 +63,7 @@ impl Exec {
                         ),
                         left: imported(&found),
                     },
-                    (how, _) => ended(how, found.keys + found.replaced > 0, &imported(&found)),
+                    (how, _) => ended(how, found.keys + found.replaced + found.unsure > 0, &imported(&found)),
                 }
             }
             _ => unreachable!("what is no copy has a lane of its own"),
@@ -205,6 +205,7 @@ fn imported(found: &Imported) -> String {
     let mut parts = vec![format!("{} put there that were missing", keys(found.keys))];
     counted(&mut parts, found.replaced, "overwritten");
     counted(&mut parts, found.already, "were there already");
+    counted(&mut parts, found.unsure, UNSURE);
     listed(&mut parts, &found.expired, "would have expired since, and are not revived");
     listed(&mut parts, &found.different, "hold something else, and were left alone");
     listed(&mut parts, &found.large, "are there and too large to be compared, and were left alone");

@@ -68,7 +68,7 @@ impl Exec {
                     keep: writer,
                 };
                 let found = aside::retime(&ground, retiming, hands.cx).await;
-                ended(&found.ended, found.keys > 0, &retimed(&found))
+                ended(&found.ended, found.keys + found.unsure > 0, &retimed(&found))
             }
             Change::RestoreKeys { run, seq, .. } => {
                 let snapshots = match hands.store.snapshots() {
@@ -89,7 +89,7 @@ impl Exec {
                         ),
                         left: restored(&found),
                     },
-                    (how, _) => ended(how, found.keys > 0, &restored(&found)),
+                    (how, _) => ended(how, found.keys + found.unsure > 0, &restored(&found)),
                 }
             }
             Change::ClearAside { run, seq } => {
@@ -217,6 +217,9 @@ pub(super) fn ended(how: &Ended, anything: bool, said: &str) -> Touched {
     }
 }
 
+/// What is said of keys that were sent to the server, when its answer did not come whole.
+pub(super) const UNSURE: &str = "may be among these: no answer about them can be relied on";
+
 pub(super) fn keys(count: u64) -> String {
     if count == 1 { "1 key".to_owned() } else { format!("{} keys", show_number(count)) }
 }
@@ -258,6 +261,7 @@ fn removed(found: &Removed) -> String {
 
 fn retimed(found: &Retimed) -> String {
     let mut parts = vec![format!("{} have the new deadline", keys(found.keys))];
+    counted(&mut parts, found.unsure, UNSURE);
     counted(&mut parts, found.unchanged, "were left as they are");
     counted(&mut parts, found.gone, "had gone when their turn came (a walk may meet a name twice)");
     counted(&mut parts, found.elsewhere, "were on the move to another server and left alone");
@@ -270,6 +274,7 @@ fn retimed(found: &Retimed) -> String {
 
 fn restored(found: &Restored) -> String {
     let mut parts = vec![format!("{} are as they were", keys(found.keys))];
+    counted(&mut parts, found.unsure, UNSURE);
     counted(&mut parts, found.already, "were so already");
     listed(&mut parts, &found.expired, "would have expired since, and are not revived");
     listed(&mut parts, &found.different, "hold something newer, and were left alone");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::world::{
     eventually,
     redis::RedisServer,
-    room::{POLICY, Room, TOUCHER, house, house_at, setting},
+    room::{Room, TOUCHER, house, house_at, setting},
 };
 
 #[tokio::test]
@@ -40,11 +40,7 @@ async fn s7_and_p15_memory_and_policy_are_changed_live_and_made_to_last_by_a_but
 #[tokio::test]
 async fn s8_each_setting_of_the_runbook_is_set_read_back_and_taken_back() {
     let (server, builder) = house("normal");
-    // More is typed here in a second than people type.
-    let often = "[limits]\nperson = { per_minute = 6000, burst = 500, at_once = 8 }\n\
-                 moderate = { per_minute = 6000, burst = 500, at_once = 8 }\n";
-    let policy = POLICY.replace("MODE", "normal") + "\n" + often;
-    let chat = builder.file("policy.toml", &policy).start().await;
+    let chat = builder.start().await;
     let mut room = Room::of(&chat);
     for (name, value, told) in [
         ("hash-max-ziplist-entries", "256", "256"),

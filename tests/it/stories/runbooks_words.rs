@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use rediscue::{
-    runbook::{How, Phase, StepState},
+    runbook::{BookRun, How, Phase, StepState},
     store::{Call, PlanState},
 };
 
@@ -130,6 +130,7 @@ async fn a_question_nobody_answers_in_time_ends_the_run_and_an_abort_withdraws_i
     let (_server, builder) = with(&asks(""));
     let mut stage = Stage::begin(builder.file("bot.toml", times), "mend shop").await;
     let question = stage.asked().await;
+    stage.until("nobody answered in time", BookRun::is_over).await;
     let end = stage.ends().await;
     assert!(
         end.contains("Stopped at step 1") && end.contains("in time") || end.contains("the word was not given"),

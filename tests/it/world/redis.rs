@@ -277,8 +277,9 @@ impl RedisServer {
         redis::cmd("CLIENT").arg("NO-TOUCH").arg("OFF").exec(&mut self.admin()).is_ok()
     }
 
-    /// Keys `prefix:0` … with values of `bytes` each.
+    /// Keys `prefix:0` … with values of `bytes` each; the colon at the end of a prefix may be there.
     pub(crate) fn fill(&self, prefix: &str, keys: usize, bytes: usize) {
+        let prefix = prefix.trim_end_matches(':');
         let mut admin = self.admin();
         let value = "x".repeat(bytes);
         for from in (0..keys).step_by(1000) {
