@@ -1,7 +1,7 @@
 //! A diagnostic that nobody typed now: a step of a runbook, the checklist after
 //! a change. It goes the way of any other: policy, limits, deadline.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -47,8 +47,11 @@ impl Errand<'_> {
     /// When it is no line, or names another place.
     pub(super) fn intent(&self, rules: &Rules, line: &str) -> Result<Intent, String> {
         let known = Known { catalogue: &rules.catalogue, services: &rules.services, may: &|_| true };
-        let mut intent =
-            runbook::parse(line, &known).map_err(|wrong| format!("its line cannot be read: {}", wrong.what))?;
+        // The place is a matter of course, so a word is a value first, also where a service is called the same.
+        let nowhere = Known { services: &BTreeMap::new(), ..known };
+        let mut intent = runbook::parse(line, &nowhere)
+            .or_else(|_| runbook::parse(line, &known))
+            .map_err(|wrong| format!("its line cannot be read: {}", wrong.what))?;
         let elsewhere = intent.service.as_ref().is_some_and(|service| service != self.service)
             || intent.instance.as_ref().is_some_and(|instance| instance != self.instance);
         if elsewhere {

@@ -44,6 +44,13 @@ const LONG: f64 = 1.0;
 /// measured below it is the others' doing less than before, and no reason to ask for more.
 const LEAST_BATCH_US: f64 = 4.0;
 const LEAST_KEY_US: f64 = 1.3;
+/// Where batches come seldom because the way is long, one may keep the server from others for this share of the time
+/// between two, because then no more than so many of the others meet it …
+const SELDOM: f64 = 0.01;
+/// … and for no longer than this, in microseconds.
+const SELDOM_US: f64 = 500.0;
+/// Readings and PINGs cost a round trip: there are at least so many round trips between two.
+const ROUND_TRIPS: u32 = 4;
 /// How often PING is timed.
 const PING_EVERY: Duration = Duration::from_millis(60);
 /// So many slow ones in a row are the server's doing.
@@ -166,7 +173,7 @@ impl Pace {
     pub fn wants_cpu(&mut self, now: Duration) -> bool {
         let due = now >= self.next_cpu;
         if due {
-            self.next_cpu = now + CPU_EVERY;
+            self.next_cpu = now + CPU_EVERY.max(self.round_trip() * ROUND_TRIPS);
         }
         due
     }
@@ -175,9 +182,14 @@ impl Pace {
     pub fn wants_ping(&mut self, now: Duration) -> bool {
         let due = now >= self.next_ping;
         if due {
-            self.next_ping = now + PING_EVERY;
+            self.next_ping = now + PING_EVERY.max(self.round_trip() * ROUND_TRIPS);
         }
         due
+    }
+
+    /// The way there and back, as PING tells it.
+    fn round_trip(&self) -> Duration {
+        Duration::from_micros(self.found.ping_before_us.unwrap_or(0.0) as u64)
     }
 
     /// The server's CPU seconds while we work.
@@ -206,13 +218,14 @@ impl Pace {
             self.found.us_per_key = Some(self.found.us_per_key.map_or(per_key, |old| old * 0.7 + per_key * 0.3));
         }
         // Size the batch; halfway each time, because one window is noisy.
-        let target = self.limits.in_flight_us * self.ease / self.lanes as f64;
+        let period = window * 1e6 * self.lanes as f64 / batches as f64;
+        let seldom = (period * SELDOM).min(SELDOM_US);
+        let target = (self.limits.in_flight_us / self.lanes as f64).max(seldom) * self.ease;
         let factor = (target / per_batch.max(1.0)).clamp(0.5, 2.0);
         self.keys = (self.keys * factor.sqrt()).clamp(2.0, self.limits.most_keys as f64);
         self.ease = (self.ease * 1.1).min(1.0);
         // Keep the bound on busy time by resting after each batch.
         let room = (self.limits.busy - others).max(0.02);
-        let period = window * 1e6 * self.lanes as f64 / batches as f64;
         if ours > room {
             self.rest_us += period * (ours / room - 1.0);
         } else if ours < room * 0.95 {
@@ -348,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn far_from_the_server_batches_grow_as_they_do_beside_it() {
+    fn far_from_the_server_batches_are_larger_because_they_are_few() {
         let mut pace = Pace::new(Limits::default(), 2);
         pace.idle_cpu(ms(0), 0.0);
         pace.idle_cpu(ms(100), 0.0003);
@@ -364,9 +377,8 @@ mod tests {
             cpu += 0.05 * 0.003;
             pace.cpu(Duration::from_secs_f64(now), cpu);
         }
-        let in_flight = 2.0 * (12.0 + pace.keys() as f64 * 4.0);
-        let may = Limits::default().in_flight_us;
-        assert!((may * 0.6..may * 1.4).contains(&in_flight), "{in_flight} of {may}");
+        let batch = 12.0 + pace.keys() as f64 * 4.0;
+        assert!((300.0..=600.0).contains(&batch), "a hundredth of a round trip, and not {batch} µs");
     }
 
     #[test]

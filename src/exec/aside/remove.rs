@@ -1,8 +1,11 @@
 //! Removing keys: choose, rename aside, dump, flush, unlink.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use futures_util::future::join_all;
@@ -25,6 +28,8 @@ use crate::{
 
 /// A frame is flushed when it holds so many keys …
 pub(super) const FRAME_KEYS: usize = 512;
+/// … or was begun so long ago: what is aside is not to stay there because little else is found …
+pub(super) const FRAME_FOR: Duration = Duration::from_millis(500);
 /// … or so many bytes.
 pub(super) const FRAME_BYTES: usize = 1 << 20;
 /// No pipeline asks for more bytes of DUMP than this.
@@ -170,13 +175,20 @@ struct Moved {
 }
 
 /// What of a lane is aside and not yet on the disk.
-#[derive(Default)]
 struct Open {
     records: Vec<Record>,
     aside: Vec<(Vec<u8>, Vec<u8>, u64)>,
     /// Aside, and when they are to expire there.
     expiring: Vec<(Vec<u8>, i64)>,
     size: usize,
+    /// When it was empty for the last time.
+    since: Instant,
+}
+
+impl Default for Open {
+    fn default() -> Self {
+        Self { records: Vec::new(), aside: Vec::new(), expiring: Vec::new(), size: 0, since: Instant::now() }
+    }
 }
 
 async fn run_lane(work: &Work<'_>, host: &Arc<Host>, walk: &Shared) -> (Removed, Result<(), Fault>) {
@@ -214,7 +226,10 @@ async fn run_lane(work: &Work<'_>, host: &Arc<Host>, walk: &Shared) -> (Removed,
             // Those that were not there after all are given back to the bound.
             work.taken.fetch_sub(wanted - moved.len() as u64, Ordering::Relaxed);
             capture(work, &mut lane, moved, &mut open, &mut found).await?;
-            if open.records.len().max(open.aside.len()) >= FRAME_KEYS || open.size >= FRAME_BYTES {
+            let held = open.records.len().max(open.aside.len());
+            if held == 0 {
+                open.since = Instant::now();
+            } else if held >= FRAME_KEYS || open.size >= FRAME_BYTES || open.since.elapsed() >= FRAME_FOR {
                 flush(work, &mut lane, &mut open, &mut found).await?;
             }
             if over {

@@ -1,8 +1,11 @@
 //! Other deadlines for keys: what they had is written down first.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
 };
 
 use futures_util::future::join_all;
@@ -13,7 +16,7 @@ use super::{
     lane::{self, Host, LANES, Lane, Shared, Told},
     measure::worse,
     primaries,
-    remove::{clock, read_deadline},
+    remove::{FRAME_FOR, FRAME_KEYS, clock, read_deadline},
     unkept,
 };
 use crate::{
@@ -23,8 +26,6 @@ use crate::{
     store::snapshot::{Deadline, Record, SnapshotError, SnapshotWriter},
 };
 
-/// A frame is flushed when it holds so many keys.
-const FRAME_KEYS: usize = 512;
 /// Deadlines are the same when they differ by no more than this.
 pub(super) const SAME_MS: i64 = 1_000;
 
@@ -161,6 +162,7 @@ async fn run_lane(work: &Work<'_>, host: &Arc<Host>, walk: &Shared, now_ms: i64)
     let result = async {
         let mut lane = Lane::open(work.ground, host).await?;
         let mut open: Vec<Turn> = Vec::new();
+        let mut since = Instant::now();
         loop {
             if let Some(why) = lane.breathe().await? {
                 found.ended = Ended::Stopped(why);
@@ -183,7 +185,9 @@ async fn run_lane(work: &Work<'_>, host: &Arc<Host>, walk: &Shared, now_ms: i64)
                     Some(new) => open.push(Turn { key, old, new }),
                 }
             }
-            if open.len() >= FRAME_KEYS {
+            if open.is_empty() {
+                since = Instant::now();
+            } else if open.len() >= FRAME_KEYS || since.elapsed() >= FRAME_FOR {
                 flush(work, &mut lane, &mut open, &mut found).await?;
             }
             if found.ended != Ended::Done {

@@ -23,6 +23,9 @@ use super::{
 /// Longer than any wait of a runbook under test.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// How often a run's row is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
 /// Everybody a room's or a team's policy knows, and a stranger.
 fn room(chat: &Chat) -> Room {
     Room::seating(chat, &["ana", "bo", "cy", "di", "eli", "lou", "mallory"])
@@ -84,9 +87,22 @@ impl Stage {
 
     /// Waits until the run is so.
     pub(crate) async fn until(&self, what: &str, so: impl Fn(&BookRun) -> bool) -> BookRun {
-        let reached = eventually_async(what, PATIENCE, || async { so(&self.now().await) });
-        reached.await;
-        self.now().await
+        let begun = Instant::now();
+        loop {
+            let run = self.now().await;
+            if so(&run) {
+                return run;
+            }
+            if begun.elapsed() > PATIENCE {
+                let at = run.at().map(|at| &run.progress[at]);
+                let plan = match run.plan_in_flight() {
+                    Some(plan) => self.chat.store.plan(&plan).await.unwrap(),
+                    None => None,
+                };
+                panic!("it never was so that {what}: {:?} at {at:#?} with {plan:#?}", run.phase);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// How a step stands.

@@ -292,7 +292,7 @@ pub(crate) fn text_of(card: &Card) -> String {
                 lines.extend(bars.iter().map(|bar| format!("{}: {}", bar.label, bar.shown)));
             }
             Block::Series(series) => lines.push(series.title.clone()),
-            Block::Progress(progress) => lines.push(progress.doing.clone()),
+            Block::Progress(progress) => lines.push(format!("{} · {}", progress.doing, progress.done)),
             Block::Checklist(items) => lines.extend(items.iter().map(|(_, text)| text.to_plain())),
         }
     }

@@ -76,6 +76,13 @@ may = [{ commands = ["diagnostics"], services = ["*"] }]
 
 [roles.keeper]
 may = [{ commands = ["reload"], services = ["*"] }]
+
+[limits]
+person = { per_minute = 100000, burst = 100000, at_once = 100 }
+instance = { per_minute = 100000, burst = 100000, at_once = 100 }
+cheap = { per_minute = 100000, burst = 100000, at_once = 100 }
+moderate = { per_minute = 100000, burst = 100000, at_once = 100 }
+heavy = { per_minute = 100000, burst = 100000, at_once = 100 }
 "#;
 
 /// Everybody of the team, and a stranger.
