@@ -701,15 +701,15 @@ impl Change {
             (
                 Change::RemoveKeys { select, now_ms, keep, .. },
                 Change::RemoveKeys { select: select_now, now_ms: same_ms, keep: keep_now, .. },
-            ) if (select, now_ms, keep) == (select_now, same_ms, keep_now) => None,
+            ) if (select, keep) == (select_now, keep_now) && select.means_the_same(*now_ms, *same_ms) => None,
             (
                 Change::RetimeKeys { select, now_ms, to, .. },
                 Change::RetimeKeys { select: select_now, now_ms: same_ms, to: to_now, .. },
-            ) if (select, now_ms, to) == (select_now, same_ms, to_now) => None,
+            ) if (select, to) == (select_now, to_now) && select.means_the_same(*now_ms, *same_ms) => None,
             (
                 Change::ExportKeys { select, now_ms, large, .. },
                 Change::ExportKeys { select: select_now, now_ms: same_ms, large: large_now, .. },
-            ) if (select, now_ms, large) == (select_now, same_ms, large_now) => None,
+            ) if (select, large) == (select_now, large_now) && select.means_the_same(*now_ms, *same_ms) => None,
             (
                 Change::ImportKeys { export, seq, only, overwrite, .. },
                 Change::ImportKeys { export: export_now, seq: seq_now, only: only_now, overwrite: over_now, .. },

@@ -132,6 +132,11 @@ impl Predicate {
         fields
     }
 
+    /// Does it compare with the moment it is asked at?
+    pub fn says_now(&self) -> bool {
+        self.clauses.iter().any(|clause| matches!(clause.operand, Operand::Now(_)))
+    }
+
     /// Asks a string that should hold a JSON object. `now_ms` is what `now` means.
     pub fn ask_json(&self, text: &[u8], now_ms: i64) -> Answer {
         if text.len() > LARGEST_VALUE {

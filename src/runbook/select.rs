@@ -48,6 +48,11 @@ impl Select {
         Self::of(Keys::One(name.to_owned()))
     }
 
+    /// Whether it means the same keys at these two moments: it does unless it says `now`.
+    pub fn means_the_same(&self, one_ms: i64, other_ms: i64) -> bool {
+        one_ms == other_ms || self.predicate().is_ok_and(|predicate| predicate.is_none_or(|one| !one.says_now()))
+    }
+
     fn of(keys: Keys) -> Self {
         Self { keys, predicate: None, no_ttl: false, idle_s: None, kind: None }
     }
@@ -154,5 +159,18 @@ mod tests {
         some.no_ttl = true;
         assert!(!some.is_everything());
         assert_eq!(some.what(), "every key of the database, without a deadline");
+    }
+
+    #[test]
+    fn an_hour_later_it_means_the_same_keys_unless_it_says_now() {
+        let with = |predicate: Option<&str>| {
+            let mut select = Select::matching("a:*");
+            select.predicate = predicate.map(str::to_owned);
+            select
+        };
+        for (predicate, same) in [(None, true), (Some("org=acme"), true), (Some("org=acme && t < now-12h"), false)] {
+            assert_eq!(with(predicate).means_the_same(0, 3_600_000), same, "{predicate:?}");
+            assert!(with(predicate).means_the_same(5, 5));
+        }
     }
 }

@@ -92,11 +92,9 @@ async fn propose(hall: &Arc<Hall>, rules: &Rules, run: &BookRun, wanted: &Wanted
     let asked = Asked { rules, actor: &actor, place: &place, run: plan, since };
     let answer = Answer::new(gateway, &place, plan, None);
     let under = match slot {
-        Slot::Step(step) => Under {
-            cover: cover(hall, run, step, line).await,
-            rolls_back: run.watched_after(step),
-            in_turn: true,
-        },
+        Slot::Step(step) => {
+            Under { cover: cover(hall, run, step, line).await, rolls_back: run.watched_after(step), in_turn: true }
+        }
         Slot::Back(_) => Under { in_turn: true, ..Under::default() },
     };
     let ended = change::propose_under(hall, &asked, &intent, remediation, &answer, under).await;

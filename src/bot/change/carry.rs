@@ -418,8 +418,9 @@ impl<'a> Running<'a> {
         };
         let Some(gateway) = self.hall.gateway(message.place.platform) else { return std::future::pending().await };
         tokio::time::sleep(settings.progress_after).await;
+        // Until something was told there is only a stand-in.
+        let mut told = watched.has_changed().unwrap_or(false);
         loop {
-            let told = watched.has_changed().unwrap_or(false);
             let progress = watched.borrow_and_update().clone();
             let card = cards::running(self.plan(), self.lines(), told.then_some(progress), "It is being carried out.");
             // Dropped when the platform is busy: the next one replaces it, and the end is owed.
@@ -430,6 +431,7 @@ impl<'a> Running<'a> {
             if watched.changed().await.is_err() {
                 return std::future::pending().await;
             }
+            told = true;
         }
     }
 }

@@ -148,10 +148,8 @@ async fn exact_totals_equal_what_was_filled_and_the_first_answer_comes_near_it()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_a_walk_sends_asks_the_server_for_much_at_once() {
-    let server = RedisServer::builder()
-        .option("slowlog-log-slower-than", "0")
-        .option("slowlog-max-len", "1000000")
-        .start();
+    let server =
+        RedisServer::builder().option("slowlog-log-slower-than", "0").option("slowlog-max-len", "1000000").start();
     fill(&server, 20_000);
     let looker = patient(Looker::at(server.instance()));
     for what in [Survey::Bigkeys, Survey::Memkeys, Survey::TtlAudit] {

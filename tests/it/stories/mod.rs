@@ -60,6 +60,7 @@ mod runbooks_procedures;
 mod runbooks_words;
 mod settings_hold;
 mod slack_audit;
+mod slack_blocks;
 mod slack_cards;
 mod slack_charts;
 mod slack_consent;

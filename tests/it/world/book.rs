@@ -139,7 +139,8 @@ impl Stage {
     /// Waits until the run itself has heard the word on that step: its plan knows it a moment sooner.
     async fn has(&self, id: &str) {
         let what = format!("the run has the word on {id}");
-        self.until(&what, |run| run.is_over() || run.waits_for_a_person().is_none_or(|at| run.steps[at].id != id)).await;
+        self.until(&what, |run| run.is_over() || run.waits_for_a_person().is_none_or(|at| run.steps[at].id != id))
+            .await;
     }
 
     /// Waits until that step's plan waits for consent; its id.

@@ -201,6 +201,11 @@ impl SlackBot {
         self.running().slack.ailment()
     }
 
+    /// The gateway, to say a card by hand.
+    pub(crate) fn gateway(&self) -> Arc<dyn Gateway> {
+        self.running().slack.clone()
+    }
+
     /// Stops the bot as SIGTERM does.
     pub(crate) async fn stop(&mut self) {
         let Running { bot, exec, store, deaf, mut rooms, .. } = self.running.take().expect("it runs");
