@@ -25,8 +25,8 @@ use rediscue::{
     exec::{Exec, ExecSettings, Looking, survey},
     keyspace::pace::Limits,
     model::{
-        Actor, Address, Credential, Deployment, Environment, Identity, Instance, Place, PlaceKind, Platform, RunId,
-        Service,
+        Actor, Address, Badges, Credential, Deployment, Environment, Identity, Instance, Place, PlaceKind, Platform,
+        RunId, Service,
     },
     policy::{Ask, CommandSet, Grant, Only, Permit, Person, Policy, Role, Rules, Verdict},
     runbook::{self, Cost, Kind, Survey},
@@ -601,7 +601,7 @@ fn permit(service: &Service) -> Permit {
         kind: PlaceKind::Direct,
         via: None,
     };
-    let actor = Actor { identity, person: Some(person), display: "ann".into() };
+    let actor = Actor { identity, person: Some(person), display: "ann".into(), badges: Badges::default() };
     let command = runbook::Command {
         name: "bigkeys".into(),
         aliases: Vec::new(),

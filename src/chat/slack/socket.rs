@@ -31,6 +31,8 @@ const PING_EVERY: Duration = Duration::from_secs(4);
 const SILENCE: Duration = Duration::from_secs(10);
 /// A socket that is not open by then is given up.
 const TO_OPEN: Duration = Duration::from_secs(10);
+/// Acknowledgements that wait for the socket at once; further events wait with theirs.
+const ACKNOWLEDGING: usize = 256;
 /// The first pause before a new connection, and the longest.
 const PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -113,7 +115,7 @@ async fn connection(slack: &Arc<Slack>, app: &Api, ears: &Ears, tasks: &TaskTrac
     let mut ping = interval(PING_EVERY);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ping.tick().await;
-    let (acknowledge, mut acknowledged) = mpsc::unbounded_channel::<String>();
+    let (acknowledge, mut acknowledged) = mpsc::channel::<String>(ACKNOWLEDGING);
     let lost = |greeted: bool, why: String| if greeted { Ended::Lost(why) } else { Ended::Failed(why) };
     loop {
         let frame = tokio::select! {
@@ -197,7 +199,7 @@ fn hand_on(
     envelope: Envelope,
     ears: &Ears,
     tasks: &TaskTracker,
-    acknowledge: mpsc::UnboundedSender<String>,
+    acknowledge: mpsc::Sender<String>,
 ) {
     let turn = slack.turn_at(&envelope.kind, &envelope.payload);
     let (slack, ears) = (slack.clone(), ears.clone());
@@ -210,7 +212,7 @@ fn hand_on(
         }
         if let Some(answer) = answer {
             // A socket that is gone takes none; Slack sends the event again, and it is known by its id.
-            let _ = acknowledge.send(answer);
+            let _ = acknowledge.send(answer).await;
         }
         match arrived {
             Some(arrived) => slack.handle(arrived, &ears).await,

@@ -56,7 +56,7 @@ pub(in crate::exec) fn read_whole(
             "look at that disk, and export again",
         )
     };
-    while let Some(frame) = reader.next() {
+    for frame in reader.by_ref() {
         if stop.is_cancelled() {
             return Err(refused("reading it again was stopped", "somebody asked for it", "export again"));
         }

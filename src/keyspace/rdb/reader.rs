@@ -412,11 +412,11 @@ impl Reader {
         let text = String::from_utf8_lossy(&self.scratch);
         let facts = &mut self.facts;
         match self.name.as_slice() {
+            // Whoever writes both counts by its own.
+            b"redis-ver" if facts.created_by.is_some() => {}
             b"redis-ver" => {
-                if facts.created_by.is_none() {
-                    facts.created_by = Some(text.trim().to_owned());
-                    facts.rules = self.sums.written_by(facts.is_valkey(), text.trim());
-                }
+                facts.created_by = Some(text.trim().to_owned());
+                facts.rules = self.sums.written_by(facts.is_valkey(), text.trim());
             }
             b"valkey-ver" => {
                 facts.created_by = Some(text.trim().to_owned());

@@ -103,7 +103,7 @@ fn any_act(id: usize) -> impl Strategy<Value = Act> {
             holds: format!("s{id}.figures.x >= 1"),
             every_ms: 1_000,
             lasts_ms: 2_500,
-            roll_back: id % 2 == 0
+            roll_back: id.is_multiple_of(2)
         }),
         Just(Act::Approve { by: None, risk: None }),
         Just(Act::Manual { words: "do it".into(), verify: None }),
