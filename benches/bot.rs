@@ -24,7 +24,7 @@ use rediscue::{
     chat::{Audience, Event, Gateway, Inbound, Undelivered},
     config,
     exec::{Exec, ExecSettings},
-    model::{Card, Identity, MessageRef, Place, PlaceKind, Platform},
+    model::{Badges, Card, Identity, MessageRef, Place, PlaceKind, Platform},
     store::{Store, StoreSettings},
 };
 use tokio::sync::mpsc;
@@ -164,6 +164,8 @@ fn asked(number: usize) -> Inbound {
         barred: None,
         place,
         what: Event::Command { text: "pong".to_owned(), message: None },
+        badges: Badges::default(),
+        kept: None,
     }
 }
 

@@ -25,13 +25,10 @@ fn recorded() -> Vec<Card> {
     let mut order = Vec::new();
     let mut cards = BTreeMap::new();
     for line in text.lines() {
-        match serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")) {
-            FromBot::Say { id, card, .. } | FromBot::Edit { id, card } => {
-                if cards.insert(id.clone(), card).is_none() {
-                    order.push(id);
-                }
-            }
-            _ => {}
+        let said = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let (FromBot::Say { id, card, .. } | FromBot::Edit { id, card }) = said else { continue };
+        if cards.insert(id.clone(), card).is_none() {
+            order.push(id);
         }
     }
     order.iter().map(|id| cards[id].clone()).collect()
