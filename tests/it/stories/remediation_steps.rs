@@ -4,11 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use rediscue::model::Level;
+use rediscue::model::{Card, Level};
 use sha2::{Digest as _, Sha256};
 
 use crate::world::{
-    chat::{Answer, Chat},
+    chat::{Answer, Chat, text_of},
     eventually,
     keys::{Seen, furnish, seen},
     proxy::{How, Proxy},
@@ -179,49 +179,59 @@ impl Stage {
 
     async fn good(&mut self, line: &str) -> Answer {
         let done = self.lives(line).await;
-        assert_eq!(done.level(), Some(Level::Ok), "{line}: {}", done.text());
+        assert_eq!(own(&done).level, Some(Level::Ok), "{line}: {}", done.text());
         done
     }
 
     /// What has to be there before the line can be typed; the line.
     async fn line(&mut self, line: &str) -> String {
-        let (before, rest) = line.split_once(" => ").unwrap_or(("", line));
-        if before.is_empty() {
-            return rest.to_owned();
+        let mut lines: Vec<&str> = line.split(" => ").collect();
+        let last = lines.pop().expect("a line has an end");
+        let mut first = None;
+        for before in lines {
+            let done = self.good(before).await;
+            let foot = own(&done).footer.clone().unwrap_or_default();
+            first.get_or_insert(foot.split_whitespace().nth(1).unwrap_or_default().to_owned());
         }
-        let done = self.good(before).await;
-        let foot = done.card().footer.clone().unwrap_or_default();
-        rest.replace("RUN", foot.split_whitespace().nth(1).unwrap_or_default())
+        last.replace("RUN", first.as_deref().unwrap_or_default())
     }
 }
 
+/// The card about the change itself: a checklist may have come after it.
+fn own(answer: &Answer) -> &Card {
+    let cards = answer.messages.iter().rev().map(|message| &message.card);
+    cards.into_iter().find(|card| !card.title.starts_with("verify ·")).unwrap_or_else(|| answer.card())
+}
+
 fn undo_of(answer: &Answer) -> Option<String> {
-    let of = |card: &rediscue::model::Card| {
-        card.actions.iter().find(|action| action.label == "Undo").map(|action| action.command.clone())
-    };
-    of(answer.card()).or_else(|| answer.edited.iter().rev().find_map(|(_, card)| of(card)))
+    let of =
+        |card: &Card| card.actions.iter().find(|action| action.label == "Undo").map(|action| action.command.clone());
+    of(own(answer)).or_else(|| answer.edited.iter().rev().find_map(|(_, card)| of(card)))
 }
 
 /// How much deadlines may differ: where a run sets them anew, it is when that one ran.
 const ANY: i64 = i64::MAX / 4;
 
-/// Each step of these lines fails in turn; `A => B` has A done before B is what is tried.
+/// Each step of these lines fails in turn; `A => B` has A done before B is what is tried, and RUN in it is A's.
 async fn each_step_fails_in_turn(lines: &[&str]) {
     let mut stage = Stage::set().await;
     let first = World::of(&stage.server);
     for line in lines {
         let again = line.contains(" => ");
         stage.reset(&first);
-        let start = World::of(&stage.server);
         let typed = stage.line(line).await;
+        let start = World::of(&stage.server);
         let done = stage.good(&typed).await;
         let after = World::of(&stage.server);
         // The way back, twice.
         if let Some(undo) = undo_of(&done) {
             for time in ["once", "twice"] {
                 let undone = stage.lives(&undo).await;
-                let text = undone.text();
-                assert!(undone.level() == Some(Level::Ok) || text.contains("nothing to take back"), "{line}: {text}");
+                let text = text_of(own(&undone));
+                assert!(
+                    own(&undone).level == Some(Level::Ok) || text.contains("nothing to take back"),
+                    "{line}: {text}"
+                );
                 let differs = start.differs(&World::of(&stage.server), 1_000);
                 assert!(differs.is_empty(), "{line}, undone {time}: {differs:?}: {text}");
             }
@@ -237,7 +247,7 @@ async fn each_step_fails_in_turn(lines: &[&str]) {
                 if !stage.proxy.has_failed() {
                     break;
                 }
-                let (now, text) = (World::of(&stage.server), ended.text());
+                let (now, text) = (World::of(&stage.server), text_of(own(&ended)));
                 let when = format!("{line}, {how:?} {nth}: {text}");
                 let same = |world: &World, slack| world.differs(&now, slack).is_empty();
                 if text.contains("Done:") {
@@ -304,7 +314,7 @@ async fn of_clients_and_pauses_each_step_fails_in_turn_and_each_undo_is_done_twi
 
 #[tokio::test]
 async fn of_saves_each_step_fails_in_turn() {
-    each_step_fails_in_turn(&["bgsave shop", "rewrite-aof shop"]).await;
+    each_step_fails_in_turn(&["bgsave shop", "rewrite-aof shop", "backup shop"]).await;
 }
 
 #[tokio::test]
@@ -326,6 +336,15 @@ async fn of_removals_each_step_fails_in_turn_and_each_undo_is_done_twice() {
 #[tokio::test]
 async fn of_what_is_kept_aside_and_of_all_keys_each_step_fails_in_turn_and_each_undo_is_done_twice() {
     each_step_fails_in_turn(&["purge session:* --where organisationId=org-1 --aside 10m shop", "flushdb shop"]).await;
+}
+
+#[tokio::test]
+async fn of_exports_and_imports_each_step_fails_in_turn_and_each_undo_is_done_twice() {
+    each_step_fails_in_turn(&[
+        "export session:* --where organisationId=org-1 shop",
+        "export session:1* shop => purge session:1* --all shop => import RUN shop",
+    ])
+    .await;
 }
 
 #[tokio::test]

@@ -134,10 +134,9 @@ pub(super) async fn post_all(state: Arc<Mutex<State>>, hook: Arc<Mutex<Option<Ho
                     state.sent[id].at = Instant::now();
                     (state.sent[id].kind, state.sent[id].payload.clone())
                 };
-                for attempt in 0..4 {
-                    // Slack stamps by the second, and what is sent again is signed anew, a while later.
-                    let timestamp = jiff::Timestamp::now().as_second() - attempt - id as i64 % 100;
+                for _ in 0..4 {
                     let (path, body, content) = request(kind, &payload);
+                    let timestamp = state.lock().unwrap().stamp(&body);
                     let request = client
                         .post(format!("{base}{path}"))
                         .timeout(Duration::from_secs(3))

@@ -178,6 +178,8 @@ pub(crate) struct State {
     pub(super) routes: HashMap<String, Route>,
     pub(super) outbox: VecDeque<usize>,
     pub(super) unread: Vec<String>,
+    /// When a body was signed last, as Slack stamps it: by the second.
+    stamps: HashMap<String, i64>,
     pub(super) next: u64,
 }
 
@@ -219,6 +221,7 @@ impl State {
             routes: HashMap::new(),
             outbox: VecDeque::new(),
             unread: Vec::new(),
+            stamps: HashMap::new(),
             next: 1,
         };
         for (id, name) in [("U1", "ana"), ("U2", "bo"), ("U3", "cy"), ("U4", "dee")] {
@@ -234,6 +237,14 @@ impl State {
         }
         state.channel("D1", &["U1", BOT]);
         state
+    }
+
+    /// The moment a body is signed at. What is sent again is signed at another, as it is a while later.
+    pub(super) fn stamp(&mut self, body: &str) -> i64 {
+        let now = jiff::Timestamp::now().as_second();
+        let stamp = self.stamps.get(body).map_or(now, |last| now.min(last - 1));
+        self.stamps.insert(body.to_owned(), stamp);
+        stamp
     }
 
     /// Adds or changes an account.
