@@ -32,6 +32,14 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Bounds of what changes keys. Whoever asked for it waits for it, others were told when they consented, and
+    /// what is under way is better over soon: a little more than for a look.
+    pub fn changing() -> Self {
+        Self { in_flight_us: 120.0, busy: 0.75, lanes: 1, ..Self::default() }
+    }
+}
+
 /// Keys of a batch before anything is measured.
 const FIRST_KEYS: f64 = 8.0;
 /// How often the server's CPU time is asked.
