@@ -23,7 +23,7 @@ pub(super) const OBJECT: u64 = 16;
 /// sizeof(dictEntry).
 pub(super) const ENTRY: u64 = 24;
 /// sizeof(dict).
-pub(super) const DICT: u64 = 56;
+const DICT: u64 = 56;
 /// sizeof(zset) + sizeof(zskiplist).
 pub(super) const ZSET: u64 = 16 + 32;
 /// sizeof(quicklist).
@@ -31,9 +31,9 @@ pub(super) const QUICKLIST: u64 = 40;
 /// sizeof(quicklistNode).
 pub(super) const QUICKLIST_NODE: u64 = 40;
 /// sizeof(stream).
-pub(super) const STREAM: u64 = 80;
+const STREAM: u64 = 80;
 /// sizeof(streamCG).
-pub(super) const GROUP: u64 = 40;
+const GROUP: u64 = 40;
 /// sizeof(streamNACK).
 pub(super) const NACK: u64 = 24;
 /// sizeof(streamConsumer).
@@ -84,6 +84,11 @@ impl Default for Rules {
 
 /// A list's node before Redis 7.
 const QUICKLIST_NODE_BEFORE_7: u64 = 32;
+/// A table before Redis 7: two of everything were part of it, and not behind a pointer.
+const DICT_BEFORE_7: u64 = 96;
+/// A stream and a group of it before Redis 7, which count less of what was read.
+const STREAM_BEFORE_7: u64 = 40;
+const GROUP_BEFORE_7: u64 = 32;
 /// What of an entry of Valkey 8.0 comes before the name.
 const VALKEY_8_ENTRY: u64 = 17;
 /// The largest object of Valkey 9 that holds its string.
@@ -143,6 +148,22 @@ impl Sums {
     #[inline]
     pub(super) fn list_node(&self) -> u64 {
         if self.layout == Layout::Before7 { QUICKLIST_NODE_BEFORE_7 } else { QUICKLIST_NODE }
+    }
+
+    /// A table, without its buckets and entries.
+    #[inline]
+    pub(super) fn dict(&self) -> u64 {
+        if self.layout == Layout::Before7 { DICT_BEFORE_7 } else { DICT }
+    }
+
+    /// A stream, without what is in it.
+    pub(super) fn stream(&self) -> u64 {
+        if self.layout == Layout::Before7 { STREAM_BEFORE_7 } else { STREAM }
+    }
+
+    /// A group of a stream's readers.
+    pub(super) fn group(&self) -> u64 {
+        if self.layout == Layout::Before7 { GROUP_BEFORE_7 } else { GROUP }
     }
 
     /// A key with everything: `value` is what its value takes with an object of its own, `text` the

@@ -61,8 +61,8 @@ impl Stream {
     }
 
     /// Entries and bytes, once the stream was read.
-    pub(super) fn finish(self) -> (u64, u64) {
-        let bytes = memory::OBJECT + memory::STREAM;
+    pub(super) fn finish(self, sums: &Sums) -> (u64, u64) {
+        let bytes = memory::OBJECT + sums.stream();
         (self.entries, self.bytes.saturating_add(bytes))
     }
 
@@ -133,7 +133,7 @@ impl Stream {
                     }
                     self.pending = window.length("a group's pending entries")?;
                     window.commit();
-                    self.add(memory::GROUP);
+                    self.add(sums.group());
                     self.add(self.pending.saturating_mul(memory::NACK));
                     self.at = At::Pending;
                 }

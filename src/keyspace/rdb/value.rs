@@ -273,7 +273,11 @@ impl Value {
         let head = window.string()?;
         let count = count(*packed, head, window, scratch)?;
         *read = true;
-        self.bytes = sums.packed(head.length);
+        self.bytes = match packed {
+            // Its block is counted by every version.
+            Packed::Intset => sums.block(head.length),
+            _ => sums.packed(head.length),
+        };
         if self.kind == Kind::List {
             let nodes = head.length.div_ceil(NODE);
             self.bytes = self.bytes.saturating_add(nodes.saturating_mul(sums.list_node()));
@@ -296,7 +300,7 @@ impl Value {
         let Self { kind, encoding, shape, elements, bytes } = self;
         let table = |per: u64| {
             let entries = elements.saturating_mul(memory::ENTRY + per);
-            (memory::OBJECT + memory::DICT).saturating_add(memory::buckets(elements)).saturating_add(entries)
+            (memory::OBJECT + sums.dict()).saturating_add(memory::buckets(elements)).saturating_add(entries)
         };
         let more = match (kind, encoding) {
             (Kind::List, Encoding::LinkedList) => {
@@ -315,7 +319,7 @@ impl Value {
         };
         match shape {
             Shape::Stream(stream) => {
-                let (entries, bytes) = stream.finish();
+                let (entries, bytes) = stream.finish(sums);
                 (Some(entries), bytes)
             }
             Shape::Module(module) => (None, module.bytes.saturating_add(memory::OBJECT)),

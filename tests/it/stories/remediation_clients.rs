@@ -120,10 +120,11 @@ async fn a_kill_that_breaks_at_any_step_says_who_is_left() {
     let mut room = Room::of(&chat);
     let reports: Vec<_> = (0..3).map(|_| client(&server, "report")).collect();
 
-    server.run::<()>(&["ACL", "SETUSER", "toucher", "-client|kill"]);
+    server.forbid("toucher", "client|kill");
     let (_, denied) = room.agreed("kill-clients --name report shop").await;
     assert!(
-        denied.text().contains("Nothing was changed") && denied.text().contains("may not run `CLIENT KILL`"),
+        // 6.2 does not say which of the subcommands.
+        denied.text().contains("Nothing was changed") && denied.text().contains("may not run `CLIENT"),
         "{}",
         denied.text()
     );
@@ -224,7 +225,7 @@ async fn a_pause_that_breaks_at_any_step_holds_nothing_back_unsaid() {
     let proxy = Proxy::before(&server.address()).await;
     let chat = house_at("normal", &server, &format!("address = \"{}\"", proxy.address())).start().await;
     let mut room = Room::of(&chat);
-    server.run::<()>(&["ACL", "SETUSER", "toucher", "-client|pause"]);
+    server.forbid("toucher", "client|pause");
     let (_, denied) = room.agreed("pause-writes 5m shop").await;
     assert!(denied.text().contains("Nothing was changed"), "{}", denied.text());
     server.run::<()>(&["ACL", "SETUSER", "toucher", "+@all"]);

@@ -291,6 +291,26 @@ impl RedisServer {
         }
     }
 
+    /// Takes one command from a user: `client|kill`.
+    pub(crate) fn forbid(&self, user: &str, command: &str) {
+        let rules: Vec<String> = match command.split_once('|') {
+            // Before 7.0 a subcommand is not taken away: the command is, and the others are given.
+            Some((whole, sub)) if is_before_7() => {
+                let subs: &[&str] = match whole {
+                    "client" => &["list", "id", "info", "setname", "getname", "kill", "pause", "unpause", "reply"],
+                    "acl" => &["list", "getuser", "setuser", "whoami", "users", "save", "load", "log", "cat"],
+                    _ => panic!("whose subcommands are not listed here: {whole}"),
+                };
+                let others = subs.iter().filter(|other| **other != sub).map(|other| format!("+{whole}|{other}"));
+                std::iter::once(format!("-{whole}")).chain(others).collect()
+            }
+            _ => vec![format!("-{command}")],
+        };
+        let mut words = vec!["ACL", "SETUSER", user];
+        words.extend(rules.iter().map(String::as_str));
+        self.run::<()>(&words);
+    }
+
     /// Where it listens in the clear.
     pub(crate) fn address(&self) -> Address {
         local(self.port)
