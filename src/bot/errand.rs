@@ -99,12 +99,9 @@ impl Errand<'_> {
             Verdict::Deny(refusal) => return Err(refusal.why),
         };
         let whole: Duration = command::longest(&command, diagnostic, &rules.settings);
-        let _held = tokio::select! {
-            held = hall.limiter.instance_in_turn(&service.name, &instance.name, command.cost, whole) => {
-                held.map_err(|busy| format!("{} was busy", busy.whose))?
-            }
-            () = hall.stopping.cancelled() => return Err("the bot is being stopped".to_owned()),
-        };
+        let limiter = &hall.limiter;
+        let held = limiter.instance_in_turn(&service.name, &instance.name, command.cost, whole, &hall.stopping).await;
+        let _held = held.map_err(|busy| format!("{} was busy", busy.whose))?;
         let since = Instant::now();
         let deadline = since + whole;
         let asked = Asked { rules, actor: &actor, place: self.place, run: self.run, since };

@@ -15,6 +15,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     model::{InstanceName, ServiceName},
@@ -113,21 +114,25 @@ impl Limiter {
     }
 
     /// As [`Self::instance`], for what nobody typed just now, a step of a runbook say: it is not refused because
-    /// others asked before it but waits for its turn, a minute at most, and then `within` that for a seat.
+    /// others asked before it but waits for its turn, a minute at most and not past `stop`, and then `within` that
+    /// for a seat.
     pub(super) async fn instance_in_turn(
         &self,
         service: &ServiceName,
         instance: &InstanceName,
         cost: Cost,
         within: Duration,
+        stop: &CancellationToken,
     ) -> Result<Held, Busy> {
         let last = Instant::now() + IN_TURN;
         loop {
-            match self.instance(service, instance, cost, Instant::now() + within).await {
-                Err(Busy { retry: Some(wait), .. }) if Instant::now() + wait < last => {
-                    tokio::time::sleep(wait.max(SOON)).await;
-                }
+            let wait = match self.instance(service, instance, cost, Instant::now() + within).await {
+                Err(Busy { retry: Some(wait), .. }) if Instant::now() + wait < last && !stop.is_cancelled() => wait,
                 ended => return ended,
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait.max(SOON)) => {}
+                () = stop.cancelled() => {}
             }
         }
     }

@@ -278,10 +278,12 @@ async fn drive(hall: Arc<Hall>, desk: Arc<Desk>) {
             }
             Next::Look { step, line } => {
                 let saw = tokio::select! {
-                    saw = look::look(&hall, &rules, &run, &line) => saw,
+                    // A look that ended because the bot does has seen nothing.
+                    biased;
                     // Looking changes nothing: it may be dropped and made again.
                     () = hall.stopping.cancelled() => break,
                     () = over(&desk) => continue,
+                    saw = look::look(&hall, &rules, &run, &line) => saw,
                 };
                 tell_run(&hall, &rules, &desk, Happened::Looked { step, saw }).await;
             }

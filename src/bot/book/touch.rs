@@ -106,6 +106,10 @@ async fn propose(hall: &Arc<Hall>, rules: &Rules, run: &BookRun, wanted: &Wanted
         // It is asked for once more when the row can be read.
         Err(_) => true,
     };
+    if !planned && hall.stopping.is_cancelled() {
+        // It may have been waiting for its turn: whether it becomes a plan is for the next start to see.
+        return None;
+    }
     let said = ended.card.verdict.as_ref().map(crate::model::Text::to_plain).unwrap_or_default();
     if !ended.shown && planned {
         answer.finish(hall, ended.card, Audience::All, ended.outcome == Outcome::Answered).await;

@@ -214,7 +214,7 @@ async fn planned(
     };
     let (name, cost) = (&instance.name, intent.command.cost);
     let held = match in_turn {
-        true => hall.limiter.instance_in_turn(&service.name, name, cost, PLAN_WITHIN).await,
+        true => hall.limiter.instance_in_turn(&service.name, name, cost, PLAN_WITHIN, &hall.stopping).await,
         false => {
             let until = tokio::time::Instant::now() + PLAN_WITHIN;
             hall.limiter.instance(&service.name, name, cost, until).await
