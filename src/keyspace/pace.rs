@@ -293,6 +293,15 @@ mod tests {
         Duration::from_millis(n)
     }
 
+    /// A pace that begins after 100 ms on a server nobody else asks anything.
+    fn idle() -> Pace {
+        let mut pace = Pace::new(Limits::default(), 2);
+        pace.idle_cpu(ms(0), 0.0);
+        pace.idle_cpu(ms(100), 0.0003);
+        pace.begin(ms(100), 2);
+        pace
+    }
+
     /// A server on which a batch costs `fixed + keys × per_key` µs and others take `others` of it.
     fn drive(others: f64, fixed: f64, per_key: f64) -> (Pace, f64) {
         let mut pace = Pace::new(Limits::default(), 2);
@@ -370,10 +379,7 @@ mod tests {
 
     #[test]
     fn far_from_the_server_batches_are_larger_because_they_are_few() {
-        let mut pace = Pace::new(Limits::default(), 2);
-        pace.idle_cpu(ms(0), 0.0);
-        pace.idle_cpu(ms(100), 0.0003);
-        pace.begin(ms(100), 2);
+        let mut pace = idle();
         let (mut now, mut cpu) = (0.1, 0.0003);
         for _ in 0..200 {
             // A round trip of 50 ms; the server takes 0.3 % for itself.
@@ -391,10 +397,7 @@ mod tests {
 
     #[test]
     fn after_a_storm_a_walk_takes_up_its_speed_again() {
-        let mut pace = Pace::new(Limits::default(), 2);
-        pace.idle_cpu(ms(0), 0.0);
-        pace.idle_cpu(ms(100), 0.0003);
-        pace.begin(ms(100), 2);
+        let mut pace = idle();
         let (mut now, mut cpu, mut done) = (0.1, 0.0003, 0);
         while now < 60.0 {
             // For ten seconds the machine is starved: everything costs fifty times as much.

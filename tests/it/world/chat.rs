@@ -32,7 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Two people who may do everything that only looks, one of whom may see
 /// values, and one who may only ask for `status`.
-const POLICY: &str = r#"
+const POLICY: &str = concat!(
+    r#"
 mode = "normal"
 keepers = ["ana"]
 
@@ -67,13 +68,9 @@ may = [{ commands = ["status"], services = ["*"] }]
 about = "may see values"
 may = [{ commands = ["diagnostics"], services = ["*"], reveal = true }]
 
-[limits]
-person = { per_minute = 100000, burst = 100000, at_once = 1000 }
-instance = { per_minute = 100000, burst = 100000, at_once = 1000 }
-cheap = { per_minute = 100000, burst = 100000, at_once = 1000 }
-moderate = { per_minute = 100000, burst = 100000, at_once = 1000 }
-heavy = { per_minute = 100000, burst = 100000, at_once = 100 }
-"#;
+"#,
+    unhurried!()
+);
 
 /// Builds a [`Chat`].
 pub(crate) struct ChatBuilder {

@@ -5,6 +5,20 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// The limits of a policy whose people type faster than people do.
+macro_rules! unhurried {
+    () => {
+        r#"
+[limits]
+person = { per_minute = 100000, burst = 100000, at_once = 2000 }
+instance = { per_minute = 100000, burst = 100000, at_once = 2000 }
+cheap = { per_minute = 100000, burst = 100000, at_once = 2000 }
+moderate = { per_minute = 100000, burst = 100000, at_once = 2000 }
+heavy = { per_minute = 100000, burst = 100000, at_once = 100 }
+"#
+    };
+}
+
 pub(crate) mod book;
 pub(crate) mod chat;
 pub(crate) mod disk;

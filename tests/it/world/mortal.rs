@@ -147,7 +147,8 @@ pub(crate) struct Mortal {
 }
 
 /// ana (U1) asks, bo (U2) consents.
-const POLICY: &str = r#"
+const POLICY: &str = concat!(
+    r#"
 mode = "normal"
 keepers = ["ana"]
 
@@ -168,13 +169,9 @@ may = [{ commands = ["diagnostics", "group:change"], services = ["*"] }]
 may = [{ commands = ["diagnostics"], services = ["*"] }]
 approves = [{ commands = ["group:change"], services = ["*"] }]
 
-[limits]
-person = { per_minute = 100000, burst = 100000, at_once = 1000 }
-instance = { per_minute = 100000, burst = 100000, at_once = 1000 }
-cheap = { per_minute = 100000, burst = 100000, at_once = 1000 }
-moderate = { per_minute = 100000, burst = 100000, at_once = 1000 }
-heavy = { per_minute = 100000, burst = 100000, at_once = 100 }
-"#;
+"#,
+    unhurried!()
+);
 
 impl Drop for Mortal {
     fn drop(&mut self) {

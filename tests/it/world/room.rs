@@ -12,7 +12,8 @@ use super::{
 };
 
 /// ana asks (and approves, which must not help her), bo approves, cy looks; MODE is to be filled in.
-pub(crate) const POLICY: &str = r#"
+pub(crate) const POLICY: &str = concat!(
+    r#"
 mode = "MODE"
 keepers = ["ana"]
 
@@ -44,13 +45,9 @@ may = [{ commands = ["diagnostics"], services = ["*"] }]
 [roles.keeper]
 may = [{ commands = ["reload"], services = ["*"] }]
 
-[limits]
-person = { per_minute = 100000, burst = 100000, at_once = 100 }
-instance = { per_minute = 100000, burst = 100000, at_once = 100 }
-cheap = { per_minute = 100000, burst = 100000, at_once = 100 }
-moderate = { per_minute = 100000, burst = 100000, at_once = 100 }
-heavy = { per_minute = 100000, burst = 100000, at_once = 100 }
-"#;
+"#,
+    unhurried!()
+);
 
 /// A server with a user of its own for changes, and a bot that knows it.
 pub(crate) fn house(mode: &str) -> (RedisServer, ChatBuilder) {

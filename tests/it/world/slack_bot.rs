@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use super::slack::{APP_TOKEN, BOT_TOKEN, By, FakeSlack, SIGNING_SECRET};
 
 /// Ana and Bo may look at everything, Cy may only ask for `status`; Dee is nobody.
-pub(crate) const POLICY: &str = r#"
+pub(crate) const POLICY: &str = concat!(
+    r#"
 mode = "normal"
 keepers = ["ana"]
 
@@ -51,13 +52,9 @@ may = [{ commands = ["status"], services = ["*"] }]
 about = "may see values"
 may = [{ commands = ["diagnostics"], services = ["*"], reveal = true }]
 
-[limits]
-person = { per_minute = 100000, burst = 100000, at_once = 2000 }
-instance = { per_minute = 100000, burst = 100000, at_once = 2000 }
-cheap = { per_minute = 100000, burst = 100000, at_once = 2000 }
-moderate = { per_minute = 100000, burst = 100000, at_once = 2000 }
-heavy = { per_minute = 100000, burst = 100000, at_once = 100 }
-"#;
+"#,
+    unhurried!()
+);
 
 /// Builds a [`SlackBot`].
 pub(crate) struct SlackBotBuilder {

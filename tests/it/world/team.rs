@@ -8,7 +8,8 @@ use super::{
 use rediscue::model::RunId;
 
 /// ana and eli run changes, bo and di approve all of them, lou those of medium risk, cy looks, dora owns the shop.
-pub(crate) const TEAM: &str = r#"
+pub(crate) const TEAM: &str = concat!(
+    r#"
 mode = "normal"
 keepers = ["ana"]
 
@@ -77,13 +78,9 @@ may = [{ commands = ["diagnostics"], services = ["*"] }]
 [roles.keeper]
 may = [{ commands = ["reload"], services = ["*"] }]
 
-[limits]
-person = { per_minute = 100000, burst = 100000, at_once = 100 }
-instance = { per_minute = 100000, burst = 100000, at_once = 100 }
-cheap = { per_minute = 100000, burst = 100000, at_once = 100 }
-moderate = { per_minute = 100000, burst = 100000, at_once = 100 }
-heavy = { per_minute = 100000, burst = 100000, at_once = 100 }
-"#;
+"#,
+    unhurried!()
+);
 
 /// Everybody of the team, and a stranger.
 const PEOPLE: [&str; 8] = ["ana", "bo", "cy", "di", "dora", "eli", "lou", "mallory"];
