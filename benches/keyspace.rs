@@ -9,17 +9,16 @@
     reason = "a bench is a program for people at a terminal"
 )]
 
+mod ground;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::{BufRead, BufReader, Read, Write},
-    net::{TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU8, Ordering},
-    },
+    process::{Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
+
+use ground::{BEFORE, Client, DURING, Foreground, PACE, QUIET, Redis, Waits, encode, mix};
 
 use rediscue::{
     exec::{Exec, ExecSettings, Looking, survey},
@@ -32,9 +31,6 @@ use rediscue::{
     runbook::{self, Cost, Kind, Survey},
 };
 use serde_json::Value;
-
-/// GETs per second of the foreground.
-const PACE: u64 = 5_000;
 
 struct Options {
     keys: u64,
@@ -90,105 +86,7 @@ fn options() -> Options {
     options
 }
 
-// ---- a server and what is in it ----
-
-struct Redis {
-    child: Child,
-    port: u16,
-    _dir: tempfile::TempDir,
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Redis {
-    fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let dir = tempfile::tempdir().unwrap();
-        let program = std::env::var("REDISCUE_REDIS_SERVER").unwrap_or_else(|_| "redis-server".into());
-        let child = Command::new(program)
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
-            .arg(dir.path())
-            .args(["--slowlog-log-slower-than", "1000", "--slowlog-max-len", "1000"])
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is installed");
-        let redis = Self { child, port, _dir: dir };
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        redis
-    }
-
-    fn connect(&self) -> Client {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Client { reader: BufReader::with_capacity(1 << 16, stream.try_clone().unwrap()), stream }
-    }
-
-    fn cpu_seconds(&self) -> f64 {
-        let info = self.connect().ask(&["INFO", "cpu"]);
-        info.lines()
-            .filter(|line| {
-                line.starts_with("used_cpu_sys_main_thread:") || line.starts_with("used_cpu_user_main_thread:")
-            })
-            .filter_map(|line| line.split(':').nth(1)?.trim().parse::<f64>().ok())
-            .sum()
-    }
-}
-
-struct Client {
-    reader: BufReader<TcpStream>,
-    stream: TcpStream,
-}
-
-fn encode(words: &[&str], out: &mut Vec<u8>) {
-    let _ = write!(out, "*{}\r\n", words.len());
-    for word in words {
-        let _ = write!(out, "${}\r\n{word}\r\n", word.len());
-    }
-}
-
-impl Client {
-    fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).unwrap();
-    }
-
-    /// One reply, arrays joined by line breaks.
-    fn reply(&mut self) -> String {
-        let mut head = String::new();
-        self.reader.read_line(&mut head).unwrap();
-        let rest = head[1..].trim_end();
-        match head.as_bytes()[0] {
-            b'$' => {
-                let length: i64 = rest.parse().unwrap();
-                if length < 0 {
-                    return String::new();
-                }
-                let mut text = vec![0; length as usize + 2];
-                self.reader.read_exact(&mut text).unwrap();
-                text.truncate(length as usize);
-                String::from_utf8_lossy(&text).into_owned()
-            }
-            b'*' => {
-                let count: i64 = rest.parse().unwrap();
-                (0..count.max(0)).map(|_| self.reply()).collect::<Vec<_>>().join("\n")
-            }
-            _ => rest.to_owned(),
-        }
-    }
-
-    fn ask(&mut self, words: &[&str]) -> String {
-        let mut bytes = Vec::new();
-        encode(words, &mut bytes);
-        self.send(&bytes);
-        self.reply()
-    }
-}
+// ---- what is in the server ----
 
 /// What the fill knows.
 #[derive(Debug, Default, Clone)]
@@ -198,13 +96,6 @@ struct Truth {
     bytes: u64,
     prefixes: BTreeMap<&'static str, u64>,
     elements: u64,
-}
-
-fn mix(n: u64) -> u64 {
-    let mut z = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 fn session(n: u64) -> String {
@@ -327,110 +218,6 @@ fn weigh(client: &mut Client) -> u64 {
     }
 }
 
-// ---- the foreground ----
-
-const QUIET: u8 = 0;
-const BEFORE: u8 = 1;
-const DURING: u8 = 2;
-
-/// Somebody who GETs at a steady pace, whatever the answers take. Latency counts from the moment a
-/// GET was meant to be sent.
-struct Foreground {
-    phase: Arc<AtomicU8>,
-    stop: Arc<AtomicBool>,
-    thread: Option<std::thread::JoinHandle<[Vec<u32>; 3]>>,
-}
-
-impl Foreground {
-    fn start(redis: &Redis, keys: u64, pin: bool) -> Self {
-        let (phase, stop) = (Arc::new(AtomicU8::new(QUIET)), Arc::new(AtomicBool::new(false)));
-        let mut client = redis.connect();
-        let (now, end) = (phase.clone(), stop.clone());
-        let thread = std::thread::spawn(move || {
-            if pin {
-                first_in_line();
-            }
-            let mut seen: [Vec<u32>; 3] = Default::default();
-            let start = Instant::now();
-            let gap = Duration::from_nanos(1_000_000_000 / PACE);
-            let mut n = 0_u64;
-            let mut bytes = Vec::new();
-            while !end.load(Ordering::Relaxed) {
-                let meant = start + gap * n as u32;
-                let early = meant.saturating_duration_since(Instant::now());
-                if !early.is_zero() {
-                    std::thread::sleep(early);
-                }
-                bytes.clear();
-                // Sessions are the first eleven of every twenty.
-                let key = mix(n) % (keys / 20) * 20 + mix(n + 7) % 11;
-                encode(&["GET", &session(key)], &mut bytes);
-                client.send(&bytes);
-                client.reply();
-                let took = meant.elapsed().as_micros() as u32;
-                seen[now.load(Ordering::Relaxed) as usize].push(took);
-                n += 1;
-            }
-            seen
-        });
-        Self { phase, stop, thread: Some(thread) }
-    }
-
-    fn phase(&self, phase: u8) {
-        self.phase.store(phase, Ordering::Relaxed);
-    }
-
-    /// What half, 95 and 99 of a hundred did not wait longer than, before and during.
-    fn end(mut self) -> [Waits; 2] {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut seen = self.thread.take().unwrap().join().unwrap();
-        let [_, before, during] = &mut seen;
-        let at = |list: &[u32], share: f64| {
-            list.get(((list.len() as f64 * share) as usize).min(list.len().saturating_sub(1)))
-                .map_or(0.0, |&us| f64::from(us))
-        };
-        [before, during].map(|list| {
-            list.sort_unstable();
-            Waits { p50: at(list, 0.5), p95: at(list, 0.95), p99: at(list, 0.99) }
-        })
-    }
-}
-
-/// Microseconds that so many of a hundred did not wait longer than.
-#[derive(Debug, Clone, Copy, Default)]
-struct Waits {
-    p50: f64,
-    p95: f64,
-    p99: f64,
-}
-
-/// Gives the server a core of its own: what others wait is then what it makes them wait, and not
-/// that they share a core with those who look.
-fn pin_server(redis: &Redis) {
-    let pid = redis.child.id().to_string();
-    let own = std::process::id().to_string();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    if cores < 2 {
-        return println!("--pin: one core only, nothing is pinned");
-    }
-    let rest = format!("1-{}", cores - 1);
-    for (what, words) in [("the server on core 0", ["-acp", "0", &pid]), ("the rest elsewhere", ["-acp", &rest, &own])]
-    {
-        let done = Command::new("taskset").args(words).stdout(Stdio::null()).status();
-        let done = done.is_ok_and(|status| status.success());
-        println!("--pin: {what}{}", if done { "" } else { ": taskset cannot, it stays where it is" });
-    }
-}
-
-/// The thread that measures goes before everybody else on its core, where the system lets it.
-fn first_in_line() {
-    let Ok(task) = std::fs::read_link("/proc/thread-self") else { return };
-    if let Some(id) = task.file_name().and_then(|id| id.to_str()) {
-        let _ =
-            Command::new("renice").args(["-n", "-15", "-p", id]).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    }
-}
-
 // ---- those who look ----
 
 /// What one run of one tool cost.
@@ -480,7 +267,9 @@ fn measured(redis: &Redis, options: &Options, tool: &mut dyn FnMut() -> (Option<
     let mut client = redis.connect();
     client.ask(&["SLOWLOG", "RESET"]);
     let keys = options.keys;
-    let foreground = Foreground::start(redis, keys, options.pin);
+    // Sessions are the first eleven of every twenty.
+    let key = move |n| session(mix(n) % (keys / 20) * 20 + mix(n + 7) % 11);
+    let foreground = Foreground::start(redis, key, options.pin);
     std::thread::sleep(Duration::from_millis(300));
     foreground.phase(BEFORE);
     let (began, cpu_before) = (Instant::now(), redis.cpu_seconds());
@@ -688,7 +477,7 @@ fn median(list: &mut [f64]) -> f64 {
 fn main() {
     let options = options();
     println!("filling a Redis with {} keys …", options.keys);
-    let redis = Redis::start();
+    let redis = Redis::start(&["--slowlog-log-slower-than", "1000", "--slowlog-max-len", "1000"]);
     let began = Instant::now();
     let truth = fill(&redis, options.keys);
     let info = redis.connect().ask(&["INFO", "memory"]);
@@ -700,7 +489,7 @@ fn main() {
         truth.endless
     );
     if options.pin {
-        pin_server(&redis);
+        redis.pin();
     }
     if options.sweep {
         return sweep(&redis, &options, &truth);

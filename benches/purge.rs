@@ -1,7 +1,6 @@
 //! Removing keys while somebody else uses the server: us, with and without a way back, and the loops people type.
 //!
-//! `--keys N` (default 40,000) sets the size, `--full` is 1 million with 150,000 to remove; `--slice N`
-//! how many keys the slow loops are measured on before they are scaled up.
+//! Its flags, and what it prints, are in `benches/README.md`.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,19 +9,19 @@
     reason = "a bench is a program for people at a terminal"
 )]
 
+mod ground;
+
 use std::{
     collections::BTreeMap,
-    net::{TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    process::{Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use ground::{BEFORE, DURING, Foreground, PACE, Redis, Waits, mix};
 use rediscue::{
     exec::{Exec, ExecSettings, Hands, Looking, Touched},
+    keyspace::pace::Limits,
     model::{
         Address, Credential, Deployment, Environment, Identity, Instance, Place, PlaceKind, Platform, RunId, Service,
     },
@@ -31,105 +30,32 @@ use rediscue::{
     store::{Store, StoreSettings},
 };
 
-/// GETs per second of the foreground.
-const PACE: u64 = 5_000;
-
-struct Redis {
-    child: Child,
-    port: u16,
-    _dir: tempfile::TempDir,
+fn connection(redis: &Redis) -> redis::Connection {
+    redis::Client::open(("127.0.0.1", redis.port)).unwrap().get_connection().unwrap()
 }
 
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Redis {
-    fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let dir = tempfile::tempdir().unwrap();
-        let program = std::env::var("REDISCUE_REDIS_SERVER").unwrap_or_else(|_| "redis-server".into());
-        let child = Command::new(program)
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
-            .arg(dir.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is installed");
-        let redis = Self { child, port, _dir: dir };
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        redis
-    }
-
-    fn connect(&self) -> redis::Connection {
-        redis::Client::open(("127.0.0.1", self.port)).unwrap().get_connection().unwrap()
-    }
-
-    /// Every tenth key is to go; the others are sessions of a hundred organisations, some without a deadline.
-    fn fill(&self, keys: u64, doomed: u64) {
-        let mut connection = self.connect();
-        redis::cmd("FLUSHALL").exec(&mut connection).unwrap();
-        let filler = "x".repeat(400);
-        for from in (0..keys).step_by(1_000) {
-            let mut pipe = redis::pipe();
-            for n in from..keys.min(from + 1_000) {
-                let value = format!(r#"{{"organisationId":"org-{}","createdAt":{n},"x":"{filler}"}}"#, n % 100);
-                let name = if n < doomed { format!("doomed:{n}") } else { format!("session:{n}") };
-                let command = pipe.cmd("SET").arg(name).arg(value);
-                if n % 10 != 3 {
-                    command.arg("EX").arg(86_400);
-                }
-                command.ignore();
+/// Sessions of a hundred organisations, one in ten without a deadline, and so many that are to go.
+fn fill(redis: &Redis, keys: u64, doomed: u64) {
+    let mut connection = connection(redis);
+    redis::cmd("FLUSHALL").exec(&mut connection).unwrap();
+    let filler = "x".repeat(400);
+    for from in (0..keys).step_by(1_000) {
+        let mut pipe = redis::pipe();
+        for n in from..keys.min(from + 1_000) {
+            let value = format!(r#"{{"organisationId":"org-{}","createdAt":{n},"x":"{filler}"}}"#, n % 100);
+            let name = if n < doomed { format!("doomed:{n}") } else { format!("session:{n}") };
+            let command = pipe.cmd("SET").arg(name).arg(value);
+            if n % 10 != 3 {
+                command.arg("EX").arg(86_400);
             }
-            pipe.exec(&mut connection).unwrap();
+            command.ignore();
         }
-    }
-
-    fn count(&self) -> u64 {
-        redis::cmd("DBSIZE").query(&mut self.connect()).unwrap()
+        pipe.exec(&mut connection).unwrap();
     }
 }
 
-/// Somebody who uses the server all the time, and how long they wait.
-struct Foreground {
-    stop: Arc<AtomicBool>,
-    thread: std::thread::JoinHandle<Vec<u64>>,
-}
-
-impl Foreground {
-    fn start(redis: &Redis, keys: u64) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut connection = redis.connect();
-        let stopped = stop.clone();
-        let thread = std::thread::spawn(move || {
-            let (begun, mut sent, mut waited) = (Instant::now(), 0_u64, Vec::new());
-            while !stopped.load(Ordering::Relaxed) {
-                let due = Duration::from_micros(sent * 1_000_000 / PACE);
-                if let Some(early) = due.checked_sub(begun.elapsed()) {
-                    std::thread::sleep(early);
-                }
-                let name = format!("session:{}", sent * 7_919 % keys);
-                let _: Option<String> = redis::cmd("GET").arg(name).query(&mut connection).unwrap();
-                // From the moment it was due: a stall is charged to everybody who had to wait for it.
-                waited.push(begun.elapsed().saturating_sub(due).as_micros() as u64);
-                sent += 1;
-            }
-            waited
-        });
-        Self { stop, thread }
-    }
-
-    /// The 99th of a hundred waits, in microseconds.
-    fn p99(self) -> f64 {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut waited = self.thread.join().unwrap();
-        waited.sort_unstable();
-        waited.get(waited.len() * 99 / 100).copied().unwrap_or(0) as f64
-    }
+fn count(redis: &Redis) -> u64 {
+    redis::cmd("DBSIZE").query(&mut connection(redis)).unwrap()
 }
 
 /// Us.
@@ -144,7 +70,7 @@ struct Hand {
 }
 
 impl Hand {
-    async fn at(redis: &Redis) -> Self {
+    async fn at(redis: &Redis, pace: Option<Limits>) -> Self {
         let address = Address::Tcp { host: "127.0.0.1".into(), port: redis.port };
         let instance = Instance {
             name: "main".parse().unwrap(),
@@ -172,12 +98,15 @@ impl Hand {
             contacts: Vec::new(),
             impact: Vec::new(),
         };
-        let info: String = redis::cmd("INFO").arg("server").query(&mut redis.connect()).unwrap();
+        let info: String = redis::cmd("INFO").arg("server").query(&mut connection(redis)).unwrap();
         let run_id = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap().trim().to_owned();
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(StoreSettings::in_dir(dir.path())).await.unwrap();
         Self {
-            exec: Exec::new(ExecSettings::default()),
+            exec: Exec::new(ExecSettings {
+                changing: pace.unwrap_or_else(Limits::changing),
+                ..ExecSettings::default()
+            }),
             store,
             service: Arc::new(service),
             address,
@@ -282,94 +211,196 @@ fn has(program: &str) -> bool {
     Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
 
+/// What one round came to.
+struct Round {
+    wall: f64,
+    /// Before and during.
+    waits: [Waits; 2],
+}
+
+/// One way, and its rounds.
 struct Row {
     what: &'static str,
-    wall: f64,
-    p99: f64,
+    keep: Option<Kept>,
+    undo: &'static str,
+    rounds: Vec<Round>,
+}
+
+impl Row {
+    fn median(&self, of: impl Fn(&Round) -> f64) -> f64 {
+        let mut all: Vec<f64> = self.rounds.iter().map(of).collect();
+        all.sort_by(f64::total_cmp);
+        all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+
+    fn times(&self, of: impl Fn(&Waits) -> f64) -> f64 {
+        self.median(|round| of(&round.waits[1]) / of(&round.waits[0]))
+    }
+}
+
+struct Options {
+    keys: u64,
+    doomed: u64,
+    slice: u64,
+    rounds: usize,
+    pin: bool,
+    only: Option<String>,
+    pace: Option<Limits>,
+}
+
+fn options() -> Options {
+    let (keys, doomed) = (40_000, 6_000);
+    let mut options = Options { keys, doomed, slice: 300, rounds: 1, pin: false, only: None, pace: None };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut text = || words.next().unwrap_or_else(|| panic!("{word} wants a value")).replace('_', "");
+        let mut number = || text().parse::<f64>().unwrap_or_else(|_| panic!("{word} wants a number"));
+        let pace = options.pace.unwrap_or_else(Limits::changing);
+        match word.as_str() {
+            "--keys" => {
+                options.keys = number() as u64;
+                options.doomed = options.keys * 15 / 100;
+            }
+            "--full" => (options.keys, options.doomed, options.rounds) = (1_000_000, 150_000, 5),
+            "--slice" => options.slice = number() as u64,
+            "--rounds" => options.rounds = (number() as usize).max(1),
+            "--only" => options.only = Some(text()),
+            "--pin" => options.pin = true,
+            "--in-flight" => options.pace = Some(Limits { in_flight_us: number(), ..pace }),
+            "--busy" => options.pace = Some(Limits { busy: number(), ..pace }),
+            "--most-keys" => options.pace = Some(Limits { most_keys: number() as usize, ..pace }),
+            _ => {}
+        }
+    }
+    options
+}
+
+/// One way, once, in a server filled anew, with the foreground there before and during.
+async fn measured(redis: &Redis, hand: &mut Hand, options: &Options, row: &Row) -> Round {
+    let (keys, doomed) = (options.keys, options.doomed);
+    fill(redis, keys, doomed);
+    let foreground =
+        Foreground::start(redis, move |n| format!("session:{}", doomed + mix(n) % (keys - doomed)), options.pin);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    foreground.phase(BEFORE);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    foreground.phase(DURING);
+    let start = Instant::now();
+    match row.keep {
+        None => drop(shell(redis, "redis-cli --scan --pattern 'doomed:*' | xargs -n100 redis-cli unlink")),
+        Some(keep) => {
+            let change = Change::RemoveKeys { select: Select::matching("doomed:*"), now_ms: 0, keys: doomed, keep };
+            let touched = hand.touch(change).await;
+            assert!(matches!(touched, Touched::Verified(_)), "{touched:?}");
+        }
+    }
+    let wall = start.elapsed().as_secs_f64();
+    let waits = foreground.end();
+    if !matches!(row.keep, Some(Kept::Aside(_))) {
+        assert_eq!(count(redis), keys - doomed, "{}", row.what);
+    }
+    Round { wall, waits }
+}
+
+/// Purging by a field of JSON values, and the loop that people type instead.
+async fn by_field(redis: &Redis, hand: &mut Hand, options: &Options) {
+    let looked_at = options.keys - options.doomed;
+    let (mut ours, mut peers) = (Vec::new(), Vec::new());
+    for round in 0..options.rounds {
+        fill(redis, options.keys, options.doomed);
+        let select = Select { predicate: Some("organisationId = org-7".into()), ..Select::matching("session:*") };
+        let change = Change::RemoveKeys { select, now_ms: 0, keys: looked_at / 100, keep: Kept::Snapshot };
+        let start = Instant::now();
+        let touched = hand.touch(change).await;
+        assert!(matches!(touched, Touched::Verified(_)), "{touched:?}");
+        ours.push(start.elapsed().as_secs_f64() * 1e6 / looked_at as f64);
+        print!("round {}: by JSON field, in a snapshot: {:.1} µs a key looked at", round + 1, ours[round]);
+        if has("redis-cli") && has("jq") {
+            let slice = options.slice;
+            let line = format!(
+                "redis-cli --scan --pattern 'session:*' | head -n {slice} | while read k; do \
+                 o=$(redis-cli get \"$k\" | jq -r .organisationId); [ \"$o\" = org-8 ] && redis-cli del \"$k\"; done; true"
+            );
+            peers.push(shell(redis, &line).as_secs_f64() * 1e6 / slice as f64);
+            print!("; the loop of redis-cli and jq, on {slice}: {:.0} µs", peers[round]);
+        }
+        println!();
+    }
+    let median = |list: &mut Vec<f64>| {
+        list.sort_by(f64::total_cmp);
+        list.get(list.len() / 2).copied()
+    };
+    if let (Some(ours), Some(peer)) = (median(&mut ours), median(&mut peers)) {
+        println!(
+            "by JSON field: {ours:.1} µs a key, the loop {peer:.0} µs (extrapolated): {:.0} × as fast",
+            peer / ours
+        );
+    }
 }
 
 #[tokio::main]
 async fn main() {
-    let (mut keys, mut doomed, mut slice) = (40_000_u64, 6_000_u64, 300_u64);
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let mut number = || words.next().and_then(|text| text.replace('_', "").parse::<u64>().ok()).unwrap();
-        match word.as_str() {
-            "--keys" => {
-                keys = number();
-                doomed = keys * 15 / 100;
-            }
-            "--full" => (keys, doomed) = (1_000_000, 150_000),
-            "--slice" => slice = number(),
-            _ => {}
-        }
+    let options = options();
+    let redis = Redis::start(&[]);
+    if options.pin {
+        redis.pin();
     }
-    let redis = Redis::start();
-    let mut hand = Hand::at(&redis).await;
-    let cli = has("redis-cli");
-    println!("{keys} keys, {doomed} to remove, a foreground of {PACE} GET/s\n");
-    println!("| removing {doomed} of {keys} | wall s | µs/key | p99 × | undo |\n|---|---|---|---|---|");
-    let mut rows = Vec::new();
-    let ways: [(&'static str, Option<Kept>, &str); 4] = [
+    let mut hand = Hand::at(&redis, options.pace).await;
+    println!("{} keys, {} to remove, a foreground of {PACE} GET/s\n", options.keys, options.doomed);
+    let mut rows: Vec<Row> = [
         ("redis-cli --scan, xargs -n100 unlink", None, "none"),
         ("ours, --no-undo", Some(Kept::Nothing), "none"),
         ("ours, in a snapshot", Some(Kept::Snapshot), "full"),
         ("ours, --aside", Some(Kept::Aside(3_600_000)), "full"),
-    ];
-    for (what, kept, undo) in ways {
-        if kept.is_none() && !cli {
-            continue;
-        }
-        redis.fill(keys, doomed);
-        let quiet = Foreground::start(&redis, keys);
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let before = quiet.p99();
-        let foreground = Foreground::start(&redis, keys);
-        let start = Instant::now();
-        match kept {
-            None => {
-                shell(&redis, "redis-cli --scan --pattern 'doomed:*' | xargs -n100 redis-cli unlink");
-            }
-            Some(keep) => {
-                let change = Change::RemoveKeys { select: Select::matching("doomed:*"), now_ms: 0, keys: doomed, keep };
-                let touched = hand.touch(change).await;
-                assert!(matches!(touched, Touched::Verified(_)), "{touched:?}");
-            }
-        }
-        let wall = start.elapsed().as_secs_f64();
-        let p99 = foreground.p99() / before;
-        if !matches!(kept, Some(Kept::Aside(_))) {
-            assert_eq!(redis.count(), keys - doomed, "{what}");
-        }
-        println!("| {what} | {wall:.2} | {:.1} | {p99:.2} | {undo} |", wall * 1e6 / doomed as f64);
-        rows.push(Row { what, wall, p99 });
-    }
-    if let Some(peer) = rows.iter().find(|row| row.what.starts_with("redis-cli")) {
-        for row in rows.iter().filter(|row| row.what.starts_with("ours")) {
+    ]
+    .into_iter()
+    .map(|(what, keep, undo)| Row { what, keep, undo, rounds: Vec::new() })
+    .filter(|row| row.keep.is_some() || has("redis-cli"))
+    .filter(|row| options.only.as_ref().is_none_or(|only| row.what.contains(only)))
+    .collect();
+    for round in 0..options.rounds {
+        for row in &mut rows {
+            let cost = measured(&redis, &mut hand, &options, row).await;
+            let [before, during] = cost.waits;
             println!(
-                "{}: {:.1} × as fast as the peer, foreground p99 {:.2} ×",
+                "round {} {}: {:.2} s, p50 {:.0} → {:.0}, p95 {:.0} → {:.0}, p99 {:.0} → {:.0} µs",
+                round + 1,
                 row.what,
-                peer.wall / row.wall,
-                row.p99
+                cost.wall,
+                before.p50,
+                during.p50,
+                before.p95,
+                during.p95,
+                before.p99,
+                during.p99,
             );
+            row.rounds.push(cost);
         }
     }
-
-    redis.fill(keys, doomed);
-    let select = Select { predicate: Some("organisationId = org-7".into()), ..Select::matching("session:*") };
-    let expected = (keys - doomed) / 100;
-    let change = Change::RemoveKeys { select, now_ms: 0, keys: expected, keep: Kept::Snapshot };
-    let start = Instant::now();
-    let touched = hand.touch(change).await;
-    assert!(matches!(touched, Touched::Verified(_)), "{touched:?}");
-    let ours = start.elapsed().as_secs_f64() * 1e6 / (keys - doomed) as f64;
-    println!("\npurge by JSON field, in a snapshot: {ours:.1} µs a key looked at");
-    if cli && has("jq") {
-        let line = format!(
-            "redis-cli --scan --pattern 'session:*' | head -n {slice} | while read k; do \
-             o=$(redis-cli get \"$k\" | jq -r .organisationId); [ \"$o\" = org-8 ] && redis-cli del \"$k\"; done; true"
+    println!(
+        "\n| removing {} of {} | wall s | µs/key | p50 × | p95 × | p99 × | undo |\n|---|---|---|---|---|---|---|",
+        options.doomed, options.keys
+    );
+    for row in &rows {
+        let wall = row.median(|round| round.wall);
+        println!(
+            "| {} | {wall:.2} | {:.1} | {:.2} | {:.2} | {:.2} | {} |",
+            row.what,
+            wall * 1e6 / options.doomed as f64,
+            row.times(|waits| waits.p50),
+            row.times(|waits| waits.p95),
+            row.times(|waits| waits.p99),
+            row.undo
         );
-        let peer = shell(&redis, &line).as_secs_f64() * 1e6 / slice as f64;
-        println!("the loop of redis-cli and jq: {peer:.0} µs a key: {:.0} × as fast", peer / ours);
+    }
+    if let Some(peer) = rows.iter().find(|row| row.keep.is_none()) {
+        let peer = peer.median(|round| round.wall);
+        for row in rows.iter().filter(|row| row.keep.is_some()) {
+            println!("{}: {:.1} × as fast as the pipe", row.what, peer / row.median(|round| round.wall));
+        }
+    }
+    if options.only.as_ref().is_none_or(|only| only == "field") {
+        println!();
+        by_field(&redis, &mut hand, &options).await;
     }
 }

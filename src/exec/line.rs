@@ -81,6 +81,18 @@ impl Line {
         replies(&self.buffer, self.owed).map_err(|_| garbled())
     }
 
+    /// The bytes of the last replies, so many in each share.
+    pub(crate) fn shares(&self, counts: impl Iterator<Item = usize>) -> Result<Vec<&[u8]>, Fault> {
+        let mut finder = Finder::default();
+        let share = |count| {
+            let start = finder.end;
+            let wanted = finder.found + count;
+            let whole = finder.look(&self.buffer, wanted).map_err(|_| garbled())?;
+            if whole { Ok(&self.buffer[start..finder.end]) } else { Err(garbled()) }
+        };
+        counts.map(share).collect()
+    }
+
     pub(crate) async fn send(&mut self, batch: &Batch, until: Instant) -> Result<(), Fault> {
         let start = Instant::now();
         match timeout_at(until, self.stream.write_all(&batch.bytes)).await {

@@ -113,6 +113,8 @@ pub struct ExecSettings {
     pub body_bytes: usize,
     /// How fast surveys of the keyspace may go.
     pub pace: pace::Limits,
+    /// How fast many keys may be changed.
+    pub changing: pace::Limits,
 }
 
 impl Default for ExecSettings {
@@ -126,6 +128,7 @@ impl Default for ExecSettings {
             log_bytes: 8 << 20,
             body_bytes: 4 << 20,
             pace: pace::Limits::default(),
+            changing: pace::Limits::changing(),
         }
     }
 }

@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use super::{
     Doubts, Ended, Ground, LARGEST_DUMP, Listed, append,
     choose::{Chooser, Chosen, fatal},
-    lane::{self, Host, LANES, Lane, Shared, Told},
+    lane::{self, Lane, Shared, Told},
     lock,
     measure::worse,
     primaries,
@@ -175,7 +175,7 @@ pub(in crate::exec) async fn export(ground: &Ground, exporting: Exporting<'_>, c
     let servers = join_all(addresses.iter().map(async |address| {
         let mut found = Exported::nothing(Ended::Done);
         let explain = |fault: &Fault| Ended::Failed(ground.explain(fault, address, "DUMP"));
-        let host = match lane::meet(ground, address, LANES, cx).await {
+        let host = match lane::meet(ground, address, cx).await {
             Ok(host) => host,
             Err(fault) => return Exported::nothing(explain(&fault)),
         };
@@ -183,7 +183,11 @@ pub(in crate::exec) async fn export(ground: &Ground, exporting: Exporting<'_>, c
             return Exported::nothing(Ended::Failed(error));
         }
         let walk = Shared::over(exporting.select, host.facts.layout());
-        for (mut lane, result) in join_all((0..walk.lanes()).map(|_| run_lane(&work, &host, &walk))).await {
+        let hands = match walk.hands(ground, &host).await {
+            Ok(hands) => hands,
+            Err(fault) => return Exported::nothing(explain(&fault)),
+        };
+        for (mut lane, result) in join_all(hands.into_iter().map(|lane| run_lane(&work, lane, &walk))).await {
             if let Err(fault) = result {
                 lane.ended = explain(&fault);
             }
@@ -238,10 +242,9 @@ struct Open {
     size: usize,
 }
 
-async fn run_lane(work: &Work<'_>, host: &Arc<Host>, walk: &Shared) -> (Exported, Result<(), Fault>) {
+async fn run_lane(work: &Work<'_>, mut lane: Lane, walk: &Shared) -> (Exported, Result<(), Fault>) {
     let mut found = Exported::nothing(Ended::Done);
     let result = async {
-        let mut lane = Lane::open(work.ground, host).await?;
         let mut open = Open::default();
         loop {
             if let Some(why) = lane.breathe().await? {

@@ -1,4 +1,4 @@
-//! One connection at work, and the pace all connections to a server keep together.
+//! Hands at work on a server, and the pace all of them keep together.
 
 use std::{
     collections::VecDeque,
@@ -11,31 +11,39 @@ use std::{
 
 use tokio::{
     sync::watch,
-    time::{Instant, sleep},
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    super::{Looking, fault::Fault, line::Line, server::Budget, wire::Setup},
+    super::{
+        Looking,
+        fault::Fault,
+        line::{Line, garbled},
+        server::Budget,
+        wire::Setup,
+    },
     Ground, lock,
     name::PREFIX,
     point::point,
+    shared::{SharedLine, alone},
 };
 use crate::{
     keyspace::{
         Server,
         cursor::{Layout, Stretch},
-        pace::{Limits, Pace},
-        wire::{Batch, Reply},
+        pace::Pace,
+        wire::{Batch, Reply, replies},
     },
     model::{Address, Progress},
     runbook::{Keys, Select},
 };
 
-/// Connections to one server; where there are several, they take their names from one walk. One with all that may
-/// be in flight pays for a batch half as often as two with half of it each: a million keys were gone through in half
-/// the time, and others waited no longer (`benches/purge.rs`).
-pub(super) const LANES: usize = 1;
+/// So many go through the stages of the work side by side, over one connection: a stage for each, so that a round
+/// trip and what a batch costs by itself are paid once for all stages (`benches/purge.rs`).
+pub(super) const HANDS: usize = 4;
+/// However many hands, what they ask goes out as one batch.
+const CONNECTIONS: usize = 1;
 /// With PING slow for so long, we are no help to anybody and stop.
 const SLOW: Duration = Duration::from_secs(20);
 /// How often people are told how it goes on.
@@ -115,9 +123,11 @@ impl Host {
     }
 }
 
-/// One connection at work.
+/// One of the hands at work, at a connection of its own or one it shares.
 pub(super) struct Lane {
-    line: Line,
+    line: Arc<SharedLine>,
+    /// The bytes that answer what was asked last.
+    answer: Vec<u8>,
     pub(super) server: Arc<Host>,
 }
 
@@ -137,11 +147,14 @@ fn setup<'a>(ground: &'a Ground, address: &'a Address) -> Setup<'a> {
 }
 
 /// Learns what has to be known of a server, and how quick it is while we do nothing.
-pub(super) async fn meet(ground: &Ground, address: &Address, lanes: usize, cx: &Looking) -> Result<Arc<Host>, Fault> {
+pub(super) async fn meet(ground: &Ground, address: &Address, cx: &Looking) -> Result<Arc<Host>, Fault> {
     let budget = super::super::budget(cx);
     let mut line = Line::open(setup(ground, address), budget.until()).await?;
     let begun = Instant::now();
-    let mut pace = Pace::new(Limits::changing(), lanes);
+    // To count what a change would reach is a look yet.
+    let settings = &ground.site.settings;
+    let limits = if ground.touches { settings.changing } else { settings.pace };
+    let mut pace = Pace::new(limits, CONNECTIONS);
     let mut first = Batch::default();
     first.push(&[b"INFO"]);
     first.push(&[b"TIME"]);
@@ -185,7 +198,7 @@ pub(super) async fn meet(ground: &Ground, address: &Address, lanes: usize, cx: &
     if !ground.site.is_cluster() {
         untouched = no_touch(&mut line, budget).await?;
     }
-    pace.begin(begun.elapsed(), lanes);
+    pace.begin(begun.elapsed(), CONNECTIONS);
     Ok(Arc::new(Host {
         address: address.clone(),
         pace: Mutex::new(pace),
@@ -212,12 +225,18 @@ fn cpu(reply: &Reply<'_>) -> Option<f64> {
 }
 
 impl Lane {
+    /// A connection of its own.
     pub(super) async fn open(ground: &Ground, server: &Arc<Host>) -> Result<Self, Fault> {
         let mut line = Line::open(setup(ground, &server.address), server.budget.until()).await?;
         if server.untouched {
             no_touch(&mut line, server.budget).await?;
         }
-        Ok(Self { line, server: server.clone() })
+        Ok(Self { line: Arc::new(SharedLine::new(line)), answer: Vec::new(), server: server.clone() })
+    }
+
+    /// Another one at the same connection.
+    pub(super) fn beside(&self) -> Self {
+        Self { line: self.line.clone(), answer: Vec::new(), server: self.server.clone() }
     }
 
     /// How many keys a batch may hold now.
@@ -231,10 +250,11 @@ impl Lane {
             return Ok(Vec::new());
         }
         point();
-        self.line.ask(batch, self.server.budget.until()).await?;
+        let server = &self.server;
+        let went = |keys| lock(&server.pace).batch(keys);
+        self.answer = self.line.ask(batch, keys, || server.budget.until(), went).await?;
         point();
-        lock(&self.server.pace).batch(keys);
-        self.line.replies()
+        replies(&self.answer, batch.replies).map_err(|_| garbled())
     }
 
     /// Rests as long as the pace demands. `Some`: it is time to stop, and why.
@@ -250,16 +270,22 @@ impl Lane {
             if lock(&server.slow_since).is_some_and(|since| since.elapsed() > SLOW) {
                 return Ok(Some("the server had become slow, and stayed so".to_owned()));
             }
-            let now = server.begun.elapsed();
+            let (asked, now) = (Instant::now(), server.begun.elapsed());
             let (wants_cpu, wants_ping, wait) = {
                 let mut pace = lock(&server.pace);
                 (server.facts.cpu.is_some() && pace.wants_cpu(now), pace.wants_ping(now), pace.wait(now))
             };
+            if !wants_cpu && !wants_ping && wait.is_none() {
+                return Ok(None);
+            }
+            // The others wait meanwhile: a rest is one of the connection, and nothing goes out before a PING.
+            let mut line = self.line.taken().await;
             if wants_cpu {
                 let mut info = Batch::default();
                 info.push(&[b"INFO", b"cpu"]);
-                self.line.ask(&info, server.budget.until()).await?;
-                if let Some(cpu) = cpu(&self.line.replies()?[0]) {
+                alone(&mut line, &info, server.budget.until()).await?;
+                let line = line.as_ref().map_err(Fault::clone)?;
+                if let Some(cpu) = cpu(&line.replies()?[0]) {
                     lock(&server.pace).cpu(server.begun.elapsed(), cpu);
                 }
             }
@@ -267,7 +293,7 @@ impl Lane {
                 let mut ping = Batch::default();
                 ping.push(&[b"PING"]);
                 let start = Instant::now();
-                self.line.ask(&ping, server.budget.until()).await?;
+                alone(&mut line, &ping, server.budget.until()).await?;
                 let mut pace = lock(&server.pace);
                 let before = pace.found.stepped_back;
                 pace.ping(server.begun.elapsed(), start.elapsed());
@@ -281,8 +307,9 @@ impl Lane {
             }
             match wait {
                 None => return Ok(None),
+                // From when it was asked for: another may have rested already for the same reason.
                 Some(wait) => tokio::select! {
-                    () = sleep(wait) => {}
+                    () = sleep_until(asked + wait) => {}
                     () = server.stop.cancelled() => {}
                 },
             }
@@ -395,11 +422,11 @@ impl Walk {
     }
 }
 
-/// A walk that several lanes take their names from. There is one cursor: a step of SCAN runs over the
+/// A walk that several hands take their names from. There is one cursor: a step of SCAN runs over the
 /// edge of a stretch, so that keys at the edges of several walks would be met twice, and counted twice.
 pub(super) struct Shared {
     walk: tokio::sync::Mutex<Walk>,
-    lanes: usize,
+    hands: usize,
     ended: AtomicBool,
 }
 
@@ -407,16 +434,18 @@ impl Shared {
     /// The walk of a selection over a server.
     pub(super) fn over(select: &Select, layout: Layout) -> Self {
         let walk = Walk::over(select, layout);
-        let lanes = if walk.ended { 1 } else { LANES };
-        Self { walk: tokio::sync::Mutex::new(walk), lanes, ended: AtomicBool::new(false) }
+        let hands = if walk.ended { 1 } else { HANDS };
+        Self { walk: tokio::sync::Mutex::new(walk), hands, ended: AtomicBool::new(false) }
     }
 
-    /// How many lanes it is worth.
-    pub(super) fn lanes(&self) -> usize {
-        self.lanes
+    /// As many hands as it is worth, over one connection.
+    pub(super) async fn hands(&self, ground: &Ground, host: &Arc<Host>) -> Result<Vec<Lane>, Fault> {
+        let first = Lane::open(ground, host).await?;
+        let others: Vec<Lane> = (1..self.hands).map(|_| first.beside()).collect();
+        Ok(std::iter::once(first).chain(others).collect())
     }
 
-    /// The next names for a lane; none when this step of the walk found none, `None` when it is over.
+    /// The next names for one of the hands; none when this step of the walk found none, `None` when it is over.
     pub(super) async fn next(&self, lane: &mut Lane) -> Result<Option<Vec<Vec<u8>>>, Fault> {
         let mut walk = self.walk.lock().await;
         if walk.is_over() || self.ended.load(Ordering::Relaxed) {
@@ -426,12 +455,12 @@ impl Shared {
         walk.next(lane, keys).await.map(Some)
     }
 
-    /// One lane met trouble or the bound: the others finish what they have in hand, and end too.
+    /// One met trouble or the bound: the others finish what they have in hand, and end too.
     pub(super) fn end(&self) {
         self.ended.store(true, Ordering::Relaxed);
     }
 
-    /// How much of it is behind us, 0 to 1, once all lanes have ended.
+    /// How much of it is behind us, 0 to 1, once all hands have ended.
     pub(super) fn share(self) -> f64 {
         self.walk.into_inner().share()
     }

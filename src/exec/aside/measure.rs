@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use super::{
     Ended, Ground, Listed, NAMED,
     choose::{Chooser, Doubts},
-    lane::{self, Host, LANES, Lane, Shared, Told},
+    lane::{self, Host, Lane, Shared, Told},
     primaries,
     spread::Spread,
 };
@@ -103,16 +103,15 @@ pub(super) async fn measure(
     let addresses = primaries(ground, cx).await?;
     let told = Told::new("counting", None, cx);
     let servers = join_all(addresses.iter().map(async |address| {
-        let host =
-            lane::meet(ground, address, LANES, cx).await.map_err(|fault| ground.explain(&fault, address, "INFO"))?;
+        let host = lane::meet(ground, address, cx).await.map_err(|fault| ground.explain(&fault, address, "INFO"))?;
         chooser.fits(&host)?;
         let mut found = Measured::none();
         let explain = |fault: &Fault| ground.explain(fault, address, "SCAN");
         let (of, clients) = counts(ground, &host).await.map_err(|fault| explain(&fault))?;
         let walk = Shared::over(select, host.facts.layout());
-        let lanes = (0..walk.lanes()).map(|_| one(ground, &host, &chooser, &walk, &told));
-        for lane in join_all(lanes).await {
-            found.merge(lane.map_err(|fault| explain(&fault))?);
+        let hands = walk.hands(ground, &host).await.map_err(|fault| explain(&fault))?;
+        for one in join_all(hands.into_iter().map(|lane| one(ground, lane, &chooser, &walk, &told))).await {
+            found.merge(one.map_err(|fault| explain(&fault))?);
         }
         // Each server by its own share: they may hold very different numbers.
         found.share = walk.share();
@@ -139,12 +138,11 @@ async fn counts(ground: &Ground, host: &Arc<Host>) -> Result<(u64, u64), Fault> 
 
 async fn one(
     ground: &Ground,
-    host: &Arc<Host>,
+    mut lane: Lane,
     chooser: &Chooser,
     walk: &Shared,
     told: &Told,
 ) -> Result<Measured, Fault> {
-    let mut lane = Lane::open(ground, host).await?;
     let mut found = Measured::none();
     loop {
         if let Some(why) = lane.breathe().await? {

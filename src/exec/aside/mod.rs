@@ -7,6 +7,7 @@
 //! puts back what is not on the disk. Everything goes in batches paced by
 //! what they cost the server, and stops between any two of them.
 
+mod bound;
 mod choose;
 mod export;
 mod exports;
@@ -19,6 +20,7 @@ mod recover;
 mod remove;
 mod restore;
 mod retime;
+mod shared;
 mod spread;
 mod swap;
 mod unmake;

@@ -1,10 +1,7 @@
 //! Removing keys: choose, rename aside, dump, flush, unlink.
 
 use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -12,15 +9,16 @@ use futures_util::future::join_all;
 
 use super::{
     Doubts, Ended, Ground, Keep, LARGEST_DUMP, Listed, Removal, append,
+    bound::Bound,
     choose::{Chooser, fatal},
-    lane::{self, Host, LANES, Lane, Shared, Told},
+    lane::{self, HANDS, Lane, Shared, Told},
     measure::{is_one, worse},
     name, primaries, unkept,
 };
 use crate::{
     exec::{Looking, fault::Fault},
     keyspace::{
-        rdb::dump::fingerprint,
+        rdb::dump::{fingerprint, kind},
         wire::{Batch, Reply},
     },
     store::snapshot::{Deadline, Record, SnapshotError, SnapshotWriter, StepId},
@@ -32,8 +30,8 @@ pub(super) const FRAME_KEYS: usize = 512;
 pub(super) const FRAME_FOR: Duration = Duration::from_millis(500);
 /// … or so many bytes.
 pub(super) const FRAME_BYTES: usize = 1 << 20;
-/// No pipeline asks for more bytes of DUMP than this.
-pub(super) const DUMP_BYTES: u64 = 256 << 10;
+/// No pipeline asks for more bytes of DUMP than 256 KiB, to which each of the hands may add its share.
+pub(super) const DUMP_BYTES: u64 = (256 << 10) / HANDS as u64;
 
 /// What a removal came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,8 +101,7 @@ struct Work<'a> {
     writer: Option<Arc<Mutex<SnapshotWriter>>>,
     /// Nothing is dumped; keys stay aside until then.
     stays: Option<i64>,
-    most: u64,
-    taken: AtomicU64,
+    bound: Bound,
     told: Told,
 }
 
@@ -128,14 +125,13 @@ pub(in crate::exec) async fn remove(ground: &Ground, removal: Removal<'_>, cx: &
         chooser,
         writer: writer.map(|writer| Arc::new(Mutex::new(writer))),
         stays,
-        most: removal.most,
-        taken: AtomicU64::new(0),
+        bound: Bound::new(removal.most),
         told: Told::new("removing", Some(removal.expected), cx),
     };
     let servers = join_all(addresses.iter().map(async |address| {
         let mut found = Removed::nothing(Ended::Done);
         let explain = |fault: &Fault| Ended::Failed(ground.explain(fault, address, "RENAMENX"));
-        let host = match lane::meet(ground, address, LANES, cx).await {
+        let host = match lane::meet(ground, address, cx).await {
             Ok(host) => host,
             Err(fault) => return Removed::nothing(explain(&fault)),
         };
@@ -143,7 +139,11 @@ pub(in crate::exec) async fn remove(ground: &Ground, removal: Removal<'_>, cx: &
             return Removed::nothing(Ended::Failed(error));
         }
         let walk = Shared::over(removal.select, host.facts.layout());
-        for mut lane in join_all((0..walk.lanes()).map(|_| run_lane(&work, &host, &walk))).await {
+        let hands = match walk.hands(ground, &host).await {
+            Ok(hands) => hands,
+            Err(fault) => return Removed::nothing(explain(&fault)),
+        };
+        for mut lane in join_all(hands.into_iter().map(|lane| run_lane(&work, lane, &walk))).await {
             if let Err(fault) = lane.1 {
                 lane.0.ended = explain(&fault);
             }
@@ -170,7 +170,6 @@ struct Moved {
     name: Vec<u8>,
     aside: Vec<u8>,
     deadline: Deadline,
-    kind: String,
     bytes: u64,
 }
 
@@ -191,10 +190,9 @@ impl Default for Open {
     }
 }
 
-async fn run_lane(work: &Work<'_>, host: &Arc<Host>, walk: &Shared) -> (Removed, Result<(), Fault>) {
+async fn run_lane(work: &Work<'_>, mut lane: Lane, walk: &Shared) -> (Removed, Result<(), Fault>) {
     let mut found = Removed::nothing(Ended::Done);
     let result = async {
-        let mut lane = Lane::open(work.ground, host).await?;
         let mut open = Open::default();
         loop {
             if let Some(why) = lane.breathe().await? {
@@ -206,25 +204,23 @@ async fn run_lane(work: &Work<'_>, host: &Arc<Host>, walk: &Shared) -> (Removed,
                 continue;
             }
             let mut chosen = work.chooser.choose(&mut lane, names, &mut found.doubts).await?;
-            // What was shown is the bound; lanes take from it before they touch anything.
-            let wanted = chosen.len() as u64;
-            let before = work.taken.fetch_add(wanted, Ordering::Relaxed);
-            let may = work.most.saturating_sub(before).min(wanted);
-            let over = may < wanted;
-            chosen.truncate(may as usize);
+            // What was shown is the bound; it is taken from before anything is touched.
+            let taken = work.bound.take(chosen.len() as u64).await;
+            let over = taken.count < chosen.len() as u64;
+            chosen.truncate(taken.count as usize);
+            let names = chosen.into_iter().map(|chosen| chosen.name);
             if work.writer.is_none() && !work.chooser.asks() {
                 // Nothing is kept and nothing is asked of them: there is no reason to set them aside.
-                let names: Vec<Vec<u8>> = chosen.into_iter().map(|chosen| chosen.name).collect();
-                unlink(work, &mut lane, &names, &mut found).await?;
+                unlink(work, &mut lane, &names.collect::<Vec<_>>(), &mut found).await?;
                 if over {
-                    found.ended = Ended::Stopped(beyond(work.most));
+                    found.ended = Ended::Stopped(beyond(work.bound.most()));
                     break;
                 }
                 continue;
             }
-            let moved = set_aside(work, &mut lane, chosen.into_iter().map(|chosen| chosen.name), &mut found).await?;
+            let moved = set_aside(work, &mut lane, names, &mut found).await?;
             // Those that were not there after all are given back to the bound.
-            work.taken.fetch_sub(wanted - moved.len() as u64, Ordering::Relaxed);
+            taken.settle(moved.len() as u64);
             capture(work, &mut lane, moved, &mut open, &mut found).await?;
             let held = open.records.len().max(open.aside.len());
             if held == 0 {
@@ -233,7 +229,7 @@ async fn run_lane(work: &Work<'_>, host: &Arc<Host>, walk: &Shared) -> (Removed,
                 flush(work, &mut lane, &mut open, &mut found).await?;
             }
             if over {
-                found.ended = Ended::Stopped(beyond(work.most));
+                found.ended = Ended::Stopped(beyond(work.bound.most()));
             }
             if found.ended != Ended::Done {
                 break;
@@ -288,7 +284,6 @@ async fn set_aside(
     for (name, aside) in &pairs {
         batch.push(&[b"RENAMENX", name, aside]);
         batch.push(&[if absolute { b"PEXPIRETIME".as_slice() } else { b"PTTL" }, aside]);
-        batch.push(&[b"TYPE", aside]);
         batch.push(&[b"MEMORY", b"USAGE", aside]);
     }
     if pairs.is_empty() {
@@ -299,8 +294,8 @@ async fn set_aside(
     let mut trouble = if absolute { Ok(()) } else { fatal(replies.iter().take(1)) };
     let (clock, replies) = clock(&replies, absolute);
     let mut moved = Vec::with_capacity(count);
-    for ((name, aside), replies) in pairs.into_iter().zip(replies.chunks(4)) {
-        let [renamed, deadline, kind, bytes] = replies else { break };
+    for ((name, aside), replies) in pairs.into_iter().zip(replies.chunks(3)) {
+        let [renamed, deadline, bytes] = replies else { break };
         if is_one(renamed) {
             // A deadline that was not told must not be taken for none.
             if let Some(line) = deadline.error() {
@@ -310,7 +305,6 @@ async fn set_aside(
                 name,
                 aside,
                 deadline: read_deadline(deadline, clock),
-                kind: String::from_utf8_lossy(kind.text().unwrap_or_default()).into_owned(),
                 bytes: bytes.integer().unwrap_or(0).max(0) as u64,
             });
             continue;
@@ -444,7 +438,7 @@ async fn capture(
                 db,
                 key: key.name.clone(),
                 deadline: key.deadline,
-                kind: key.kind,
+                kind: kind(dump).word().to_owned(),
                 fingerprint: fingerprint(dump),
                 dump: dump.to_vec(),
             };

@@ -239,7 +239,7 @@ impl Work<'_> {
         let mut lane = match self.lanes.remove(address) {
             Some(lane) => lane,
             None => {
-                let host = lane::meet(self.ground, address, 1, self.cx).await?;
+                let host = lane::meet(self.ground, address, self.cx).await?;
                 Lane::open(self.ground, &host).await?
             }
         };

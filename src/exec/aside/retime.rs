@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use super::{
     Doubts, Ended, Ground, Listed, Retiming, append,
     choose::{Chooser, fatal},
-    lane::{self, Host, LANES, Lane, Shared, Told},
+    lane::{self, Lane, Shared, Told},
     measure::worse,
     primaries,
     remove::{FRAME_FOR, FRAME_KEYS, clock, read_deadline},
@@ -107,7 +107,7 @@ pub(in crate::exec) async fn retime(ground: &Ground, retiming: Retiming<'_>, cx:
     let servers = join_all(addresses.iter().map(async |address| {
         let mut found = Retimed::nothing(Ended::Done);
         let explain = |fault: &Fault| Ended::Failed(ground.explain(fault, address, "PEXPIREAT"));
-        let host = match lane::meet(ground, address, LANES, cx).await {
+        let host = match lane::meet(ground, address, cx).await {
             Ok(host) => host,
             Err(fault) => return Retimed::nothing(explain(&fault)),
         };
@@ -117,7 +117,11 @@ pub(in crate::exec) async fn retime(ground: &Ground, retiming: Retiming<'_>, cx:
         // One moment for all keys of a server, as its own clock has it.
         let now = host.now_ms();
         let walk = Shared::over(retiming.select, host.facts.layout());
-        for mut lane in join_all((0..walk.lanes()).map(|_| run_lane(&work, &host, &walk, now))).await {
+        let hands = match walk.hands(ground, &host).await {
+            Ok(hands) => hands,
+            Err(fault) => return Retimed::nothing(explain(&fault)),
+        };
+        for mut lane in join_all(hands.into_iter().map(|lane| run_lane(&work, lane, &walk, now))).await {
             if let Err(fault) = lane.1 {
                 lane.0.ended = explain(&fault);
             }
@@ -157,10 +161,9 @@ fn decide(to: Retime, old: Deadline, now_ms: i64) -> Option<Deadline> {
     }
 }
 
-async fn run_lane(work: &Work<'_>, host: &Arc<Host>, walk: &Shared, now_ms: i64) -> (Retimed, Result<(), Fault>) {
+async fn run_lane(work: &Work<'_>, mut lane: Lane, walk: &Shared, now_ms: i64) -> (Retimed, Result<(), Fault>) {
     let mut found = Retimed::nothing(Ended::Done);
     let result = async {
-        let mut lane = Lane::open(work.ground, host).await?;
         let mut open: Vec<Turn> = Vec::new();
         let mut since = Instant::now();
         loop {

@@ -8,6 +8,7 @@ use crc_fast::{CrcAlgorithm, checksum};
 use sha2::{Digest, Sha256};
 
 use super::lzf;
+use crate::keyspace::Kind;
 
 /// A field of a hash, its value, and when it expires (milliseconds; 0: never).
 pub type Field = (Vec<u8>, Vec<u8>, u64);
@@ -35,6 +36,8 @@ pub struct Fingerprint(pub [u8; 16]);
 
 /// Version and checksum at the end of what DUMP answers.
 const FOOTER: usize = 10;
+/// Valkey counts its versions from here.
+const VALKEY: u16 = 80;
 
 /// Takes the fingerprint of what DUMP answered.
 pub fn fingerprint(dump: &[u8]) -> Fingerprint {
@@ -96,6 +99,23 @@ pub fn format(dump: &[u8]) -> Option<u16> {
     Some(u16::from_le_bytes([footer[0], footer[1]]))
 }
 
+/// The type of the value, as its first byte tells it.
+pub fn kind(dump: &[u8]) -> Kind {
+    let valkey = format(dump).is_some_and(|version| version >= VALKEY);
+    match dump.first() {
+        Some(0) => Kind::String,
+        Some(1 | 10 | 14 | 18) => Kind::List,
+        Some(2 | 11 | 20) => Kind::Set,
+        Some(3 | 5 | 12 | 17) => Kind::Zset,
+        Some(4 | 9 | 13 | 16 | 22) => Kind::Hash,
+        Some(23..=25) if !valkey => Kind::Hash,
+        Some(15 | 19 | 21) => Kind::Stream,
+        Some(26 | 27) if !valkey => Kind::Stream,
+        Some(6 | 7) => Kind::Module,
+        _ => Kind::Other,
+    }
+}
+
 /// Reads what DUMP answered; `None` when it cannot be read.
 pub fn content(dump: &[u8]) -> Option<Content> {
     let body = dump.get(..dump.len().checked_sub(FOOTER)?)?;
@@ -112,8 +132,8 @@ struct Read<'a> {
 
 impl<'a> Read<'a> {
     fn content(&mut self, code: u8, version: u16) -> Option<Content> {
-        // Valkey counts from 80, and gave 22 a meaning of its own.
-        let valkey = version >= 80;
+        // It gave 22 a meaning of its own.
+        let valkey = version >= VALKEY;
         Some(match code {
             0 => Content::String(self.string()?),
             1 => Content::List(self.many(Self::string)?),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rediscue::model::Level;
+use rediscue::model::{Address, Level};
 
 use crate::world::{
     eventually,
@@ -110,6 +110,65 @@ async fn sentinel_that_refuses_is_cut_off_or_does_not_answer_leaves_the_roles_or
     assert!(proxy.has_cut());
     assert_eq!(lost.level(), Some(Level::Ok), "it was looked at again, and had been done: {}", lost.text());
     assert_eq!(world.servers[1].info("role"), "master");
+    chat.stop().await;
+}
+
+#[tokio::test]
+async fn a_shards_replica_that_refuses_or_is_cut_off_leaves_the_roles_or_the_change_is_seen() {
+    let world = ClusterWorld::start(true);
+    with_toucher(&world.nodes);
+    let (old, new) = (&world.nodes[1], &world.nodes[4]);
+    // The replica tells a proxy's port for its own: whoever is told its address goes through that.
+    let proxy = Proxy::before(&new.address()).await;
+    let Address::Tcp { port, .. } = proxy.address() else { panic!("a proxy listens on TCP") };
+    for (name, value) in [
+        ("cluster-announce-bus-port", new.port() + 10_000),
+        ("cluster-announce-port", port),
+        ("replica-announce-port", port),
+    ] {
+        new.run::<()>(&["CONFIG", "SET", name, &value.to_string()]);
+    }
+    new.run::<()>(&["CLIENT", "KILL", "TYPE", "master"]);
+    eventually("all know the replica by that port, and it is in step", Duration::from_secs(30), || {
+        let named = format!(":{port}@");
+        let known = |node: &RedisServer| node.run::<String>(&["CLUSTER", "NODES"]).contains(&named);
+        let slave = old.info("slave0");
+        world.nodes.iter().all(known) && slave.contains(&format!("port={port},state=online"))
+    });
+    let found_by = format!("cluster = [{}]", quoted(world.nodes.iter().take(2)));
+    let chat = house_at("normal", &world.nodes[0], &found_by).start().await;
+    let mut room = Room::of(&chat);
+    let line = format!("failover --shard {} shop", old.address());
+    let roles = || world.nodes.iter().map(|node| node.info("role")).collect::<Vec<_>>();
+    let (before, failover) = (roles(), "$8\r\nFAILOVER");
+
+    new.forbid("toucher", "cluster|failover");
+    let (plan, denied) = room.agreed(&line).await;
+    assert!(plan.contains(&proxy.address().to_string()), "the plan names whom it goes to: {plan}");
+    assert!(denied.text().contains("Nothing was changed"), "{}", denied.text());
+    assert_eq!(roles(), before);
+    new.run::<()>(&["ACL", "SETUSER", "toucher", "+@all"]);
+
+    let plan = room.types("ana", &line).await;
+    proxy.refuse_on(failover);
+    let refused = room.reacts("bo", "✅", &plan.id()).await.text();
+    assert!(refused.contains("Nothing was changed"), "{refused}");
+    assert_eq!(roles(), before);
+
+    let plan = room.types("ana", &line).await;
+    proxy.cut_on(failover, false);
+    let cut = room.reacts("bo", "✅", &plan.id()).await;
+    assert!(proxy.has_cut());
+    assert_ne!(cut.level(), Some(Level::Ok), "{}", cut.text());
+    assert!(["uncertain", "Nothing was changed"].iter().any(|said| cut.text().contains(said)), "{}", cut.text());
+    assert_eq!(roles(), before, "the order never came");
+
+    let plan = room.types("ana", &line).await;
+    proxy.cut_on(failover, true);
+    let lost = room.reacts("bo", "✅", &plan.id()).await;
+    assert!(proxy.has_cut());
+    assert_eq!(lost.level(), Some(Level::Ok), "it was looked at again, and had been done: {}", lost.text());
+    assert_eq!(new.info("role"), "master");
     chat.stop().await;
 }
 

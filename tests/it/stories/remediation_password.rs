@@ -2,10 +2,13 @@
 
 use std::{os::unix::fs::PermissionsExt, path::PathBuf};
 
-use rediscue::{model::Level, store::PlanState};
+use rediscue::{
+    model::{Address, Level},
+    store::PlanState,
+};
 
 use crate::world::{
-    chat::{Answer, Chat},
+    chat::{Answer, Chat, ChatBuilder},
     eventually,
     proxy::Proxy,
     redis::RedisServer,
@@ -175,21 +178,31 @@ fn everybody(server: &RedisServer, password: &str) -> Option<redis::Connection> 
     at.get_connection().ok()
 }
 
-#[tokio::test]
-async fn where_there_are_no_users_the_one_password_is_replaced_and_the_old_one_kept_for_the_way_back() {
-    let server = RedisServer::builder()
+/// A server that knows no users.
+fn without_users() -> RedisServer {
+    RedisServer::builder()
         .option("rename-command", "ACL \"\"")
         .option("requirepass", "old-secret")
         .option("slowlog-log-slower-than", "0")
-        .start();
+        .start()
+}
+
+/// A house that comes to it, at this address, with the password in `own.secret` beside it.
+fn house_without_users(server: &RedisServer, at: &Address) -> ChatBuilder {
     let own = server.dir().join("own.secret");
     std::fs::write(&own, "old-secret\n").unwrap();
     let from = format!("password = {{ file = \"{}\" }}", own.display());
-    let builder = house_at("normal", &server, &format!("address = \"{}\"", server.address()));
+    let builder = house_at("normal", server, &format!("address = \"{at}\""));
     let profile = std::fs::read_to_string(builder.written("services/shop.toml")).unwrap();
-    let at = profile.find("touch = ").expect("the profile names a user for changes");
-    let profile = format!("{}{from}\ntouch = {{ {from} }}\n", &profile[..at]);
-    let chat = builder.file("services/shop.toml", &profile).start().await;
+    let touch = profile.find("touch = ").expect("the profile names a user for changes");
+    builder.file("services/shop.toml", &format!("{}{from}\ntouch = {{ {from} }}\n", &profile[..touch]))
+}
+
+#[tokio::test]
+async fn where_there_are_no_users_the_one_password_is_replaced_and_the_old_one_kept_for_the_way_back() {
+    let server = without_users();
+    let own = server.dir().join("own.secret");
+    let chat = house_without_users(&server, &server.address()).start().await;
     let mut room = Room::of(&chat);
     let mut open = everybody(&server, "old-secret").expect("the old password is good");
 
@@ -247,19 +260,47 @@ async fn with_a_replica_masterauth_is_warned_about() {
         let info: String = redis::cmd("INFO").arg("replication").query(&mut follower).unwrap();
         info.contains("master_link_status:up")
     });
-    let own = server.dir().join("own.secret");
-    std::fs::write(&own, "old-secret\n").unwrap();
-    let from = format!("password = {{ file = \"{}\" }}", own.display());
-    let builder = house_at("normal", &server, &format!("address = \"{}\"", server.address()));
-    let profile = std::fs::read_to_string(builder.written("services/shop.toml")).unwrap();
-    let at = profile.find("touch = ").unwrap();
-    let chat =
-        builder.file("services/shop.toml", &format!("{}{from}\ntouch = {{ {from} }}\n", &profile[..at])).start().await;
+    let chat = house_without_users(&server, &server.address()).start().await;
     let mut room = Room::of(&chat);
     let (plan, done) = room.agreed("rotate-password default shop").await;
     assert!(plan.contains("masterauth"), "{plan}");
     assert_eq!(done.level(), Some(Level::Ok), "{}", done.text());
     let secret = std::fs::read_to_string(file_of(&plan)).unwrap().trim().to_owned();
+    assert!(everybody(&server, &secret).is_some() && everybody(&server, "old-secret").is_none());
+    chat.stop().await;
+}
+
+#[tokio::test]
+async fn the_one_password_that_cannot_be_set_or_whose_answer_is_lost_leaves_one_that_is_good_and_known() {
+    let server = without_users();
+    let proxy = Proxy::before(&server.address()).await;
+    let chat = house_without_users(&server, &proxy.address()).start().await;
+    let mut room = Room::of(&chat);
+    let line = "rotate-password default shop";
+
+    let plan = room.types("ana", line).await;
+    proxy.refuse_on("requirepass");
+    let refused = room.reacts("bo", "✅", &plan.id()).await.text();
+    assert!(refused.contains("Nothing was changed"), "{refused}");
+    let file = file_of(&plan.text());
+    assert!(everybody(&server, "old-secret").is_some());
+    assert!(!file.exists(), "a secret that opens nothing is not left behind");
+
+    // Before the bot has logged in for the change, and at the change itself.
+    for word in ["old-secret", "requirepass"] {
+        let plan = room.types("ana", line).await;
+        proxy.cut_on(word, false);
+        let cut = room.reacts("bo", "✅", &plan.id()).await.text();
+        assert!(proxy.has_cut(), "{word}: {cut}");
+        assert!(everybody(&server, "old-secret").is_some(), "{word}: {cut}");
+    }
+
+    let plan = room.types("ana", line).await;
+    proxy.cut_on("requirepass", true);
+    let lost = room.reacts("bo", "✅", &plan.id()).await;
+    assert!(proxy.has_cut());
+    assert_eq!(lost.level(), Some(Level::Ok), "it was looked at again, and had been done: {}", lost.text());
+    let secret = std::fs::read_to_string(file_of(&plan.text())).unwrap().trim().to_owned();
     assert!(everybody(&server, &secret).is_some() && everybody(&server, "old-secret").is_none());
     chat.stop().await;
 }

@@ -1,0 +1,113 @@
+//! One connection that several hands share.
+//!
+//! Work on keys goes through stages, and each stage needs the answers of the
+//! one before. One pair of hands would pay a round trip for every stage; so
+//! several are at work, each with keys of its own, and what they ask while the
+//! connection is taken goes out together as soon as it is free. The order of
+//! the stages is kept for each of them, and what is in flight is one batch.
+
+use std::sync::Mutex;
+
+use tokio::{
+    sync::{MutexGuard, oneshot},
+    time::Instant,
+};
+
+use super::{
+    super::{fault::Fault, line::Line},
+    lock,
+};
+use crate::{diagnosis::errors::NetworkFault, keyspace::wire::Batch};
+
+/// The connection, and what is to go out over it next.
+pub(super) struct SharedLine {
+    next: Mutex<Next>,
+    /// Once it has failed, what comes back next may answer something else: nothing more is asked over it.
+    line: tokio::sync::Mutex<Result<Line, Fault>>,
+}
+
+/// What goes out together.
+#[derive(Default)]
+struct Next {
+    batch: Batch,
+    keys: usize,
+    /// How many replies are whose.
+    whose: Vec<(usize, Tell)>,
+}
+
+/// Where the bytes that answer somebody go.
+type Tell = oneshot::Sender<Result<Vec<u8>, Fault>>;
+
+/// Carried away by nobody: whoever had the connection was dropped before the answers came.
+fn cut() -> Fault {
+    Fault::Network(NetworkFault::Closed)
+}
+
+impl SharedLine {
+    pub(super) fn new(line: Line) -> Self {
+        Self { next: Mutex::default(), line: tokio::sync::Mutex::new(Ok(line)) }
+    }
+
+    /// Asks something about so many keys, together with what others ask; the bytes that answer it.
+    ///
+    /// `went` is told of every batch that went out, and of how many keys it was.
+    pub(super) async fn ask(
+        &self,
+        batch: &Batch,
+        keys: usize,
+        until: impl Fn() -> Instant,
+        went: impl FnOnce(usize),
+    ) -> Result<Vec<u8>, Fault> {
+        let (tell, mut told) = oneshot::channel();
+        {
+            let mut next = lock(&self.next);
+            next.batch.bytes.extend_from_slice(&batch.bytes);
+            next.batch.replies += batch.replies;
+            next.keys += keys;
+            next.whose.push((batch.replies, tell));
+        }
+        // Taken in turn, so that by the time it is ours again everybody who was answered has asked anew.
+        let mut line = self.line.lock().await;
+        match told.try_recv() {
+            Ok(answer) => return answer,
+            Err(oneshot::error::TryRecvError::Closed) => return Err(cut()),
+            Err(oneshot::error::TryRecvError::Empty) => {}
+        }
+        let Next { batch, keys, whose } = std::mem::take(&mut *lock(&self.next));
+        let asked = alone(&mut line, &batch, until()).await.and_then(|()| {
+            let line = line.as_ref().map_err(Fault::clone)?;
+            line.shares(whose.iter().map(|(count, _)| *count))
+        });
+        match asked {
+            Ok(shares) => {
+                went(keys);
+                whose.into_iter().zip(shares).for_each(|((_, tell), share)| drop(tell.send(Ok(share.to_vec()))));
+            }
+            Err(fault) => whose.into_iter().for_each(|(_, tell)| drop(tell.send(Err(fault.clone())))),
+        }
+        told.try_recv().unwrap_or_else(|_| Err(cut()))
+    }
+
+    /// The connection for oneself alone; what others ask meanwhile waits.
+    pub(super) async fn taken(&self) -> MutexGuard<'_, Result<Line, Fault>> {
+        self.line.lock().await
+    }
+}
+
+/// Asks over a connection that is ours now; its answers are in its buffer. When this fails or is dropped, the
+/// connection is of no use any more.
+pub(super) async fn alone(line: &mut Result<Line, Fault>, batch: &Batch, until: Instant) -> Result<(), Fault> {
+    let mut held = match std::mem::replace(line, Err(cut())) {
+        Ok(held) => held,
+        Err(fault) => {
+            *line = Err(fault.clone());
+            return Err(fault);
+        }
+    };
+    let asked = held.ask(batch, until).await;
+    *line = match &asked {
+        Ok(()) => Ok(held),
+        Err(fault) => Err(fault.clone()),
+    };
+    asked
+}
