@@ -286,6 +286,20 @@ fn measured(redis: &Redis, options: &Options, tool: &mut dyn FnMut() -> (Option<
     Cost1 { wall, first, server_us: cpu * 1e6 / keys as f64, p: foreground.end(), slow, note }
 }
 
+/// Asks for one small key and nothing else, in batches as small as a gentle walk's. None of it can take a
+/// millisecond: what is counted as slow here is the machine, which took the server's core away.
+fn one_key_all_the_while(client: &mut Client, how_long: Duration) {
+    client.ask(&["SET", "control", "x"]);
+    let mut batch = Vec::new();
+    (0..20).for_each(|_| encode(&["MEMORY", "USAGE", "control"], &mut batch));
+    let start = Instant::now();
+    while start.elapsed() < how_long {
+        client.send(&batch);
+        (0..20).for_each(|_| drop(client.reply()));
+    }
+    client.ask(&["UNLINK", "control"]);
+}
+
 struct Us {
     runtime: tokio::runtime::Runtime,
     exec: Exec,
@@ -500,6 +514,7 @@ fn main() {
         let out = Command::new(program).args(["-p", &port]).args(words).output().expect("redis-cli is installed");
         assert!(out.status.success(), "{program} {words:?}");
     };
+    let redis = &redis;
     let newer = std::env::var("REDIS_CLI_8").ok();
     type Tool<'a> = (String, Box<dyn FnMut() -> (Option<f64>, String) + 'a>);
     let mut tools: Vec<Tool<'_>> = Vec::new();
@@ -519,6 +534,14 @@ fn main() {
     add_ours("memkeys", Survey::Memkeys, vec![]);
     add_ours("ttl-audit", Survey::TtlAudit, vec![]);
     add_ours("keys session:*", Survey::Keys, vec![("pattern", "session:*")]);
+    let seconds = options.keys / 100_000;
+    tools.push((
+        "control: one key, all the while".to_owned(),
+        Box::new(move || {
+            one_key_all_the_while(&mut redis.connect(), Duration::from_secs(seconds.max(1)));
+            (None, String::new())
+        }),
+    ));
     if options.peers {
         for words in [vec!["--bigkeys"], vec!["--memkeys"]] {
             let cli = &cli;
@@ -556,7 +579,7 @@ fn main() {
     let mut costs: Vec<Vec<Cost1>> = vec![Vec::new(); tools.len()];
     for round in 0..options.rounds {
         for ((name, tool), costs) in tools.iter_mut().zip(&mut costs) {
-            let cost = measured(&redis, &options, tool);
+            let cost = measured(redis, &options, tool);
             println!(
                 "round {} {name}: {:.2} s{}, {:.1} µs/key, p50 {:.0} → {:.0}, p95 {:.0} → {:.0}, p99 {:.0} → {:.0} µs (× {:.2}), {} slow. {}",
                 round + 1,
@@ -603,7 +626,7 @@ fn main() {
         println!("\n{sooner}, the exact one {:.1}×", theirs / ours);
     }
     if options.shell && options.once.is_none() {
-        shell(&redis, &options, &walls);
+        shell(redis, &options, &walls);
     }
 }
 

@@ -202,7 +202,7 @@ impl Hand {
 fn shell(redis: &Redis, line: &str) -> Duration {
     let start = Instant::now();
     let line = line.replace("redis-cli", &format!("redis-cli -p {}", redis.port));
-    let status = Command::new("sh").args(["-c", &line]).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+    let status = Command::new("bash").args(["-c", &line]).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
     assert!(status.success(), "{line}");
     start.elapsed()
 }
@@ -275,12 +275,16 @@ fn options() -> Options {
     options
 }
 
+fn foreground(redis: &Redis, options: &Options) -> Foreground {
+    let (doomed, others) = (options.doomed, options.keys - options.doomed);
+    Foreground::start(redis, move |n| format!("session:{}", doomed + mix(n) % others), options.pin)
+}
+
 /// One way, once, in a server filled anew, with the foreground there before and during.
 async fn measured(redis: &Redis, hand: &mut Hand, options: &Options, row: &Row) -> Round {
-    let (keys, doomed) = (options.keys, options.doomed);
+    let &Options { keys, doomed, .. } = options;
     fill(redis, keys, doomed);
-    let foreground =
-        Foreground::start(redis, move |n| format!("session:{}", doomed + mix(n) % (keys - doomed)), options.pin);
+    let foreground = foreground(redis, options);
     tokio::time::sleep(Duration::from_millis(300)).await;
     foreground.phase(BEFORE);
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -308,6 +312,7 @@ async fn by_field(redis: &Redis, hand: &mut Hand, options: &Options) {
     let (mut ours, mut peers) = (Vec::new(), Vec::new());
     for round in 0..options.rounds {
         fill(redis, options.keys, options.doomed);
+        let foreground = foreground(redis, options);
         let select = Select { predicate: Some("organisationId = org-7".into()), ..Select::matching("session:*") };
         let change = Change::RemoveKeys { select, now_ms: 0, keys: looked_at / 100, keep: Kept::Snapshot };
         let start = Instant::now();
@@ -318,13 +323,16 @@ async fn by_field(redis: &Redis, hand: &mut Hand, options: &Options) {
         if has("redis-cli") && has("jq") {
             let slice = options.slice;
             let line = format!(
-                "redis-cli --scan --pattern 'session:*' | head -n {slice} | while read k; do \
-                 o=$(redis-cli get \"$k\" | jq -r .organisationId); [ \"$o\" = org-8 ] && redis-cli del \"$k\"; done; true"
+                "for key in $(redis-cli --scan --pattern 'session:*' | head -n {slice}); do \
+                   org=$(redis-cli get \"$key\" | jq -r .organisationId); \
+                   if [ \"$org\" == org-8 ]; then echo \"Deleting $key\"; redis-cli del \"$key\"; fi; \
+                 done"
             );
             peers.push(shell(redis, &line).as_secs_f64() * 1e6 / slice as f64);
             print!("; the loop of redis-cli and jq, on {slice}: {:.0} µs", peers[round]);
         }
         println!();
+        foreground.end();
     }
     let median = |list: &mut Vec<f64>| {
         list.sort_by(f64::total_cmp);

@@ -160,46 +160,53 @@ pub(crate) const BEFORE: u8 = 1;
 /// … or as during what is measured.
 pub(crate) const DURING: u8 = 2;
 
-/// Somebody who GETs at a steady pace, whatever the answers take. Latency counts from the moment a
-/// GET was meant to be sent.
+/// Connections of the foreground. Over one alone a GET that waits holds up those that are due after it, and what is
+/// measured is then a queue of its own.
+const USERS: u64 = 10;
+
+/// People who GET at a steady pace, whatever the answers take. Latency counts from the moment a GET was meant to be
+/// sent.
 pub(crate) struct Foreground {
     phase: Arc<AtomicU8>,
     stop: Arc<AtomicBool>,
-    thread: Option<std::thread::JoinHandle<[Vec<u32>; 3]>>,
+    threads: Vec<std::thread::JoinHandle<[Vec<u32>; 3]>>,
 }
 
 impl Foreground {
-    /// `key` names the key of each GET; `pin`: it goes before everybody else on its core.
-    pub(crate) fn start(redis: &Redis, key: impl Fn(u64) -> String + Send + 'static, pin: bool) -> Self {
+    /// `key` names the key of each GET; `pin`: they go before everybody else on their core.
+    pub(crate) fn start(redis: &Redis, key: impl Fn(u64) -> String + Clone + Send + 'static, pin: bool) -> Self {
         let (phase, stop) = (Arc::new(AtomicU8::new(QUIET)), Arc::new(AtomicBool::new(false)));
-        let mut client = redis.connect();
-        let (now, end) = (phase.clone(), stop.clone());
-        let thread = std::thread::spawn(move || {
-            if pin {
-                first_in_line();
-            }
-            let mut seen: [Vec<u32>; 3] = Default::default();
-            let start = Instant::now();
-            let gap = Duration::from_nanos(1_000_000_000 / PACE);
-            let mut n = 0_u64;
-            let mut bytes = Vec::new();
-            while !end.load(Ordering::Relaxed) {
-                let meant = start + gap * n as u32;
-                let early = meant.saturating_duration_since(Instant::now());
-                if !early.is_zero() {
-                    std::thread::sleep(early);
+        let start = Instant::now();
+        let user = |first: u64| {
+            let (now, end, key, mut client) = (phase.clone(), stop.clone(), key.clone(), redis.connect());
+            std::thread::spawn(move || {
+                if pin {
+                    first_in_line();
                 }
-                bytes.clear();
-                encode(&["GET", &key(n)], &mut bytes);
-                client.send(&bytes);
-                client.reply();
-                let took = meant.elapsed().as_micros() as u32;
-                seen[now.load(Ordering::Relaxed) as usize].push(took);
-                n += 1;
-            }
-            seen
-        });
-        Self { phase, stop, thread: Some(thread) }
+                let mut seen: [Vec<u32>; 3] = Default::default();
+                let gap = Duration::from_nanos(1_000_000_000 / PACE);
+                let mut bytes = Vec::new();
+                for n in (first..).step_by(USERS as usize) {
+                    if end.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let meant = start + gap * n as u32;
+                    let early = meant.saturating_duration_since(Instant::now());
+                    if !early.is_zero() {
+                        std::thread::sleep(early);
+                    }
+                    bytes.clear();
+                    encode(&["GET", &key(n)], &mut bytes);
+                    client.send(&bytes);
+                    client.reply();
+                    let took = meant.elapsed().as_micros() as u32;
+                    seen[now.load(Ordering::Relaxed) as usize].push(took);
+                }
+                seen
+            })
+        };
+        let threads = (0..USERS).map(user).collect();
+        Self { phase, stop, threads }
     }
 
     /// From now on what it waits counts as this.
@@ -208,17 +215,21 @@ impl Foreground {
     }
 
     /// What half, 95 and 99 of a hundred did not wait longer than, before and during.
-    pub(crate) fn end(mut self) -> [Waits; 2] {
+    pub(crate) fn end(self) -> [Waits; 2] {
         self.stop.store(true, Ordering::Relaxed);
-        let mut seen = self.thread.take().unwrap().join().unwrap();
-        let [_, before, during] = &mut seen;
+        let (mut before, mut during) = (Vec::new(), Vec::new());
+        for thread in self.threads {
+            let [_, one, other] = thread.join().unwrap();
+            before.extend(one);
+            during.extend(other);
+        }
         let at = |list: &[u32], share: f64| {
             list.get(((list.len() as f64 * share) as usize).min(list.len().saturating_sub(1)))
                 .map_or(0.0, |&us| f64::from(us))
         };
-        [before, during].map(|list| {
+        [before, during].map(|mut list: Vec<u32>| {
             list.sort_unstable();
-            Waits { p50: at(list, 0.5), p95: at(list, 0.95), p99: at(list, 0.99) }
+            Waits { p50: at(&list, 0.5), p95: at(&list, 0.95), p99: at(&list, 0.99) }
         })
     }
 }

@@ -21,22 +21,22 @@ pub struct Limits {
     /// Most keys of one batch.
     pub most_keys: usize,
     /// Lanes that walk, from 1 to `LANES`. Others wait for the sum of what is in flight, however it
-    /// is cut: one lane pays what a batch costs by itself half as often, and leaves the server the
-    /// time of a round trip between two; two lanes hide the round trip and must rest instead.
+    /// is cut: one lane pays what a batch costs by itself half as often, and leaves the server idle
+    /// for a round trip between two; of two lanes one thinks while the server works for the other.
     pub lanes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { in_flight_us: 80.0, busy: 0.6, leave_alone: 0.85, most_keys: 200, lanes: 2 }
+        Self { in_flight_us: 110.0, busy: 0.75, leave_alone: 0.85, most_keys: 200, lanes: 2 }
     }
 }
 
 impl Limits {
     /// Bounds of what changes keys. Whoever asked for it waits for it, others were told when they consented, and
-    /// what is under way is better over soon: a little more than for a look.
+    /// what is under way is better over soon: more than for a look.
     pub fn changing() -> Self {
-        Self { in_flight_us: 120.0, busy: 0.75, lanes: 1, ..Self::default() }
+        Self { in_flight_us: 200.0, busy: 0.85, ..Self::default() }
     }
 }
 

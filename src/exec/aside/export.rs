@@ -9,15 +9,12 @@ use std::{
     },
 };
 
-use futures_util::future::join_all;
-
 use super::{
     Doubts, Ended, Ground, LARGEST_DUMP, Listed, append,
     choose::{Chooser, Chosen, fatal},
-    lane::{self, Lane, Shared, Told},
+    everywhere::{Field, Hand, Outcome, everywhere},
+    lane::{Lane, Shared, Told},
     lock,
-    measure::worse,
-    primaries,
     remove::{DUMP_BYTES, FRAME_BYTES, FRAME_KEYS, clock, read_deadline},
     retime::is_same,
     spread::Spread,
@@ -86,7 +83,7 @@ pub(in crate::exec) struct Exported {
     pub ended: Ended,
 }
 
-impl Exported {
+impl Outcome for Exported {
     fn nothing(ended: Ended) -> Self {
         Self {
             keys: 0,
@@ -104,21 +101,26 @@ impl Exported {
         }
     }
 
-    fn merge(&mut self, other: Exported) {
+    fn add(&mut self, other: &mut Self) {
         self.keys += other.keys;
         self.bytes += other.bytes;
         self.expiring += other.expiring;
-        self.spread.merge(other.spread);
-        self.large.merge(other.large);
-        self.restless.merge(other.restless);
+        self.spread.merge(std::mem::take(&mut other.spread));
+        self.large.merge(std::mem::take(&mut other.large));
+        self.restless.merge(std::mem::take(&mut other.restless));
         self.gone += other.gone;
         self.changed += other.changed;
         self.elsewhere += other.elsewhere;
-        self.doubts.merge(other.doubts);
+        self.doubts.merge(std::mem::take(&mut other.doubts));
         self.format = self.format.max(other.format);
-        self.ended = worse(std::mem::replace(&mut self.ended, Ended::Done), other.ended);
     }
 
+    fn ended(&mut self) -> &mut Ended {
+        &mut self.ended
+    }
+}
+
+impl Exported {
     /// Keys that were meant and are not in it.
     fn left_out(&self) -> u64 {
         self.large.count + self.restless.count + self.elsewhere
@@ -158,10 +160,6 @@ pub(in crate::exec) async fn export(ground: &Ground, exporting: Exporting<'_>, c
         Ok(chooser) => chooser,
         Err(error) => return fail(error),
     };
-    let addresses = match primaries(ground, cx).await {
-        Ok(addresses) => addresses,
-        Err(error) => return fail(error),
-    };
     let work = Work {
         ground,
         chooser,
@@ -172,32 +170,8 @@ pub(in crate::exec) async fn export(ground: &Ground, exporting: Exporting<'_>, c
         met: Mutex::new(Met { keys: [RandomState::new(), RandomState::new()], seen: HashSet::new() }),
         told: Told::new("copying", Some(exporting.expected), cx),
     };
-    let servers = join_all(addresses.iter().map(async |address| {
-        let mut found = Exported::nothing(Ended::Done);
-        let explain = |fault: &Fault| Ended::Failed(ground.explain(fault, address, "DUMP"));
-        let host = match lane::meet(ground, address, cx).await {
-            Ok(host) => host,
-            Err(fault) => return Exported::nothing(explain(&fault)),
-        };
-        if let Err(error) = work.chooser.fits(&host) {
-            return Exported::nothing(Ended::Failed(error));
-        }
-        let walk = Shared::over(exporting.select, host.facts.layout());
-        let hands = match walk.hands(ground, &host).await {
-            Ok(hands) => hands,
-            Err(fault) => return Exported::nothing(explain(&fault)),
-        };
-        for (mut lane, result) in join_all(hands.into_iter().map(|lane| run_lane(&work, lane, &walk))).await {
-            if let Err(fault) = result {
-                lane.ended = explain(&fault);
-            }
-            found.merge(lane);
-        }
-        found
-    }))
-    .await;
-    let mut whole = Exported::nothing(Ended::Done);
-    servers.into_iter().for_each(|found| whole.merge(found));
+    let field = Field { ground, select: exporting.select, chooser: &work.chooser, command: "DUMP" };
+    let mut whole = everywhere(&field, &work, cx).await;
     if whole.ended == Ended::Done {
         let contents = whole.contents(exporting.select.what(), exporting.files);
         if let Err(error) = close(work.writer, contents).await {
@@ -235,52 +209,58 @@ impl Met {
     }
 }
 
-/// What of a lane is not yet on the disk.
+/// What of one hand is not yet on the disk.
 #[derive(Default)]
 struct Open {
     records: Vec<Record>,
     size: usize,
 }
 
-async fn run_lane(work: &Work<'_>, mut lane: Lane, walk: &Shared) -> (Exported, Result<(), Fault>) {
-    let mut found = Exported::nothing(Ended::Done);
-    let result = async {
-        let mut open = Open::default();
-        loop {
-            if let Some(why) = lane.breathe().await? {
-                found.ended = Ended::Stopped(why);
-                break;
+impl Hand for Work<'_> {
+    type Found = Exported;
+
+    async fn work(&self, mut lane: Lane, walk: &Shared) -> (Exported, Result<(), Fault>) {
+        let mut found = Exported::nothing(Ended::Done);
+        let result = async {
+            let mut open = Open::default();
+            loop {
+                if let Some(why) = lane.breathe().await? {
+                    found.ended = Ended::Stopped(why);
+                    break;
+                }
+                let Some(mut names) = walk.next(&mut lane).await? else { break };
+                names.retain(|name| lock(&self.met).is_new(name));
+                if names.is_empty() {
+                    continue;
+                }
+                let chosen = self.chooser.choose(&mut lane, names, &mut found.doubts).await?;
+                let wanted = chosen.len() as u64;
+                if self.taken.fetch_add(wanted, Ordering::Relaxed) + wanted > self.most {
+                    found.ended = Ended::Stopped(format!(
+                        "it would have reached more than the {} keys that were shown",
+                        self.most
+                    ));
+                    break;
+                }
+                copy(self, &mut lane, chosen, &mut open, &mut found).await?;
+                if found.ended != Ended::Done {
+                    break;
+                }
             }
-            let Some(mut names) = walk.next(&mut lane).await? else { break };
-            names.retain(|name| lock(&work.met).is_new(name));
-            if names.is_empty() {
-                continue;
+            if found.ended == Ended::Done {
+                flush(self, &mut open, &mut found).await;
             }
-            let chosen = work.chooser.choose(&mut lane, names, &mut found.doubts).await?;
-            let wanted = chosen.len() as u64;
-            if work.taken.fetch_add(wanted, Ordering::Relaxed) + wanted > work.most {
-                found.ended =
-                    Ended::Stopped(format!("it would have reached more than the {} keys that were shown", work.most));
-                break;
-            }
-            copy(work, &mut lane, chosen, &mut open, &mut found).await?;
             if found.ended != Ended::Done {
-                break;
+                walk.end();
             }
+            Ok(())
         }
-        if found.ended == Ended::Done {
-            flush(work, &mut open, &mut found).await;
-        }
-        if found.ended != Ended::Done {
+        .await;
+        if result.is_err() {
             walk.end();
         }
-        Ok(())
+        (found, result)
     }
-    .await;
-    if result.is_err() {
-        walk.end();
-    }
-    (found, result)
 }
 
 /// Dumps keys, a few at a time, until all were read at one moment each.

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 use super::{
     Ended, Ground, LARGEST_DUMP, Listed, append,
     choose::fatal,
+    frames::{Frames, Unread},
     lane::{Lane, Told},
     refused,
     remove::{clock, read_deadline},
-    restore::{self, RESTORE_BYTES},
+    restore::RESTORE_BYTES,
     retime::is_same,
     swap::{Swapped, To, swap},
     unkept,
@@ -123,13 +124,10 @@ pub(in crate::exec) async fn import(
     cx: &Looking,
 ) -> Imported {
     let fail = |error| Imported::nothing(Ended::Failed(error));
-    let (reader, places, closed) = match restore::open(snapshots, importing.file).await {
-        Ok(opened) => opened,
-        Err(error) => return fail(unkept(&error)),
+    let mut frames = match Frames::open(snapshots, importing.file).await.and_then(Frames::whole) {
+        Ok(frames) => frames,
+        Err(error) => return fail(error),
     };
-    if !closed {
-        return fail(restore::unfinished());
-    }
     let ways = match Ways::of(ground, cx).await {
         Ok(ways) => ways,
         Err(error) => return fail(error),
@@ -145,20 +143,14 @@ pub(in crate::exec) async fn import(
         told: Told::new("putting back", Some(importing.expected), cx),
         found: Imported::nothing(Ended::Done),
     };
-    let mut reader = Some(reader);
-    for (index, place) in places.into_iter().enumerate() {
-        let Some(held) = reader.take() else { break };
-        let Some((held, frame)) = restore::read(held, place, u32::try_from(index + 1).unwrap_or(u32::MAX)).await else {
-            break;
-        };
-        reader = Some(held);
-        let records = match frame {
-            Ok(frame) => frame.records,
-            Err(error @ (SnapshotError::Io { .. } | SnapshotError::Broken)) => {
-                work.found.ended = Ended::Failed(unkept(&error));
+    while let Some(records) = frames.next().await {
+        let records = match records {
+            Ok(records) => records,
+            Err(Unread::Broken(error)) => {
+                work.found.ended = Ended::Failed(error);
                 break;
             }
-            Err(_) => {
+            Err(Unread::Damaged) => {
                 work.found.damaged += 1;
                 continue;
             }

@@ -39,11 +39,12 @@ use crate::{
     runbook::{Keys, Select},
 };
 
-/// So many go through the stages of the work side by side, over one connection: a stage for each, so that a round
-/// trip and what a batch costs by itself are paid once for all stages (`benches/purge.rs`).
-pub(super) const HANDS: usize = 4;
-/// However many hands, what they ask goes out as one batch.
-const CONNECTIONS: usize = 1;
+/// So many go through the stages of the work side by side, so that a round trip and what a batch costs by itself are
+/// paid once for several of them …
+pub(super) const HANDS: usize = 6;
+/// … over so many connections, so that the server works on what one asked while we think about what the other was
+/// answered (`benches/purge.rs`).
+pub(super) const CONNECTIONS: usize = 2;
 /// With PING slow for so long, we are no help to anybody and stop.
 const SLOW: Duration = Duration::from_secs(20);
 /// How often people are told how it goes on.
@@ -146,15 +147,21 @@ fn setup<'a>(ground: &'a Ground, address: &'a Address) -> Setup<'a> {
     }
 }
 
-/// Learns what has to be known of a server, and how quick it is while we do nothing.
-pub(super) async fn meet(ground: &Ground, address: &Address, cx: &Looking) -> Result<Arc<Host>, Fault> {
+/// Learns what has to be known of a server that so many connections will work on, and how quick it is while we do
+/// nothing.
+pub(super) async fn meet(
+    ground: &Ground,
+    address: &Address,
+    connections: usize,
+    cx: &Looking,
+) -> Result<Arc<Host>, Fault> {
     let budget = super::super::budget(cx);
     let mut line = Line::open(setup(ground, address), budget.until()).await?;
     let begun = Instant::now();
     // To count what a change would reach is a look yet.
     let settings = &ground.site.settings;
     let limits = if ground.touches { settings.changing } else { settings.pace };
-    let mut pace = Pace::new(limits, CONNECTIONS);
+    let mut pace = Pace::new(limits, connections);
     let mut first = Batch::default();
     first.push(&[b"INFO"]);
     first.push(&[b"TIME"]);
@@ -198,7 +205,7 @@ pub(super) async fn meet(ground: &Ground, address: &Address, cx: &Looking) -> Re
     if !ground.site.is_cluster() {
         untouched = no_touch(&mut line, budget).await?;
     }
-    pace.begin(begun.elapsed(), CONNECTIONS);
+    pace.begin(begun.elapsed(), connections);
     Ok(Arc::new(Host {
         address: address.clone(),
         pace: Mutex::new(pace),
@@ -438,11 +445,18 @@ impl Shared {
         Self { walk: tokio::sync::Mutex::new(walk), hands, ended: AtomicBool::new(false) }
     }
 
-    /// As many hands as it is worth, over one connection.
+    /// As many hands as it is worth.
     pub(super) async fn hands(&self, ground: &Ground, host: &Arc<Host>) -> Result<Vec<Lane>, Fault> {
-        let first = Lane::open(ground, host).await?;
-        let others: Vec<Lane> = (1..self.hands).map(|_| first.beside()).collect();
-        Ok(std::iter::once(first).chain(others).collect())
+        let mut hands = vec![Lane::open(ground, host).await?];
+        for _ in 1..CONNECTIONS.min(self.hands) {
+            // One will do where only one is to be had.
+            hands.extend(Lane::open(ground, host).await.ok());
+        }
+        let lines = hands.len();
+        for nth in lines..self.hands {
+            hands.push(hands[nth % lines].beside());
+        }
+        Ok(hands)
     }
 
     /// The next names for one of the hands; none when this step of the walk found none, `None` when it is over.

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use super::{
     Ended, Ground, Listed, NAMED,
     choose::{Chooser, Doubts},
-    lane::{self, Host, Lane, Shared, Told},
+    lane::{self, CONNECTIONS, Host, Lane, Shared, Told},
     primaries,
     spread::Spread,
 };
@@ -103,7 +103,9 @@ pub(super) async fn measure(
     let addresses = primaries(ground, cx).await?;
     let told = Told::new("counting", None, cx);
     let servers = join_all(addresses.iter().map(async |address| {
-        let host = lane::meet(ground, address, cx).await.map_err(|fault| ground.explain(&fault, address, "INFO"))?;
+        let host = lane::meet(ground, address, CONNECTIONS, cx)
+            .await
+            .map_err(|fault| ground.explain(&fault, address, "INFO"))?;
         chooser.fits(&host)?;
         let mut found = Measured::none();
         let explain = |fault: &Fault| ground.explain(fault, address, "SCAN");

@@ -9,8 +9,10 @@
 
 mod bound;
 mod choose;
+mod everywhere;
 mod export;
 mod exports;
+mod frames;
 mod import;
 mod lane;
 mod measure;

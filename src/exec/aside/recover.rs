@@ -58,7 +58,7 @@ pub(in crate::exec) async fn recover(
     let mut found = Recovered { written: count, ..Recovered::default() };
     for address in primaries(ground, cx).await? {
         let explain = |fault: Fault| ground.explain(&fault, &address, "SCAN");
-        let host = lane::meet(ground, &address, cx).await.map_err(explain)?;
+        let host = lane::meet(ground, &address, 1, cx).await.map_err(explain)?;
         let explain = |fault: Fault| ground.explain(&fault, &address, "SCAN");
         let names = own(ground, &host, step).await.map_err(explain)?;
         if names.is_empty() {
@@ -201,7 +201,7 @@ pub(in crate::exec) async fn clear(ground: &Ground, step: &StepId, cx: &Looking)
 }
 
 async fn clear_one(ground: &Ground, address: &Address, step: &StepId, cx: &Looking) -> Result<u64, Fault> {
-    let host = lane::meet(ground, address, cx).await?;
+    let host = lane::meet(ground, address, 1, cx).await?;
     let mut lane = Lane::open(ground, &host).await?;
     let mut walk = Walk::own(name::glob(step), host.facts.layout());
     let mut count = 0;

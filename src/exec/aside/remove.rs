@@ -5,15 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::future::join_all;
-
 use super::{
     Doubts, Ended, Ground, Keep, LARGEST_DUMP, Listed, Removal, append,
     bound::Bound,
     choose::{Chooser, fatal},
-    lane::{self, HANDS, Lane, Shared, Told},
-    measure::{is_one, worse},
-    name, primaries, unkept,
+    everywhere::{Field, Hand, Outcome, everywhere},
+    lane::{HANDS, Lane, Shared, Told},
+    measure::is_one,
+    name, unkept,
 };
 use crate::{
     exec::{Looking, fault::Fault},
@@ -60,8 +59,8 @@ pub(in crate::exec) struct Removed {
     pub ended: Ended,
 }
 
-impl Removed {
-    pub(super) fn nothing(ended: Ended) -> Self {
+impl Outcome for Removed {
+    fn nothing(ended: Ended) -> Self {
         Self {
             keys: 0,
             bytes: 0,
@@ -77,22 +76,25 @@ impl Removed {
         }
     }
 
-    fn merge(&mut self, other: Removed) {
+    fn add(&mut self, other: &mut Self) {
         self.keys += other.keys;
         self.bytes += other.bytes;
-        self.aside.merge(other.aside);
+        self.aside.merge(std::mem::take(&mut other.aside));
         self.aside_bytes += other.aside_bytes;
         self.changed += other.changed;
         self.gone += other.gone;
         self.elsewhere += other.elsewhere;
         self.put_back += other.put_back;
-        self.stranded.merge(other.stranded);
-        self.doubts.merge(other.doubts);
-        self.ended = worse(std::mem::replace(&mut self.ended, Ended::Done), other.ended);
+        self.stranded.merge(std::mem::take(&mut other.stranded));
+        self.doubts.merge(std::mem::take(&mut other.doubts));
+    }
+
+    fn ended(&mut self) -> &mut Ended {
+        &mut self.ended
     }
 }
 
-/// What all lanes of a removal share.
+/// What all hands of a removal share.
 struct Work<'a> {
     ground: &'a Ground,
     step: &'a StepId,
@@ -110,10 +112,6 @@ pub(in crate::exec) async fn remove(ground: &Ground, removal: Removal<'_>, cx: &
         Ok(chooser) => chooser,
         Err(error) => return Removed::nothing(Ended::Failed(error)),
     };
-    let addresses = match primaries(ground, cx).await {
-        Ok(addresses) => addresses,
-        Err(error) => return Removed::nothing(Ended::Failed(error)),
-    };
     let (writer, stays) = match removal.keep {
         Keep::Snapshot(writer) => (Some(writer), None),
         Keep::Aside { writer, until_ms } => (Some(writer), Some(until_ms)),
@@ -128,32 +126,8 @@ pub(in crate::exec) async fn remove(ground: &Ground, removal: Removal<'_>, cx: &
         bound: Bound::new(removal.most),
         told: Told::new("removing", Some(removal.expected), cx),
     };
-    let servers = join_all(addresses.iter().map(async |address| {
-        let mut found = Removed::nothing(Ended::Done);
-        let explain = |fault: &Fault| Ended::Failed(ground.explain(fault, address, "RENAMENX"));
-        let host = match lane::meet(ground, address, cx).await {
-            Ok(host) => host,
-            Err(fault) => return Removed::nothing(explain(&fault)),
-        };
-        if let Err(error) = work.chooser.fits(&host) {
-            return Removed::nothing(Ended::Failed(error));
-        }
-        let walk = Shared::over(removal.select, host.facts.layout());
-        let hands = match walk.hands(ground, &host).await {
-            Ok(hands) => hands,
-            Err(fault) => return Removed::nothing(explain(&fault)),
-        };
-        for mut lane in join_all(hands.into_iter().map(|lane| run_lane(&work, lane, &walk))).await {
-            if let Err(fault) = lane.1 {
-                lane.0.ended = explain(&fault);
-            }
-            found.merge(lane.0);
-        }
-        found
-    }))
-    .await;
-    let mut whole = Removed::nothing(Ended::Done);
-    servers.into_iter().for_each(|found| whole.merge(found));
+    let field = Field { ground, select: removal.select, chooser: &work.chooser, command: "RENAMENX" };
+    let whole = everywhere(&field, &work, cx).await;
     if whole.ended == Ended::Done
         && let Some(writer) = work.writer
         && let Ok(writer) = Arc::try_unwrap(writer)
@@ -173,7 +147,7 @@ struct Moved {
     bytes: u64,
 }
 
-/// What of a lane is aside and not yet on the disk.
+/// What of one hand is aside and not yet on the disk.
 struct Open {
     records: Vec<Record>,
     aside: Vec<(Vec<u8>, Vec<u8>, u64)>,
@@ -190,61 +164,65 @@ impl Default for Open {
     }
 }
 
-async fn run_lane(work: &Work<'_>, mut lane: Lane, walk: &Shared) -> (Removed, Result<(), Fault>) {
-    let mut found = Removed::nothing(Ended::Done);
-    let result = async {
-        let mut open = Open::default();
-        loop {
-            if let Some(why) = lane.breathe().await? {
-                found.ended = Ended::Stopped(why);
-                break;
-            }
-            let Some(names) = walk.next(&mut lane).await? else { break };
-            if names.is_empty() {
-                continue;
-            }
-            let mut chosen = work.chooser.choose(&mut lane, names, &mut found.doubts).await?;
-            // What was shown is the bound; it is taken from before anything is touched.
-            let taken = work.bound.take(chosen.len() as u64).await;
-            let over = taken.count < chosen.len() as u64;
-            chosen.truncate(taken.count as usize);
-            let names = chosen.into_iter().map(|chosen| chosen.name);
-            if work.writer.is_none() && !work.chooser.asks() {
-                // Nothing is kept and nothing is asked of them: there is no reason to set them aside.
-                unlink(work, &mut lane, &names.collect::<Vec<_>>(), &mut found).await?;
-                if over {
-                    found.ended = Ended::Stopped(beyond(work.bound.most()));
+impl Hand for Work<'_> {
+    type Found = Removed;
+
+    async fn work(&self, mut lane: Lane, walk: &Shared) -> (Removed, Result<(), Fault>) {
+        let mut found = Removed::nothing(Ended::Done);
+        let result = async {
+            let mut open = Open::default();
+            loop {
+                if let Some(why) = lane.breathe().await? {
+                    found.ended = Ended::Stopped(why);
                     break;
                 }
-                continue;
-            }
-            let moved = set_aside(work, &mut lane, names, &mut found).await?;
-            // Those that were not there after all are given back to the bound.
-            taken.settle(moved.len() as u64);
-            capture(work, &mut lane, moved, &mut open, &mut found).await?;
-            let held = open.records.len().max(open.aside.len());
-            if held == 0 {
-                open.since = Instant::now();
-            } else if held >= FRAME_KEYS || open.size >= FRAME_BYTES || open.since.elapsed() >= FRAME_FOR {
-                flush(work, &mut lane, &mut open, &mut found).await?;
-            }
-            if over {
-                found.ended = Ended::Stopped(beyond(work.bound.most()));
+                let Some(names) = walk.next(&mut lane).await? else { break };
+                if names.is_empty() {
+                    continue;
+                }
+                let mut chosen = self.chooser.choose(&mut lane, names, &mut found.doubts).await?;
+                // What was shown is the bound; it is taken from before anything is touched.
+                let taken = self.bound.take(chosen.len() as u64).await;
+                let over = taken.count < chosen.len() as u64;
+                chosen.truncate(taken.count as usize);
+                let names = chosen.into_iter().map(|chosen| chosen.name);
+                if self.writer.is_none() && !self.chooser.asks() {
+                    // Nothing is kept and nothing is asked of them: there is no reason to set them aside.
+                    unlink(self, &mut lane, &names.collect::<Vec<_>>(), &mut found).await?;
+                    if over {
+                        found.ended = Ended::Stopped(beyond(self.bound.most()));
+                        break;
+                    }
+                    continue;
+                }
+                let moved = set_aside(self, &mut lane, names, &mut found).await?;
+                // Those that were not there after all are given back to the bound.
+                taken.settle(moved.len() as u64);
+                capture(self, &mut lane, moved, &mut open, &mut found).await?;
+                let held = open.records.len().max(open.aside.len());
+                if held == 0 {
+                    open.since = Instant::now();
+                } else if held >= FRAME_KEYS || open.size >= FRAME_BYTES || open.since.elapsed() >= FRAME_FOR {
+                    flush(self, &mut lane, &mut open, &mut found).await?;
+                }
+                if over {
+                    found.ended = Ended::Stopped(beyond(self.bound.most()));
+                }
+                if found.ended != Ended::Done {
+                    break;
+                }
             }
             if found.ended != Ended::Done {
-                break;
+                walk.end();
             }
+            flush(self, &mut lane, &mut open, &mut found).await
         }
-        if found.ended != Ended::Done {
+        .await;
+        if result.is_err() {
             walk.end();
         }
-        flush(work, &mut lane, &mut open, &mut found).await
+        (found, result)
     }
-    .await;
-    if result.is_err() {
-        walk.end();
-    }
-    (found, result)
 }
 
 fn beyond(most: u64) -> String {

@@ -1,32 +1,26 @@
 //! Bringing back what a run took: keys with the deadlines they had, or the deadlines alone.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::collections::{HashMap, HashSet};
 
 use super::{
     Ended, Ground, LARGEST_DUMP, Listed,
     choose::fatal,
-    lane::{self, Lane, Told},
-    name, recover, refused,
+    frames::{Frames, Unread},
+    lane::{Lane, Told},
+    name, recover,
     remove::{clock, read_deadline},
     retime::{Turn, Turned, deadlines, is_same, turn},
-    unkept, unmake,
+    unmake,
+    ways::Ways,
 };
 use crate::{
-    diagnosis::Explained,
-    exec::{
-        Looking,
-        fault::Fault,
-        topology::{Topology, slot_of},
-    },
+    exec::{Looking, fault::Fault},
     keyspace::{
         rdb::dump::{Fingerprint, fingerprint},
         wire::{Batch, Reply},
     },
     model::Address,
-    store::snapshot::{Deadline, Frame, Record, SnapshotError, SnapshotReader, Snapshots, StepId},
+    store::snapshot::{Deadline, Record, Snapshots, StepId},
 };
 
 /// No pipeline carries more bytes of values than this.
@@ -80,11 +74,8 @@ struct Kept {
 }
 
 struct Work<'a> {
-    ground: &'a Ground,
     step: &'a StepId,
-    cx: &'a Looking,
-    topology: Arc<Topology>,
-    lanes: HashMap<Address, Lane>,
+    ways: Ways<'a>,
     told: Told,
     found: Restored,
     /// Keys that were about to be put there and were not. What says so comes after what it is about, so that it is
@@ -94,39 +85,32 @@ struct Work<'a> {
 
 pub(in crate::exec) async fn restore(ground: &Ground, snapshots: &Snapshots, step: &StepId, cx: &Looking) -> Restored {
     let fail = |ended| Restored::nothing(Ended::Failed(ended));
-    let (reader, places, closed) = match open(snapshots, step).await {
-        Ok(opened) => opened,
-        Err(error) => return fail(unkept(&error)),
+    let frames = match Frames::open(snapshots, step).await {
+        Ok(frames) => frames,
+        Err(error) => return fail(error),
     };
     // A run that was cut short may have left keys aside; they come first.
-    if !closed && let Err(error) = recover::recover(ground, snapshots, step, cx).await {
+    if !frames.closed
+        && let Err(error) = recover::recover(ground, snapshots, step, cx).await
+    {
         return fail(error);
     }
-    let topology = match ground.site.topology(super::super::budget(cx)).await {
-        Ok(topology) => topology,
+    let ways = match Ways::of(ground, cx).await {
+        Ok(ways) => ways,
         Err(error) => return fail(error),
     };
     let told = Told::new("bringing back", None, cx);
-    let found = Restored::nothing(Ended::Done);
-    let (lanes, unmade) = (HashMap::new(), HashSet::new());
-    let mut work = Work { ground, step, cx, topology, lanes, told, found, unmade };
-    let mut reader = Some(reader);
+    let mut work = Work { step, ways, told, found: Restored::nothing(Ended::Done), unmade: HashSet::new() };
     // From the last frame to the first: of a key that was taken twice, the newer value is the one to come back.
-    for (index, place) in places.into_iter().enumerate().rev() {
-        let Some(held) = reader.take() else { break };
-        let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
-        let (held, frame) = match read(held, place, number).await {
-            Some(read) => read,
-            None => break,
-        };
-        reader = Some(held);
-        let records = match frame {
-            Ok(frame) => frame.records,
-            Err(SnapshotError::Io { .. } | SnapshotError::Broken) => {
-                work.found.ended = Ended::Failed(unkept(&SnapshotError::Broken));
+    let mut frames = frames.backwards();
+    while let Some(records) = frames.next().await {
+        let records = match records {
+            Ok(records) => records,
+            Err(Unread::Broken(error)) => {
+                work.found.ended = Ended::Failed(error);
                 break;
             }
-            Err(_) => {
+            Err(Unread::Damaged) => {
                 work.found.damaged += 1;
                 continue;
             }
@@ -139,42 +123,6 @@ pub(in crate::exec) async fn restore(ground: &Ground, snapshots: &Snapshots, ste
         }
     }
     work.found
-}
-
-pub(super) type Opened = (SnapshotReader, Vec<u64>, bool);
-
-/// An export that was cut short is none.
-pub(super) fn unfinished() -> Explained {
-    refused(
-        "the export does not come to its end",
-        "it was cut short, or is still being written",
-        "export again: `/redis exports` lists those that are whole",
-    )
-}
-
-/// The snapshot, where its frames begin, and whether its run came to its end.
-pub(super) async fn open(snapshots: &Snapshots, step: &StepId) -> Result<Opened, SnapshotError> {
-    let (snapshots, step) = (snapshots.clone(), step.clone());
-    let opening = move || {
-        let mut reader = snapshots.read(&step)?;
-        let places = reader.frames()?;
-        let last = places.last().map(|place| reader.frame_at(*place, places.len() as u32));
-        let closed = last.is_some_and(|last| last.is_ok()) && reader.is_closed();
-        Ok((reader, places, closed))
-    };
-    tokio::task::spawn_blocking(opening).await.unwrap_or(Err(SnapshotError::Broken))
-}
-
-pub(super) async fn read(
-    mut reader: SnapshotReader,
-    place: u64,
-    number: u32,
-) -> Option<(SnapshotReader, Result<Frame, SnapshotError>)> {
-    let reading = move || {
-        let frame = reader.frame_at(place, number);
-        (reader, frame)
-    };
-    tokio::task::spawn_blocking(reading).await.ok()
 }
 
 /// The records of a frame for one server, by kind.
@@ -200,7 +148,7 @@ impl Work<'_> {
                 }
                 Record::Contents(_) | Record::End { .. } => continue,
             };
-            let Some(address) = self.holder(key) else {
+            let Some(address) = self.ways.holder(key) else {
                 self.found.lost.add(key);
                 continue;
             };
@@ -227,22 +175,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// The primary a key belongs to now.
-    fn holder(&self, key: &[u8]) -> Option<Address> {
-        if self.topology.slots.is_empty() {
-            return self.topology.primaries().next().map(|member| member.address.clone());
-        }
-        self.topology.holder(slot_of(key)).map(|member| member.address.clone())
-    }
-
     async fn share(&mut self, address: &Address, share: Share) -> Result<(), Fault> {
-        let mut lane = match self.lanes.remove(address) {
-            Some(lane) => lane,
-            None => {
-                let host = lane::meet(self.ground, address, self.cx).await?;
-                Lane::open(self.ground, &host).await?
-            }
-        };
+        let mut lane = self.ways.take(address).await?;
         let mut keys = share.keys.into_iter().peekable();
         while keys.peek().is_some() {
             if self.rest(&mut lane).await? {
@@ -289,7 +223,7 @@ impl Work<'_> {
             self.found.unsure = 0;
             self.told.add(made.len() as u64);
         }
-        self.lanes.insert(address.clone(), lane);
+        self.ways.put(address, lane);
         Ok(())
     }
 

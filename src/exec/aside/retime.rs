@@ -8,14 +8,11 @@ use std::{
     time::Instant,
 };
 
-use futures_util::future::join_all;
-
 use super::{
     Doubts, Ended, Ground, Listed, Retiming, append,
     choose::{Chooser, fatal},
-    lane::{self, Lane, Shared, Told},
-    measure::worse,
-    primaries,
+    everywhere::{Field, Hand, Outcome, everywhere},
+    lane::{Lane, Shared, Told},
     remove::{FRAME_FOR, FRAME_KEYS, clock, read_deadline},
     unkept,
 };
@@ -50,8 +47,8 @@ pub(in crate::exec) struct Retimed {
     pub ended: Ended,
 }
 
-impl Retimed {
-    pub(super) fn nothing(ended: Ended) -> Self {
+impl Outcome for Retimed {
+    fn nothing(ended: Ended) -> Self {
         Self {
             keys: 0,
             unchanged: 0,
@@ -64,15 +61,18 @@ impl Retimed {
         }
     }
 
-    fn merge(&mut self, other: Retimed) {
+    fn add(&mut self, other: &mut Self) {
         self.keys += other.keys;
         self.unchanged += other.unchanged;
         self.gone += other.gone;
         self.elsewhere += other.elsewhere;
         self.unsure += other.unsure;
-        self.unverified.merge(other.unverified);
-        self.doubts.merge(other.doubts);
-        self.ended = worse(std::mem::replace(&mut self.ended, Ended::Done), other.ended);
+        self.unverified.merge(std::mem::take(&mut other.unverified));
+        self.doubts.merge(std::mem::take(&mut other.doubts));
+    }
+
+    fn ended(&mut self) -> &mut Ended {
+        &mut self.ended
     }
 }
 
@@ -91,10 +91,6 @@ pub(in crate::exec) async fn retime(ground: &Ground, retiming: Retiming<'_>, cx:
         Ok(chooser) => chooser,
         Err(error) => return Retimed::nothing(Ended::Failed(error)),
     };
-    let addresses = match primaries(ground, cx).await {
-        Ok(addresses) => addresses,
-        Err(error) => return Retimed::nothing(Ended::Failed(error)),
-    };
     let work = Work {
         ground,
         chooser,
@@ -104,34 +100,8 @@ pub(in crate::exec) async fn retime(ground: &Ground, retiming: Retiming<'_>, cx:
         taken: AtomicU64::new(0),
         told: Told::new("setting deadlines", Some(retiming.expected), cx),
     };
-    let servers = join_all(addresses.iter().map(async |address| {
-        let mut found = Retimed::nothing(Ended::Done);
-        let explain = |fault: &Fault| Ended::Failed(ground.explain(fault, address, "PEXPIREAT"));
-        let host = match lane::meet(ground, address, cx).await {
-            Ok(host) => host,
-            Err(fault) => return Retimed::nothing(explain(&fault)),
-        };
-        if let Err(error) = work.chooser.fits(&host) {
-            return Retimed::nothing(Ended::Failed(error));
-        }
-        // One moment for all keys of a server, as its own clock has it.
-        let now = host.now_ms();
-        let walk = Shared::over(retiming.select, host.facts.layout());
-        let hands = match walk.hands(ground, &host).await {
-            Ok(hands) => hands,
-            Err(fault) => return Retimed::nothing(explain(&fault)),
-        };
-        for mut lane in join_all(hands.into_iter().map(|lane| run_lane(&work, lane, &walk, now))).await {
-            if let Err(fault) = lane.1 {
-                lane.0.ended = explain(&fault);
-            }
-            found.merge(lane.0);
-        }
-        found
-    }))
-    .await;
-    let mut whole = Retimed::nothing(Ended::Done);
-    servers.into_iter().for_each(|found| whole.merge(found));
+    let field = Field { ground, select: retiming.select, chooser: &work.chooser, command: "PEXPIREAT" };
+    let whole = everywhere(&field, &work, cx).await;
     if whole.ended == Ended::Done
         && let Ok(writer) = Arc::try_unwrap(work.writer)
     {
@@ -161,52 +131,58 @@ fn decide(to: Retime, old: Deadline, now_ms: i64) -> Option<Deadline> {
     }
 }
 
-async fn run_lane(work: &Work<'_>, mut lane: Lane, walk: &Shared, now_ms: i64) -> (Retimed, Result<(), Fault>) {
-    let mut found = Retimed::nothing(Ended::Done);
-    let result = async {
-        let mut open: Vec<Turn> = Vec::new();
-        let mut since = Instant::now();
-        loop {
-            if let Some(why) = lane.breathe().await? {
-                found.ended = Ended::Stopped(why);
-                break;
-            }
-            let Some(names) = walk.next(&mut lane).await? else { break };
-            if names.is_empty() {
-                continue;
-            }
-            let chosen = work.chooser.choose(&mut lane, names, &mut found.doubts).await?;
-            let names: Vec<Vec<u8>> = chosen.into_iter().map(|chosen| chosen.name).collect();
-            for (key, old) in deadlines(&mut lane, names, &mut found.gone).await? {
-                match decide(work.to, old, now_ms) {
-                    None => found.unchanged += 1,
-                    Some(_) if work.taken.fetch_add(1, Ordering::Relaxed) >= work.most => {
-                        let why = format!("it would have reached more than the {} keys that were shown", work.most);
-                        found.ended = Ended::Stopped(why);
-                        break;
+impl Hand for Work<'_> {
+    type Found = Retimed;
+
+    async fn work(&self, mut lane: Lane, walk: &Shared) -> (Retimed, Result<(), Fault>) {
+        let mut found = Retimed::nothing(Ended::Done);
+        // One moment for all keys, as their server's own clock has it.
+        let now_ms = lane.server.now_ms();
+        let result = async {
+            let mut open: Vec<Turn> = Vec::new();
+            let mut since = Instant::now();
+            loop {
+                if let Some(why) = lane.breathe().await? {
+                    found.ended = Ended::Stopped(why);
+                    break;
+                }
+                let Some(names) = walk.next(&mut lane).await? else { break };
+                if names.is_empty() {
+                    continue;
+                }
+                let chosen = self.chooser.choose(&mut lane, names, &mut found.doubts).await?;
+                let names: Vec<Vec<u8>> = chosen.into_iter().map(|chosen| chosen.name).collect();
+                for (key, old) in deadlines(&mut lane, names, &mut found.gone).await? {
+                    match decide(self.to, old, now_ms) {
+                        None => found.unchanged += 1,
+                        Some(_) if self.taken.fetch_add(1, Ordering::Relaxed) >= self.most => {
+                            let why = format!("it would have reached more than the {} keys that were shown", self.most);
+                            found.ended = Ended::Stopped(why);
+                            break;
+                        }
+                        Some(new) => open.push(Turn { key, old, new }),
                     }
-                    Some(new) => open.push(Turn { key, old, new }),
+                }
+                if open.is_empty() {
+                    since = Instant::now();
+                } else if open.len() >= FRAME_KEYS || since.elapsed() >= FRAME_FOR {
+                    flush(self, &mut lane, &mut open, &mut found).await?;
+                }
+                if found.ended != Ended::Done {
+                    break;
                 }
             }
-            if open.is_empty() {
-                since = Instant::now();
-            } else if open.len() >= FRAME_KEYS || since.elapsed() >= FRAME_FOR {
-                flush(work, &mut lane, &mut open, &mut found).await?;
-            }
             if found.ended != Ended::Done {
-                break;
+                walk.end();
             }
+            flush(self, &mut lane, &mut open, &mut found).await
         }
-        if found.ended != Ended::Done {
+        .await;
+        if result.is_err() {
             walk.end();
         }
-        flush(work, &mut lane, &mut open, &mut found).await
+        (found, result)
     }
-    .await;
-    if result.is_err() {
-        walk.end();
-    }
-    (found, result)
 }
 
 /// The deadlines keys have; those that are gone are counted.

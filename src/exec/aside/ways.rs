@@ -42,7 +42,7 @@ impl<'a> Ways<'a> {
         match self.lanes.remove(address) {
             Some(lane) => Ok(lane),
             None => {
-                let host = lane::meet(self.ground, address, self.cx).await?;
+                let host = lane::meet(self.ground, address, 1, self.cx).await?;
                 Lane::open(self.ground, &host).await
             }
         }

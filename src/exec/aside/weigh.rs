@@ -3,10 +3,9 @@
 use super::{
     Ground, LARGEST_DUMP, Listed,
     choose::fatal,
+    frames::{Frames, Unread},
     lane::{Lane, Told},
-    restore,
     spread::Spread,
-    unkept,
     ways::Ways,
 };
 use crate::{
@@ -18,7 +17,7 @@ use crate::{
         wire::{Batch, Reply},
     },
     model::Address,
-    store::snapshot::{Deadline, Record, SnapshotError, Snapshots, StepId},
+    store::snapshot::{Deadline, Record, Snapshots, StepId},
 };
 
 /// What an export would come to if it were put back now.
@@ -114,32 +113,21 @@ pub(in crate::exec) async fn weigh(
     only: Option<&str>,
     cx: &Looking,
 ) -> Result<Weighed, Explained> {
-    let (reader, places, closed) = restore::open(snapshots, step).await.map_err(|error| unkept(&error))?;
-    if !closed {
-        return Err(restore::unfinished());
-    }
+    let mut frames = Frames::open(snapshots, step).await?.whole()?;
     let told = Told::new("comparing", None, cx);
     let mut work = Work { ways: Ways::of(ground, cx).await?, only, may_dump: true, found: Weighed::default(), told };
-    let frames = places.len();
-    let mut reader = Some(reader);
-    for (index, place) in places.into_iter().enumerate() {
-        let Some(held) = reader.take() else { break };
-        let Some((held, frame)) = restore::read(held, place, u32::try_from(index + 1).unwrap_or(u32::MAX)).await else {
-            break;
-        };
-        reader = Some(held);
-        match frame {
-            Ok(frame) => work
-                .frame(frame.records)
-                .await
-                .map_err(|(address, fault)| ground.explain(&fault, &address, "EXISTS"))?,
-            Err(error @ (SnapshotError::Io { .. } | SnapshotError::Broken)) => return Err(unkept(&error)),
-            Err(_) => work.found.damaged += 1,
+    while let Some(records) = frames.next().await {
+        match records {
+            Ok(records) => {
+                work.frame(records).await.map_err(|(address, fault)| ground.explain(&fault, &address, "EXISTS"))?
+            }
+            Err(Unread::Broken(error)) => return Err(error),
+            Err(Unread::Damaged) => work.found.damaged += 1,
         }
         if work.found.stopped.is_some() {
             break;
         }
-        work.found.share = (index + 1) as f64 / frames as f64;
+        work.found.share = frames.share();
     }
     work.found.extrapolate();
     Ok(work.found)
