@@ -199,6 +199,18 @@ impl Hand {
     }
 }
 
+fn walk(redis: &Redis) {
+    let mut client = redis.connect();
+    let mut cursor = "0".to_owned();
+    loop {
+        let page = client.ask(&["SCAN", &cursor, "MATCH", "doomed:*", "COUNT", "500"]);
+        cursor = page.lines().next().unwrap().to_owned();
+        if cursor == "0" {
+            return;
+        }
+    }
+}
+
 fn shell(redis: &Redis, line: &str) -> Duration {
     let start = Instant::now();
     let line = line.replace("redis-cli", &format!("redis-cli -p {}", redis.port));
@@ -218,10 +230,20 @@ struct Round {
     waits: [Waits; 2],
 }
 
+/// How it is done.
+#[derive(Clone, Copy)]
+enum Way {
+    /// As people do it.
+    Pipe,
+    /// Names alone, and nothing is removed: no removal that walks is faster than this.
+    Walk,
+    Ours(Kept),
+}
+
 /// One way, and its rounds.
 struct Row {
     what: &'static str,
-    keep: Option<Kept>,
+    way: Way,
     undo: &'static str,
     rounds: Vec<Round>,
 }
@@ -290,9 +312,10 @@ async fn measured(redis: &Redis, hand: &mut Hand, options: &Options, row: &Row) 
     tokio::time::sleep(Duration::from_secs(2)).await;
     foreground.phase(DURING);
     let start = Instant::now();
-    match row.keep {
-        None => drop(shell(redis, "redis-cli --scan --pattern 'doomed:*' | xargs -n100 redis-cli unlink")),
-        Some(keep) => {
+    match row.way {
+        Way::Pipe => drop(shell(redis, "redis-cli --scan --pattern 'doomed:*' | xargs -n100 redis-cli unlink")),
+        Way::Walk => walk(redis),
+        Way::Ours(keep) => {
             let change = Change::RemoveKeys { select: Select::matching("doomed:*"), now_ms: 0, keys: doomed, keep };
             let touched = hand.touch(change).await;
             assert!(matches!(touched, Touched::Verified(_)), "{touched:?}");
@@ -300,7 +323,7 @@ async fn measured(redis: &Redis, hand: &mut Hand, options: &Options, row: &Row) 
     }
     let wall = start.elapsed().as_secs_f64();
     let waits = foreground.end();
-    if !matches!(row.keep, Some(Kept::Aside(_))) {
+    if !matches!(row.way, Way::Walk | Way::Ours(Kept::Aside(_))) {
         assert_eq!(count(redis), keys - doomed, "{}", row.what);
     }
     Round { wall, waits }
@@ -356,14 +379,15 @@ async fn main() {
     let mut hand = Hand::at(&redis, options.pace).await;
     println!("{} keys, {} to remove, a foreground of {PACE} GET/s\n", options.keys, options.doomed);
     let mut rows: Vec<Row> = [
-        ("redis-cli --scan, xargs -n100 unlink", None, "none"),
-        ("ours, --no-undo", Some(Kept::Nothing), "none"),
-        ("ours, in a snapshot", Some(Kept::Snapshot), "full"),
-        ("ours, --aside", Some(Kept::Aside(3_600_000)), "full"),
+        ("redis-cli --scan, xargs -n100 unlink", Way::Pipe, "none"),
+        ("SCAN alone, nothing removed", Way::Walk, "–"),
+        ("ours, --no-undo", Way::Ours(Kept::Nothing), "none"),
+        ("ours, in a snapshot", Way::Ours(Kept::Snapshot), "full"),
+        ("ours, --aside", Way::Ours(Kept::Aside(3_600_000)), "full"),
     ]
     .into_iter()
-    .map(|(what, keep, undo)| Row { what, keep, undo, rounds: Vec::new() })
-    .filter(|row| row.keep.is_some() || has("redis-cli"))
+    .map(|(what, way, undo)| Row { what, way, undo, rounds: Vec::new() })
+    .filter(|row| !matches!(row.way, Way::Pipe) || has("redis-cli"))
     .filter(|row| options.only.as_ref().is_none_or(|only| row.what.contains(only)))
     .collect();
     for round in 0..options.rounds {
@@ -401,9 +425,9 @@ async fn main() {
             row.undo
         );
     }
-    if let Some(peer) = rows.iter().find(|row| row.keep.is_none()) {
+    if let Some(peer) = rows.iter().find(|row| matches!(row.way, Way::Pipe)) {
         let peer = peer.median(|round| round.wall);
-        for row in rows.iter().filter(|row| row.keep.is_some()) {
+        for row in rows.iter().filter(|row| !matches!(row.way, Way::Pipe)) {
             println!("{}: {:.1} × as fast as the pipe", row.what, peer / row.median(|round| round.wall));
         }
     }
