@@ -28,7 +28,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { in_flight_us: 110.0, busy: 0.75, leave_alone: 0.85, most_keys: 200, lanes: 2 }
+        Self { in_flight_us: 130.0, busy: 0.8, leave_alone: 0.85, most_keys: 200, lanes: 2 }
     }
 }
 

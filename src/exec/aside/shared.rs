@@ -38,7 +38,7 @@ struct Next {
 /// Where the bytes that answer somebody go.
 type Tell = oneshot::Sender<Result<Vec<u8>, Fault>>;
 
-/// Carried away by nobody: whoever had the connection was dropped before the answers came.
+/// Nobody answers: whoever had the connection was dropped before the answers came.
 fn cut() -> Fault {
     Fault::Network(NetworkFault::Closed)
 }
