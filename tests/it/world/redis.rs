@@ -299,6 +299,7 @@ impl RedisServer {
                 let subs: &[&str] = match whole {
                     "client" => &["list", "id", "info", "setname", "getname", "kill", "pause", "unpause", "reply"],
                     "acl" => &["list", "getuser", "setuser", "whoami", "users", "save", "load", "log", "cat"],
+                    "cluster" => &["info", "nodes", "slots", "myid", "replicas", "keyslot", "failover"],
                     _ => panic!("whose subcommands are not listed here: {whole}"),
                 };
                 let others = subs.iter().filter(|other| **other != sub).map(|other| format!("+{whole}|{other}"));
