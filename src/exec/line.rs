@@ -29,13 +29,15 @@ pub(crate) struct Line {
     /// The bytes of the last answers.
     pub buffer: Vec<u8>,
     owed: usize,
+    /// Where the replies to each of those who asked together end.
+    ends: Vec<usize>,
 }
 
 impl Line {
     /// Connects, authenticates, chooses the database.
     pub(crate) async fn open(setup: Setup<'_>, until: Instant) -> Result<Self, Fault> {
         let stream = dial(setup.address, setup.tls, until).await?;
-        let mut line = Self { stream, buffer: Vec::with_capacity(16 << 10), owed: 0 };
+        let mut line = Self { stream, buffer: Vec::with_capacity(16 << 10), owed: 0, ends: Vec::new() };
         let mut batch = Batch::default();
         let mut must = Vec::new();
         if let Some(from) = &setup.credential.password {
@@ -72,8 +74,7 @@ impl Line {
 
     /// Sends commands and reads all their replies.
     pub(crate) async fn ask(&mut self, batch: &Batch, until: Instant) -> Result<(), Fault> {
-        self.send(batch, until).await?;
-        self.receive(batch.replies, until).await
+        self.ask_together(batch, &[batch.replies], until).await
     }
 
     /// The replies of the last [`Line::ask`].
@@ -81,16 +82,16 @@ impl Line {
         replies(&self.buffer, self.owed).map_err(|_| garbled())
     }
 
-    /// The bytes of the last replies, so many in each share.
-    pub(crate) fn shares(&self, counts: impl Iterator<Item = usize>) -> Result<Vec<&[u8]>, Fault> {
-        let mut finder = Finder::default();
-        let share = |count| {
-            let start = finder.end;
-            let wanted = finder.found + count;
-            let whole = finder.look(&self.buffer, wanted).map_err(|_| garbled())?;
-            if whole { Ok(&self.buffer[start..finder.end]) } else { Err(garbled()) }
-        };
-        counts.map(share).collect()
+    /// Sends commands that several ask together, so many each, and reads all their replies.
+    pub(crate) async fn ask_together(&mut self, batch: &Batch, counts: &[usize], until: Instant) -> Result<(), Fault> {
+        self.send(batch, until).await?;
+        self.receive_shares(counts, until).await
+    }
+
+    /// The bytes of the last replies, each asker's by themselves.
+    pub(crate) fn shares(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, &end)| &self.buffer[start..end])
     }
 
     pub(crate) async fn send(&mut self, batch: &Batch, until: Instant) -> Result<(), Fault> {
@@ -104,15 +105,24 @@ impl Line {
 
     /// Reads until so many replies are in the buffer.
     pub(crate) async fn receive(&mut self, wanted: usize, until: Instant) -> Result<(), Fault> {
+        self.receive_shares(&[wanted], until).await
+    }
+
+    async fn receive_shares(&mut self, counts: &[usize], until: Instant) -> Result<(), Fault> {
         let start = Instant::now();
         self.buffer.clear();
-        self.owed = wanted;
+        self.ends.clear();
+        self.owed = counts.iter().sum();
         let mut finder = Finder::default();
         let reading = async {
-            while !finder.look(&self.buffer, wanted).map_err(|_| garbled())? {
-                if self.stream.read_buf(&mut self.buffer).await.map_err(|error| of_io(&error))? == 0 {
-                    return Err(Fault::Network(NetworkFault::Closed));
+            for count in counts {
+                let wanted = finder.found + count;
+                while !finder.look(&self.buffer, wanted).map_err(|_| garbled())? {
+                    if self.stream.read_buf(&mut self.buffer).await.map_err(|error| of_io(&error))? == 0 {
+                        return Err(Fault::Network(NetworkFault::Closed));
+                    }
                 }
+                self.ends.push(finder.end);
             }
             Ok(())
         };

@@ -60,8 +60,10 @@ impl Taken<'_> {
     /// So many were reached; the others are for whoever finds more.
     pub(super) fn settle(mut self, reached: u64) {
         let back = self.count.saturating_sub(reached);
-        lock(&self.bound.state).taken -= back;
-        lock(&self.bound.state).open -= back;
+        let mut state = lock(&self.bound.state);
+        state.taken -= back;
+        state.open -= back;
+        drop(state);
         self.count -= back;
     }
 }

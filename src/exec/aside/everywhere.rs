@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use super::{
     Ended, Ground,
     choose::Chooser,
-    lane::{self, CONNECTIONS, Lane, Shared},
+    lane::{self, CONNECTIONS, Lane, SharedWalk},
     measure::worse,
     primaries,
 };
@@ -47,7 +47,7 @@ pub(super) trait Hand: Sync {
     type Found: Outcome;
 
     /// Works until the walk is over, or says what went wrong with its connection.
-    fn work(&self, lane: Lane, walk: &Shared) -> impl Future<Output = (Self::Found, Result<(), Fault>)> + Send;
+    fn work(&self, lane: Lane, walk: &SharedWalk) -> impl Future<Output = (Self::Found, Result<(), Fault>)> + Send;
 }
 
 /// Lets hands work on every primary, and adds up what they came to.
@@ -66,7 +66,7 @@ pub(super) async fn everywhere<H: Hand>(field: &Field<'_>, hand: &H, cx: &Lookin
         if let Err(error) = chooser.fits(&host) {
             return H::Found::nothing(Ended::Failed(error));
         }
-        let walk = Shared::over(select, host.facts.layout());
+        let walk = SharedWalk::over(select, host.facts.layout());
         let hands = match walk.hands(ground, &host).await {
             Ok(hands) => hands,
             Err(fault) => return H::Found::nothing(explain(&fault)),

@@ -13,7 +13,7 @@ use super::{
     Doubts, Ended, Ground, LARGEST_DUMP, Listed, append,
     choose::{Chooser, Chosen, fatal},
     everywhere::{Field, Hand, Outcome, everywhere},
-    lane::{Lane, Shared, Told},
+    lane::{Lane, Next, SharedWalk, Told},
     lock,
     remove::{DUMP_BYTES, FRAME_BYTES, FRAME_KEYS, clock, read_deadline},
     retime::is_same,
@@ -219,16 +219,19 @@ struct Open {
 impl Hand for Work<'_> {
     type Found = Exported;
 
-    async fn work(&self, mut lane: Lane, walk: &Shared) -> (Exported, Result<(), Fault>) {
+    async fn work(&self, mut lane: Lane, walk: &SharedWalk) -> (Exported, Result<(), Fault>) {
         let mut found = Exported::nothing(Ended::Done);
         let result = async {
             let mut open = Open::default();
             loop {
-                if let Some(why) = lane.breathe().await? {
-                    found.ended = Ended::Stopped(why);
-                    break;
-                }
-                let Some(mut names) = walk.next(&mut lane).await? else { break };
+                let mut names = match walk.next(&mut lane).await? {
+                    Next::Names(names) => names,
+                    Next::Stop(why) => {
+                        found.ended = Ended::Stopped(why);
+                        break;
+                    }
+                    Next::Over => break,
+                };
                 names.retain(|name| lock(&self.met).is_new(name));
                 if names.is_empty() {
                     continue;

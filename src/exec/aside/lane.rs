@@ -290,8 +290,7 @@ impl Lane {
             if wants_cpu {
                 let mut info = Batch::default();
                 info.push(&[b"INFO", b"cpu"]);
-                alone(&mut line, &info, server.budget.until()).await?;
-                let line = line.as_ref().map_err(Fault::clone)?;
+                let line = alone(&mut line, &info, server.budget.until()).await?;
                 if let Some(cpu) = cpu(&line.replies()?[0]) {
                     lock(&server.pace).cpu(server.begun.elapsed(), cpu);
                 }
@@ -429,15 +428,25 @@ impl Walk {
     }
 }
 
+/// What comes next for one of the hands.
+pub(super) enum Next {
+    /// These keys.
+    Names(Vec<Vec<u8>>),
+    /// It is time to stop, and why.
+    Stop(String),
+    /// Nothing: the walk is over, or another of the hands has ended it.
+    Over,
+}
+
 /// A walk that several hands take their names from. There is one cursor: a step of SCAN runs over the
 /// edge of a stretch, so that keys at the edges of several walks would be met twice, and counted twice.
-pub(super) struct Shared {
+pub(super) struct SharedWalk {
     walk: tokio::sync::Mutex<Walk>,
     hands: usize,
     ended: AtomicBool,
 }
 
-impl Shared {
+impl SharedWalk {
     /// The walk of a selection over a server.
     pub(super) fn over(select: &Select, layout: Layout) -> Self {
         let walk = Walk::over(select, layout);
@@ -459,14 +468,23 @@ impl Shared {
         Ok(hands)
     }
 
-    /// The next names for one of the hands; none when this step of the walk found none, `None` when it is over.
-    pub(super) async fn next(&self, lane: &mut Lane) -> Result<Option<Vec<Vec<u8>>>, Fault> {
-        let mut walk = self.walk.lock().await;
-        if walk.is_over() || self.ended.load(Ordering::Relaxed) {
-            return Ok(None);
+    /// What one of the hands does next, once it has rested.
+    pub(super) async fn next(&self, lane: &mut Lane) -> Result<Next, Fault> {
+        loop {
+            if let Some(why) = lane.breathe().await? {
+                return Ok(Next::Stop(why));
+            }
+            let mut walk = self.walk.lock().await;
+            if walk.is_over() || self.ended.load(Ordering::Relaxed) {
+                return Ok(Next::Over);
+            }
+            let keys = lane.keys();
+            let names = walk.next(lane, keys).await?;
+            // A step of the walk may find none.
+            if !names.is_empty() {
+                return Ok(Next::Names(names));
+            }
         }
-        let keys = lane.keys();
-        walk.next(lane, keys).await.map(Some)
     }
 
     /// One met trouble or the bound: the others finish what they have in hand, and end too.

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use super::{
     Ended, Ground, Listed, NAMED,
     choose::{Chooser, Doubts},
-    lane::{self, CONNECTIONS, Host, Lane, Shared, Told},
+    lane::{self, CONNECTIONS, Host, Lane, Next, SharedWalk, Told},
     primaries,
     spread::Spread,
 };
@@ -110,7 +110,7 @@ pub(super) async fn measure(
         let mut found = Measured::none();
         let explain = |fault: &Fault| ground.explain(fault, address, "SCAN");
         let (of, clients) = counts(ground, &host).await.map_err(|fault| explain(&fault))?;
-        let walk = Shared::over(select, host.facts.layout());
+        let walk = SharedWalk::over(select, host.facts.layout());
         let hands = walk.hands(ground, &host).await.map_err(|fault| explain(&fault))?;
         for one in join_all(hands.into_iter().map(|lane| one(ground, lane, &chooser, &walk, &told))).await {
             found.merge(one.map_err(|fault| explain(&fault))?);
@@ -142,19 +142,19 @@ async fn one(
     ground: &Ground,
     mut lane: Lane,
     chooser: &Chooser,
-    walk: &Shared,
+    walk: &SharedWalk,
     told: &Told,
 ) -> Result<Measured, Fault> {
     let mut found = Measured::none();
     loop {
-        if let Some(why) = lane.breathe().await? {
-            found.stopped = Some(why);
-            break;
-        }
-        let Some(names) = walk.next(&mut lane).await? else { break };
-        if names.is_empty() {
-            continue;
-        }
+        let names = match walk.next(&mut lane).await? {
+            Next::Names(names) => names,
+            Next::Stop(why) => {
+                found.stopped = Some(why);
+                break;
+            }
+            Next::Over => break,
+        };
         let count = names.len() as u64;
         for chosen in chooser.choose(&mut lane, names, &mut found.doubts).await? {
             found.keys += 1;

@@ -10,7 +10,7 @@ use super::{
     bound::Bound,
     choose::{Chooser, fatal},
     everywhere::{Field, Hand, Outcome, everywhere},
-    lane::{HANDS, Lane, Shared, Told},
+    lane::{HANDS, Lane, Next, SharedWalk, Told},
     measure::is_one,
     name, unkept,
 };
@@ -167,19 +167,19 @@ impl Default for Open {
 impl Hand for Work<'_> {
     type Found = Removed;
 
-    async fn work(&self, mut lane: Lane, walk: &Shared) -> (Removed, Result<(), Fault>) {
+    async fn work(&self, mut lane: Lane, walk: &SharedWalk) -> (Removed, Result<(), Fault>) {
         let mut found = Removed::nothing(Ended::Done);
         let result = async {
             let mut open = Open::default();
             loop {
-                if let Some(why) = lane.breathe().await? {
-                    found.ended = Ended::Stopped(why);
-                    break;
-                }
-                let Some(names) = walk.next(&mut lane).await? else { break };
-                if names.is_empty() {
-                    continue;
-                }
+                let names = match walk.next(&mut lane).await? {
+                    Next::Names(names) => names,
+                    Next::Stop(why) => {
+                        found.ended = Ended::Stopped(why);
+                        break;
+                    }
+                    Next::Over => break,
+                };
                 let mut chosen = self.chooser.choose(&mut lane, names, &mut found.doubts).await?;
                 // What was shown is the bound; it is taken from before anything is touched.
                 let taken = self.bound.take(chosen.len() as u64).await;

@@ -12,7 +12,7 @@ use super::{
     Doubts, Ended, Ground, Listed, Retiming, append,
     choose::{Chooser, fatal},
     everywhere::{Field, Hand, Outcome, everywhere},
-    lane::{Lane, Shared, Told},
+    lane::{Lane, Next, SharedWalk, Told},
     remove::{FRAME_FOR, FRAME_KEYS, clock, read_deadline},
     unkept,
 };
@@ -134,7 +134,7 @@ fn decide(to: Retime, old: Deadline, now_ms: i64) -> Option<Deadline> {
 impl Hand for Work<'_> {
     type Found = Retimed;
 
-    async fn work(&self, mut lane: Lane, walk: &Shared) -> (Retimed, Result<(), Fault>) {
+    async fn work(&self, mut lane: Lane, walk: &SharedWalk) -> (Retimed, Result<(), Fault>) {
         let mut found = Retimed::nothing(Ended::Done);
         // One moment for all keys, as their server's own clock has it.
         let now_ms = lane.server.now_ms();
@@ -142,14 +142,14 @@ impl Hand for Work<'_> {
             let mut open: Vec<Turn> = Vec::new();
             let mut since = Instant::now();
             loop {
-                if let Some(why) = lane.breathe().await? {
-                    found.ended = Ended::Stopped(why);
-                    break;
-                }
-                let Some(names) = walk.next(&mut lane).await? else { break };
-                if names.is_empty() {
-                    continue;
-                }
+                let names = match walk.next(&mut lane).await? {
+                    Next::Names(names) => names,
+                    Next::Stop(why) => {
+                        found.ended = Ended::Stopped(why);
+                        break;
+                    }
+                    Next::Over => break,
+                };
                 let chosen = self.chooser.choose(&mut lane, names, &mut found.doubts).await?;
                 let names: Vec<Vec<u8>> = chosen.into_iter().map(|chosen| chosen.name).collect();
                 for (key, old) in deadlines(&mut lane, names, &mut found.gone).await? {

@@ -74,16 +74,13 @@ impl SharedLine {
             Err(oneshot::error::TryRecvError::Empty) => {}
         }
         let Next { batch, keys, whose } = std::mem::take(&mut *lock(&self.next));
-        let asked = alone(&mut line, &batch, until()).await.and_then(|()| {
-            let line = line.as_ref().map_err(Fault::clone)?;
-            line.shares(whose.iter().map(|(count, _)| *count))
-        });
-        match asked {
-            Ok(shares) => {
+        let (counts, whose): (Vec<usize>, Vec<Tell>) = whose.into_iter().unzip();
+        match together(&mut line, &batch, &counts, until()).await {
+            Ok(line) => {
                 went(keys);
-                whose.into_iter().zip(shares).for_each(|((_, tell), share)| drop(tell.send(Ok(share.to_vec()))));
+                whose.into_iter().zip(line.shares()).for_each(|(tell, share)| drop(tell.send(Ok(share.to_vec()))));
             }
-            Err(fault) => whose.into_iter().for_each(|(_, tell)| drop(tell.send(Err(fault.clone())))),
+            Err(fault) => whose.into_iter().for_each(|tell| drop(tell.send(Err(fault.clone())))),
         }
         told.try_recv().unwrap_or_else(|_| Err(cut()))
     }
@@ -94,20 +91,26 @@ impl SharedLine {
     }
 }
 
-/// Asks over a connection that is ours now; its answers are in its buffer. When this fails or is dropped, the
+/// Asks over a connection that is ours now; what comes back holds the answers. When this fails or is dropped, the
 /// connection is of no use any more.
-pub(super) async fn alone(line: &mut Result<Line, Fault>, batch: &Batch, until: Instant) -> Result<(), Fault> {
-    let mut held = match std::mem::replace(line, Err(cut())) {
-        Ok(held) => held,
-        Err(fault) => {
-            *line = Err(fault.clone());
-            return Err(fault);
-        }
+pub(super) async fn alone<'a>(
+    line: &'a mut Result<Line, Fault>,
+    batch: &Batch,
+    until: Instant,
+) -> Result<&'a Line, Fault> {
+    together(line, batch, &[batch.replies], until).await
+}
+
+async fn together<'a>(
+    line: &'a mut Result<Line, Fault>,
+    batch: &Batch,
+    counts: &[usize],
+    until: Instant,
+) -> Result<&'a Line, Fault> {
+    let held = std::mem::replace(line, Err(cut()));
+    *line = match held {
+        Ok(mut held) => held.ask_together(batch, counts, until).await.map(|()| held),
+        Err(fault) => Err(fault),
     };
-    let asked = held.ask(batch, until).await;
-    *line = match &asked {
-        Ok(()) => Ok(held),
-        Err(fault) => Err(fault.clone()),
-    };
-    asked
+    line.as_ref().map_err(Fault::clone)
 }

@@ -291,7 +291,7 @@ async fn the_one_password_that_cannot_be_set_or_whose_answer_is_lost_leaves_one_
         let plan = room.types("ana", line).await;
         proxy.cut_on(word, false);
         let cut = room.reacts("bo", "✅", &plan.id()).await.text();
-        assert!(proxy.has_cut(), "{word}: {cut}");
+        assert!(proxy.has_cut() && (cut.contains("Nothing was changed") || cut.contains("uncertain")), "{word}: {cut}");
         assert!(everybody(&server, "old-secret").is_some(), "{word}: {cut}");
     }
 
