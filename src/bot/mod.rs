@@ -143,6 +143,9 @@ struct Hall {
     late: Mutex<BTreeSet<String>>,
     /// Kept events this process handles now: one that an earlier process left may be sent again besides.
     handling: Mutex<BTreeSet<String>>,
+    /// Held from asking whether an event is new until it is in hand: shared by those that come, alone by one that was
+    /// left, which might otherwise find that it was begun, and not yet by whom.
+    claiming: tokio::sync::RwLock<()>,
     touching: change::Touching,
     /// Told when a change was made that takes itself back.
     new_end: tokio::sync::Notify,
@@ -260,6 +263,7 @@ impl Bot {
             meters: Meters::default(),
             late: Mutex::default(),
             handling: Mutex::default(),
+            claiming: tokio::sync::RwLock::default(),
             touching: change::Touching::default(),
             new_end: tokio::sync::Notify::new(),
             books: book::Books::default(),
@@ -450,6 +454,9 @@ async fn handle(hall: &Arc<Hall>, inbound: Inbound) -> Handled {
     if let Some(turn) = turn {
         turn.await;
     }
+    let left = matches!(inbound.kept, Some(Kept::Left { .. }));
+    // It may be sent again, or have only just come, while it is taken up.
+    let claim = if left { (None, Some(hall.claiming.write().await)) } else { (Some(hall.claiming.read().await), None) };
     let first = match hall.store.first_time(&inbound.event).await {
         Ok(first) => first,
         // A store that cannot remember must not make the bot deaf: looks are
@@ -459,7 +466,6 @@ async fn handle(hall: &Arc<Hall>, inbound: Inbound) -> Handled {
             true
         }
     };
-    let left = matches!(inbound.kept, Some(Kept::Left { .. }));
     if left && !first && hall.came_again(&inbound.event).await {
         return Handled::Before;
     }
@@ -476,6 +482,7 @@ async fn handle(hall: &Arc<Hall>, inbound: Inbound) -> Handled {
     if inbound.kept.is_some() {
         hall.handling().insert(inbound.event.clone());
     }
+    drop(claim);
     match inbound.what {
         Event::Command { .. } | Event::Pressed { .. } => command::carry_out(hall, inbound, came).await,
         Event::AtTheMachine(_) => at_the_machine::hear(hall, inbound).await,

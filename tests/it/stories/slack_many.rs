@@ -54,6 +54,23 @@ async fn a_thousand_commands_by_http_have_a_thousand_answers() {
     a_thousand(By::Http).await;
 }
 
+/// A start takes up what an earlier process left while new events come in: what has only just come is not taken for
+/// something that was left.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_while_a_start_takes_up_what_was_left_is_answered_once() {
+    const SO_MANY: usize = 150;
+    let server = RedisServer::start();
+    let bot = SlackBotBuilder::new().service("godel", &server.address().to_string()).start(By::Http).await;
+    for at in 0..SO_MANY {
+        bot.fake.slash(if at % 2 == 0 { "U1" } else { "U2" }, "C1", "ping godel");
+        bot.take_up().await;
+    }
+    bot.fake.answers("C1", SO_MANY).await;
+    bot.fake.wait("all is acknowledged", |state| state.sent.iter().all(|sent| sent.acknowledged.is_some())).await;
+    bot.take_up().await;
+    bot.stopped_and_answered("C1", SO_MANY).await;
+}
+
 /// What the bench prints, and what it must come to.
 async fn measured(by: By) {
     let (well, stopped) = (RedisServer::start(), RedisServer::start());

@@ -203,6 +203,12 @@ impl SlackBot {
         self.running().slack.clone()
     }
 
+    /// Takes up what stands on the shelf, as a start does.
+    pub(crate) async fn take_up(&self) {
+        let Running { bot, slack, .. } = self.running();
+        slack.clone().take_up(bot.ears()).await;
+    }
+
     /// Stops the bot as SIGTERM does.
     pub(crate) async fn stop(&mut self) {
         let Running { bot, exec, store, deaf, mut rooms, .. } = self.running.take().expect("it runs");
@@ -217,6 +223,13 @@ impl SlackBot {
     pub(crate) async fn start(&mut self) {
         self.running = Some(run(self.dir.path().to_owned(), &self.fake).await);
         self.hears().await;
+    }
+
+    /// Stops everything, and proves that so many answers stand in a channel now that nothing more can come.
+    pub(crate) async fn stopped_and_answered(mut self, channel: &str, many: usize) {
+        self.stop().await;
+        assert_eq!(self.fake.state().by_bot(channel).len(), many, "{channel}");
+        self.fake.finish();
     }
 
     /// Stops everything and proves that nothing was left unread.
