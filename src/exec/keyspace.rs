@@ -110,6 +110,7 @@ pub(crate) async fn look(job: &Job, survey: Wanted, options: &[(String, String)]
     ask.wanted.separators = option("separators").and_then(Separators::given);
     ask.wanted.globs = job.service.patterns.iter().map(|pattern| pattern.glob.clone()).collect();
     ask.lengths = option("lengths") == Some("true");
+    ask.weigh = option("weigh") == Some("true");
     ask.sample_only = option("sample") == Some("true");
     ask.db = if job.site.is_cluster() { 0 } else { job.site.instance.database };
     ask.seed = rand::random();

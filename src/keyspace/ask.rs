@@ -48,6 +48,8 @@ pub struct Ask {
     pub sample_only: bool,
     /// Ask for elements though the server has no NO-TOUCH, so that idle times are reset.
     pub lengths: bool,
+    /// Weigh every key of a walk, also where those that never expire are what it is about.
+    pub weigh: bool,
     /// The logical database, for naming keys; the connection has selected it already.
     pub db: u32,
     /// Bounds.
@@ -66,6 +68,7 @@ impl Ask {
             sample: 20_000,
             sample_only: false,
             lengths: false,
+            weigh: false,
             db: 0,
             limits: Limits::default(),
             seed: 0x5eed,

@@ -60,6 +60,8 @@ pub struct Checkpoint {
     #[serde(with = "super::bytes_as_option_text")]
     glob: Option<Vec<u8>>,
     lengths: bool,
+    #[serde(default)]
+    weigh: bool,
     db: u32,
     /// Of a cluster's node, its slots.
     slots: Vec<(u16, u16)>,
@@ -90,6 +92,7 @@ impl Checkpoint {
             aim: ask.aim,
             glob: ask.glob.clone(),
             lengths: ask.lengths,
+            weigh: ask.weigh,
             db: ask.db,
             slots,
             run_id,
@@ -109,6 +112,7 @@ impl Checkpoint {
             && self.aim == ask.aim
             && self.glob == ask.glob
             && self.lengths == ask.lengths
+            && self.weigh == ask.weigh
             && self.db == ask.db
             && self.slots == slots
             && !self.pieces.is_empty()

@@ -599,7 +599,7 @@ impl Report {
         let total = tally.total;
         self.set_totals(
             Figure::exact(total.keys),
-            Figure::exact(total.bytes),
+            Figure::within(total.bytes, tally.bytes_within()),
             Figure::exact(total.endless_keys),
             Figure::exact(total.endless_bytes),
         );

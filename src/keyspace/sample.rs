@@ -39,6 +39,12 @@ impl Figure {
         Self { value, low: value, high: value }
     }
 
+    /// A number that may be so much more or less.
+    pub fn within(value: u64, half: f64) -> Self {
+        let value = value as f64;
+        Self { value, low: (value - half).max(0.0), high: value + half }
+    }
+
     /// Whether it was counted.
     pub fn is_exact(&self) -> bool {
         self.low == self.high
@@ -186,6 +192,7 @@ impl Estimate {
                     bytes: key.bytes,
                     elements: key.elements,
                     ttl: key.ttl,
+                    stands_for: 1,
                 });
                 rows.push(Row {
                     stratum,

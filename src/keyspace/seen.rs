@@ -83,4 +83,7 @@ pub struct Seen<'a> {
     pub elements: Option<u64>,
     /// `None` when it was not asked.
     pub ttl: Option<Ttl>,
+    /// How many keys its bytes are told for: 1 for itself alone, 0 where it was not weighed because others were, and
+    /// more where it is one of every so many that were.
+    pub stands_for: u64,
 }

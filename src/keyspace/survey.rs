@@ -63,6 +63,11 @@ const POLLS: u32 = 8;
 /// Between two rounds. Idle time is kept in whole seconds.
 const POLL_EVERY: Duration = Duration::from_millis(1_000);
 
+/// An audit of lifetimes weighs every key that never expires; of those that do, so many, and after them …
+const WEIGHED: u64 = 40_000;
+/// … one in so many, which stands for the others.
+const WEIGHED_OF: u64 = 8;
+
 /// How often a lane that does not walk looks whether the walk is over.
 const ASIDE: Duration = Duration::from_millis(10);
 
@@ -103,12 +108,23 @@ struct Key {
     bytes: u64,
     elements: Option<u64>,
     heat: Option<u64>,
+    /// See [`Seen::stands_for`].
+    stands_for: u64,
     gone: bool,
 }
 
 impl Key {
     fn new(name: &[u8]) -> Self {
-        Self { name: name.to_vec(), kind: None, ttl: None, bytes: 0, elements: None, heat: None, gone: false }
+        Self {
+            name: name.to_vec(),
+            kind: None,
+            ttl: None,
+            bytes: 0,
+            elements: None,
+            heat: None,
+            stands_for: 1,
+            gone: false,
+        }
     }
 }
 
@@ -120,8 +136,8 @@ struct Sent {
     questions: Vec<Question>,
     /// Asked with `questions`.
     group: Option<Group>,
-    /// Asked for their elements: (index in the group).
-    lengths: Option<(Group, Vec<usize>)>,
+    /// Asked once more, because of what was answered first: (index in the group).
+    again: Option<(Group, Vec<usize>)>,
     scan: Option<Source>,
     cpu: bool,
     ping: bool,
@@ -135,14 +151,14 @@ struct Lane {
     sent: Option<Sent>,
     /// Names waiting for their questions.
     names: Option<Group>,
-    /// Answered, waiting for elements.
-    typed: Option<Group>,
+    /// Answered, waiting to be asked once more.
+    answered: Option<Group>,
     rested: bool,
 }
 
 impl Lane {
     fn is_drained(&self) -> bool {
-        self.sent.is_none() && self.names.is_none() && self.typed.is_none()
+        self.sent.is_none() && self.names.is_none() && self.answered.is_none()
     }
 }
 
@@ -257,7 +273,7 @@ pub struct Hot {
 impl Survey {
     /// A survey; `slots` are those a cluster's node owns, where they are known.
     pub fn new(ask: Ask, slots: Vec<(u16, u16)>) -> Self {
-        let lane = || Lane { source: Source::None, sent: None, names: None, typed: None, rested: false };
+        let lane = || Lane { source: Source::None, sent: None, names: None, answered: None, rested: false };
         Self {
             pace: Pace::new(ask.limits, LANES),
             random: ask.seed,
@@ -589,6 +605,7 @@ impl Survey {
     fn questions(&self) -> Vec<Question> {
         let wanted: &[Question] = match self.ask.aim {
             Aim::Bigkeys => &[Question::Type, Question::Pttl, Question::Memory],
+            Aim::TtlAudit if self.weighs_after() => &[Question::Pttl],
             Aim::Memkeys | Aim::TtlAudit => &[Question::Pttl, Question::Memory],
             Aim::Keys => match self.phase {
                 Phase::Sample => &[Question::Type, Question::Pttl, Question::Memory],
@@ -611,6 +628,27 @@ impl Survey {
             && !self.denied.contains_key(Question::Type.called())
     }
 
+    /// Whether a key's lifetime decides if it is weighed.
+    fn weighs_after(&self) -> bool {
+        let asks = |question: Question| !self.denied.contains_key(question.called());
+        self.ask.aim == Aim::TtlAudit
+            && self.phase == Phase::Walk
+            && !self.ask.weigh
+            && asks(Question::Pttl)
+            && asks(Question::Memory)
+    }
+
+    /// For how many keys the bytes of this one will be told; 0: it need not be weighed.
+    fn stands_for(&self, key: &Key) -> u64 {
+        match key.ttl {
+            Some(Ttl::Left(_)) if self.walked >= WEIGHED => {
+                // By its name, so that a key met twice is weighed twice or not at all.
+                if (top::hash(&key.name) >> 32).is_multiple_of(WEIGHED_OF) { WEIGHED_OF } else { 0 }
+            }
+            _ => 1,
+        }
+    }
+
     fn work(&mut self, lane: usize, now: Duration) -> Option<Step> {
         if self.phase == Phase::Walk && lane >= self.walking() {
             return (!self.is_through(now)).then_some(Step::Wait(ASIDE));
@@ -625,15 +663,22 @@ impl Survey {
         }
         let mut batch = Batch::default();
         let mut sent = Sent { questions: self.questions(), ..Sent::default() };
-        if let Some(group) = self.lanes[lane].typed.take() {
+        if let Some(mut group) = self.lanes[lane].answered.take() {
             let mut asked = Vec::new();
-            for (index, key) in group.keys.iter().enumerate() {
-                if let Some(command) = key.kind.and_then(length_command).filter(|_| !key.gone) {
+            for (index, key) in group.keys.iter_mut().enumerate().filter(|(_, key)| !key.gone) {
+                if self.ask.aim == Aim::TtlAudit {
+                    key.stands_for = self.stands_for(key);
+                    if key.stands_for > 0 {
+                        let (words, count) = Question::Memory.words(&key.name);
+                        batch.push(&words[..count]);
+                        asked.push(index);
+                    }
+                } else if let Some(command) = key.kind.and_then(length_command) {
                     batch.push(&[command, &key.name]);
                     asked.push(index);
                 }
             }
-            sent.lengths = Some((group, asked));
+            sent.again = Some((group, asked));
         }
         if let Some(group) = self.lanes[lane].names.take() {
             for key in &group.keys {
@@ -645,7 +690,7 @@ impl Survey {
             sent.group = Some(group);
         }
         sent.scan = self.scan(lane, &mut batch);
-        if batch.is_empty() && sent.group.is_none() && sent.lengths.is_none() {
+        if batch.is_empty() && sent.group.is_none() && sent.again.is_none() {
             // Nothing left for this lane; the other may still be at work.
             return (!self.is_through(now)).then_some(Step::Wait(Duration::from_millis(1)));
         }
@@ -858,17 +903,21 @@ impl Survey {
             return Ok(());
         }
         let mut keys = 0;
-        if let Some((mut group, asked)) = sent.lengths {
+        if let Some((mut group, asked)) = sent.again {
             for index in asked {
-                group.keys[index].elements = next().integer().map(|length| length.max(0) as u64);
+                let key = &mut group.keys[index];
+                match self.ask.aim {
+                    Aim::TtlAudit => self.answers(std::slice::from_mut(key), &[Question::Memory], &mut next)?,
+                    _ => key.elements = next().integer().map(|length| length.max(0) as u64),
+                }
             }
             self.count(group);
         }
         if let Some(mut group) = sent.group {
             keys = group.keys.len();
             self.answers(&mut group.keys, &sent.questions, &mut next)?;
-            if self.asks_lengths() {
-                self.lanes[lane].typed = Some(group);
+            if self.asks_lengths() || self.weighs_after() {
+                self.lanes[lane].answered = Some(group);
             } else {
                 self.count(group);
             }
@@ -1046,6 +1095,7 @@ impl Survey {
                 bytes: key.bytes,
                 elements: key.elements,
                 ttl: key.ttl,
+                stands_for: key.stands_for,
             };
             self.tally.add(&seen);
             if let Some(heat) = key.heat

@@ -232,6 +232,35 @@ fn one_lane_counts_every_key_too_and_the_other_stays_out_of_its_way() {
 }
 
 #[test]
+fn an_audit_of_lifetimes_weighs_all_that_never_expire_and_some_of_the_others() {
+    let keys = 130_000;
+    let mut server = Server::new(keys);
+    let mut survey = Survey::new(ask(Aim::TtlAudit), Vec::new());
+    let first = run(&mut server, &mut survey, |_, _, _| {}).unwrap();
+    let outcome = survey.outcome();
+    let names = || server.table.iter().flatten();
+    let bytes = |endless: bool| names().filter(|name| name.ends_with('3') == endless).map(|name| bytes_of(name)).sum();
+    let (endless, all): (u64, u64) = (bytes(true), bytes(true) + bytes(false));
+    let total = outcome.tally.total;
+    assert_eq!((outcome.walked, total.keys, total.endless_bytes), (keys as u64, keys as u64, endless));
+    let within = outcome.tally.bytes_within();
+    assert!(within > 0.0 && within < all as f64 * 0.02, "{within} of {all}");
+    assert!((total.bytes as f64 - all as f64).abs() < within * 2.0, "{} ± {within} of {all}", total.bytes);
+    let lived: u64 = outcome.tally.lifetimes.iter().map(|(_, bytes)| bytes).sum();
+    assert_eq!(lived + endless, total.bytes);
+    // One in eight of those that expire, after the first; the sample had weighed its own.
+    let weighed = server.asked["MEMORY USAGE"] - first.keys.len() as u64;
+    assert!((60_000..70_000).contains(&weighed), "{weighed}");
+    // Whoever wants all of them weighed gets that.
+    let mut server = Server::new(keys);
+    let mut survey = Survey::new(Ask { weigh: true, ..ask(Aim::TtlAudit) }, Vec::new());
+    run(&mut server, &mut survey, |_, _, _| {});
+    let outcome = survey.outcome();
+    check(&server, &outcome);
+    assert_eq!(outcome.tally.bytes_within(), 0.0);
+}
+
+#[test]
 fn a_small_keyspace_is_walked_at_once() {
     let mut server = Server::new(3_000);
     let mut survey = Survey::new(ask(Aim::Memkeys), Vec::new());

@@ -63,6 +63,10 @@ pub struct Tally {
     pub kinds: [(Sums, u64); 8],
     /// Keys and bytes by time left, in the order of [`LIFETIMES`].
     pub lifetimes: [(u64, u64); 9],
+    /// Where not every key was weighed: the variance of the bytes in all, in square bytes. With a key in the sample
+    /// with probability 1/n, the estimator of Horvitz and Thompson is n·b a key, and that of its variance n(n−1)·b².
+    #[serde(default)]
+    unsure: f64,
     /// The largest by bytes, per type.
     by_bytes: Vec<Top>,
     /// The largest by elements, per type.
@@ -91,6 +95,7 @@ impl Tally {
             unasked_ttl: 0,
             kinds: Default::default(),
             lifetimes: Default::default(),
+            unsure: 0.0,
             by_bytes: tops(wanted.top),
             by_elements: tops(wanted.top),
             names: Handful::new(wanted.names),
@@ -104,12 +109,12 @@ impl Tally {
     /// Adds one key.
     pub fn add(&mut self, seen: &Seen<'_>) {
         let endless = seen.ttl == Some(Ttl::Never);
-        let sums = Sums {
-            keys: 1,
-            bytes: seen.bytes,
-            endless_keys: u64::from(endless),
-            endless_bytes: if endless { seen.bytes } else { 0 },
-        };
+        let bytes = seen.bytes.saturating_mul(seen.stands_for);
+        let sums =
+            Sums { keys: 1, bytes, endless_keys: u64::from(endless), endless_bytes: if endless { bytes } else { 0 } };
+        if seen.stands_for > 1 {
+            self.unsure += bytes as f64 * (bytes - seen.bytes) as f64;
+        }
         self.total.add(sums);
         let kind = seen.kind as usize;
         self.kinds[kind].0.add(sums);
@@ -120,7 +125,7 @@ impl Tally {
             Some(Ttl::Left(left)) => {
                 let at = LIFETIMES.iter().position(|(bound, _)| left < *bound).unwrap_or(LIFETIMES.len() - 1);
                 self.lifetimes[at].0 += 1;
-                self.lifetimes[at].1 += seen.bytes;
+                self.lifetimes[at].1 += bytes;
             }
         }
         if self.by_bytes[kind].wants(seen.bytes) {
@@ -180,6 +185,7 @@ impl Tally {
             mine.0 += theirs.0;
             mine.1 += theirs.1;
         }
+        self.unsure += other.unsure;
         for (mine, theirs) in self.by_bytes.iter_mut().zip(&other.by_bytes) {
             mine.absorb(theirs);
         }
@@ -191,6 +197,11 @@ impl Tally {
         if let (Some(mine), Some(theirs)) = (&mut self.prefixes, &other.prefixes) {
             mine.absorb(theirs);
         }
+    }
+
+    /// Half the interval, at 95 %, around the bytes in all; 0 where every key was weighed.
+    pub fn bytes_within(&self) -> f64 {
+        1.96 * self.unsure.sqrt()
     }
 
     /// The tree of prefixes; `None` until [`Tally::settle`].
@@ -249,7 +260,7 @@ mod tests {
     use super::*;
 
     fn seen(name: &str, bytes: u64, ttl: Ttl) -> Seen<'_> {
-        Seen { db: 0, name: name.as_bytes(), kind: Kind::String, bytes, elements: None, ttl: Some(ttl) }
+        Seen { db: 0, name: name.as_bytes(), kind: Kind::String, bytes, elements: None, ttl: Some(ttl), stands_for: 1 }
     }
 
     #[test]

@@ -145,7 +145,7 @@ impl Survey {
     /// The options a survey understands: `pattern` (a Redis glob), `top` and `page` (whole
     /// numbers), `separators` (characters), `lengths` and `sample` (`true` or `false`: ask for
     /// elements though it touches keys; be content with the first answer).
-    pub const OPTIONS: &[&str] = &["pattern", "top", "page", "separators", "lengths", "sample", "node"];
+    pub const OPTIONS: &[&str] = &["pattern", "top", "page", "separators", "lengths", "weigh", "sample", "node"];
 
     /// Its name in a command file: `bigkeys`, `ttl-audit`.
     pub fn word(self) -> &'static str {

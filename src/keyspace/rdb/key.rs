@@ -102,6 +102,7 @@ impl Key<'_> {
                 None => Ttl::Never,
                 Some(at) => Ttl::Left(at.saturating_sub(now)),
             }),
+            stands_for: 1,
         }
     }
 }

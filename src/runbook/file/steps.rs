@@ -341,6 +341,7 @@ fn keyspace(checker: &mut Checker, keyspace: &wire::Keyspace, table: &At<()>, na
         ("page", &keyspace.page),
         ("separators", &keyspace.separators),
         ("lengths", &keyspace.lengths),
+        ("weigh", &keyspace.weigh),
         ("sample", &keyspace.sample),
         ("node", &keyspace.node),
     ];

@@ -373,6 +373,8 @@ pub(super) struct Keyspace {
     pub(super) separators: Option<Str>,
     /// `true`: ask for elements though it touches keys.
     pub(super) lengths: Option<Str>,
+    /// `true`: weigh every key, also where those that never expire are what it is about.
+    pub(super) weigh: Option<Str>,
     /// `true`: be content with the first answer.
     pub(super) sample: Option<Str>,
     /// One server of the instance, by its address, instead of all primaries.
