@@ -20,7 +20,10 @@ use std::{
 
 use ground::{BEFORE, DURING, Foreground, PACE, Redis, Waits, mix};
 use rediscue::{
-    exec::{Exec, ExecSettings, Hands, Looking, Touched},
+    exec::{
+        Exec, ExecSettings, Hands, Looking, Touched,
+        aside::{CountFor, Meant},
+    },
     keyspace::pace::Limits,
     model::{
         Address, Credential, Deployment, Environment, Identity, Instance, Place, PlaceKind, Platform, RunId, Service,
@@ -116,7 +119,8 @@ impl Hand {
         }
     }
 
-    async fn touch(&mut self, change: Change) -> Touched {
+    /// Counts, then removes; how it went, and how long the counting took.
+    async fn touch(&mut self, change: Change) -> (Touched, Duration) {
         self.runs += 1;
         let identity = Identity { platform: Platform::Console, team: String::new(), user: "ann".into() };
         let plan = Plan {
@@ -194,8 +198,16 @@ impl Hand {
             partial: None,
         };
         let instance = &self.service.instances[0];
-        let hands = Hands { instance, address: &self.address, store: &self.store, cx: &cx };
-        self.exec.touch(&permit, &plan, 0, &hands).await
+        let Change::RemoveKeys { select, now_ms, .. } = &plan.steps[0].change else { panic!("keys are removed here") };
+        // What a bot does once a plan has its consents: it counts again, and carries it out.
+        let start = Instant::now();
+        let of = (&self.service, instance);
+        let counted = self.exec.measure(permit.look(), of, select, *now_ms, CountFor::Run, &cx).await.unwrap();
+        let on = counted.into_iter().filter_map(|(address, found)| Some((address, found.names?))).collect();
+        let meant = [Meant { select: select.clone(), on }];
+        let counting = start.elapsed();
+        let hands = Hands { instance, address: &self.address, store: &self.store, meant: &meant, cx: &cx };
+        (self.exec.touch(&permit, &plan, 0, &hands).await, counting)
     }
 }
 
@@ -226,6 +238,10 @@ fn has(program: &str) -> bool {
 /// What one round came to.
 struct Round {
     wall: f64,
+    /// Of it, until it was known what is to go.
+    counting: f64,
+    /// What the server took for it, in seconds of its main thread, the foreground's share taken off.
+    server: f64,
     /// Before and during.
     waits: [Waits; 2],
 }
@@ -309,24 +325,29 @@ async fn measured(redis: &Redis, hand: &mut Hand, options: &Options, row: &Row) 
     let foreground = foreground(redis, options);
     tokio::time::sleep(Duration::from_millis(300)).await;
     foreground.phase(BEFORE);
+    let idle = redis.cpu_seconds();
     tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = redis.cpu_seconds();
     foreground.phase(DURING);
     let start = Instant::now();
+    let mut counting = Duration::ZERO;
     match row.way {
         Way::Pipe => drop(shell(redis, "redis-cli --scan --pattern 'doomed:*' | xargs -n100 redis-cli unlink")),
         Way::Walk => walk(redis),
         Way::Ours(keep) => {
             let change = Change::RemoveKeys { select: Select::matching("doomed:*"), now_ms: 0, keys: doomed, keep };
-            let touched = hand.touch(change).await;
+            let (touched, took) = hand.touch(change).await;
             assert!(matches!(touched, Touched::Verified(_)), "{touched:?}");
+            counting = took;
         }
     }
     let wall = start.elapsed().as_secs_f64();
+    let server = redis.cpu_seconds() - before - (before - idle) / 2.0 * wall;
     let waits = foreground.end();
     if !matches!(row.way, Way::Walk | Way::Ours(Kept::Aside(_))) {
         assert_eq!(count(redis), keys - doomed, "{}", row.what);
     }
-    Round { wall, waits }
+    Round { wall, counting: counting.as_secs_f64(), server, waits }
 }
 
 /// Purging by a field of JSON values, and the loop that people type instead.
@@ -339,7 +360,7 @@ async fn by_field(redis: &Redis, hand: &mut Hand, options: &Options) {
         let select = Select { predicate: Some("organisationId = org-7".into()), ..Select::matching("session:*") };
         let change = Change::RemoveKeys { select, now_ms: 0, keys: looked_at / 100, keep: Kept::Snapshot };
         let start = Instant::now();
-        let touched = hand.touch(change).await;
+        let (touched, _) = hand.touch(change).await;
         assert!(matches!(touched, Touched::Verified(_)), "{touched:?}");
         ours.push(start.elapsed().as_secs_f64() * 1e6 / looked_at as f64);
         print!("round {}: by JSON field, in a snapshot: {:.1} µs a key looked at", round + 1, ours[round]);
@@ -395,10 +416,12 @@ async fn main() {
             let cost = measured(&redis, &mut hand, &options, row).await;
             let [before, during] = cost.waits;
             println!(
-                "round {} {}: {:.2} s, p50 {:.0} → {:.0}, p95 {:.0} → {:.0}, p99 {:.0} → {:.0} µs",
+                "round {} {}: {:.2} s (counted after {:.2} s; server {:.2} s), p50 {:.0} → {:.0}, p95 {:.0} → {:.0}, p99 {:.0} → {:.0} µs",
                 round + 1,
                 row.what,
                 cost.wall,
+                cost.counting,
+                cost.server,
                 before.p50,
                 during.p50,
                 before.p95,
@@ -410,14 +433,16 @@ async fn main() {
         }
     }
     println!(
-        "\n| removing {} of {} | wall s | µs/key | p50 × | p95 × | p99 × | undo |\n|---|---|---|---|---|---|---|",
+        "\n| removing {} of {} | wall s | of it counting | µs/key | p50 × | p95 × | p99 × | undo |\n\
+         |---|---|---|---|---|---|---|---|",
         options.doomed, options.keys
     );
     for row in &rows {
         let wall = row.median(|round| round.wall);
         println!(
-            "| {} | {wall:.2} | {:.1} | {:.2} | {:.2} | {:.2} | {} |",
+            "| {} | {wall:.2} | {:.2} | {:.1} | {:.2} | {:.2} | {:.2} | {} |",
             row.what,
+            row.median(|round| round.counting),
             wall * 1e6 / options.doomed as f64,
             row.times(|waits| waits.p50),
             row.times(|waits| waits.p95),

@@ -14,6 +14,7 @@ use crate::{
         command::{explained_card, plain_card},
         scheduled::Schedule,
     },
+    exec::aside::CountFor,
     model::{Actor, Card, Place, RunId},
     policy::{Ask, Verdict},
     runbook::{Risk, TouchKind, Wanted},
@@ -62,6 +63,7 @@ pub(in crate::bot) async fn backup(
         expires_ms: now.as_millisecond() + rules.settings.consent.within.as_millis() as i64,
         lasts_ms: None,
         asker,
+        count: CountFor::Plan,
     };
     let made = match plan::make(hall, &permit, &wish).await {
         Ok(made) => made,

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     bot::{Hall, Rules, command::plain_card, verify},
-    exec::{Hands, Looking, Touched},
+    exec::{Hands, Looking, Touched, aside::CountFor},
     model::{Card, Instance, Level, Progress, Text, Tick},
     policy::{Consent, Said, TouchPermit},
     runbook::{Command, Plan},
@@ -139,6 +139,7 @@ async fn again(
         expires_ms: plan.expires_ms,
         lasts_ms: plan.lasts_ms,
         asker: &asker_of(plan),
+        count: CountFor::Run,
     };
     let made = plan::make(hall, permit.look(), &wish).await.map_err(|unplanned| match unplanned {
         Unplanned::Failed(error) => format!("{}: {}.", error.what, error.cause),
@@ -328,7 +329,8 @@ impl<'a> Running<'a> {
         let Some(address) = self.made.addresses.get(step.target) else {
             unreachable!("a plan that did not drift has the same targets")
         };
-        let hands = Hands { instance: self.instance, address, store: &self.hall.store, cx: &cx };
+        let (store, meant) = (&self.hall.store, &self.made.meant);
+        let hands = Hands { instance: self.instance, address, store, meant, cx: &cx };
         self.hall.exec.touch(self.permit, plan, seq, &hands).await
     }
 
@@ -379,7 +381,7 @@ impl<'a> Running<'a> {
         }
         let cx = crate::exec::touching(Instant::now() + step.change.longest(), CALL);
         let address = &self.made.addresses[step.target];
-        let hands = Hands { instance: self.instance, address, store: &self.hall.store, cx: &cx };
+        let hands = Hands { instance: self.instance, address, store: &self.hall.store, meant: &[], cx: &cx };
         match self.hall.exec.touch_back(self.permit, plan, seq, &hands).await {
             Touched::Verified(said) => {
                 self.tick(seq, Tick::Skipped, &format!("taken back; {said}"));

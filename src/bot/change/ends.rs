@@ -84,7 +84,7 @@ async fn take_back(hall: &Arc<Hall>, row: &PlanRow) {
                             None => Err(format!("{at} is no longer part of the instance")),
                             Some(node) => {
                                 let address = &node.node.address;
-                                let hands = Hands { instance, address, store: &hall.store, cx: &cx };
+                                let hands = Hands { instance, address, store: &hall.store, meant: &[], cx: &cx };
                                 match hall.exec.touch_back(&permit, plan, known.seq, &hands).await {
                                     Touched::Verified(said) => Ok(said),
                                     Touched::Untouched(why) | Touched::Uncertain(why) | Touched::Partly { why, .. } => {

@@ -15,6 +15,7 @@ use crate::{
         command::{Asked, Ended, busy_card, explained_card, plain_card, target},
         deliver::Answer,
     },
+    exec::aside::CountFor,
     model::{Block, Card, Instance, Level, RunId, Service, Text},
     policy::{Consent, Said, Verdict, Vote},
     runbook::{self, ArgumentValue, Change, Covered, Intent, Kind, Plan, Remediation, Risk, TouchKind},
@@ -238,6 +239,7 @@ async fn planned(
         expires_ms: now.as_millisecond() + asked.rules.settings.consent.within.as_millis() as i64,
         lasts_ms,
         asker: asked.actor,
+        count: CountFor::Plan,
     };
     let made = plan::make(hall, &permit, &wish).await;
     drop(held);

@@ -183,7 +183,7 @@ async fn seen(hall: &Arc<Hall>, plan: &Plan, seq: usize, step: &PlanStep) -> (Op
             let Some(address) = target else {
                 return (None, "its servers cannot be asked now; nothing is lost by that".to_owned());
             };
-            let hands = Hands { instance, address: &address, store: &hall.store, cx: &cx };
+            let hands = Hands { instance, address: &address, store: &hall.store, meant: &[], cx: &cx };
             match hall.exec.settle(&tidy, plan, seq, &hands).await {
                 // A copy is done when it is whole.
                 Ok(settled) if matches!(step.change, Change::ExportKeys { .. }) => {

@@ -101,6 +101,11 @@ impl Chooser {
         Ok(Self { predicate, fields, now_ms, no_ttl, idle_s, kind, measures })
     }
 
+    /// Whether bytes and lifetime are asked of every key.
+    pub(super) fn measures(&self) -> bool {
+        self.measures
+    }
+
     /// Whether anything has to be asked of a key once nobody else can change it.
     pub(super) fn asks(&self) -> bool {
         self.predicate.is_some() || self.no_ttl

@@ -1,11 +1,14 @@
 //! The same work on every primary of an instance, by several hands on each.
 
+use std::sync::Arc;
+
 use futures_util::future::join_all;
 
 use super::{
     Ended, Ground,
     choose::Chooser,
     lane::{self, CONNECTIONS, Lane, SharedWalk},
+    meant::Names,
     measure::worse,
     primaries,
 };
@@ -37,6 +40,8 @@ pub(super) struct Field<'a> {
     pub(super) ground: &'a Ground,
     pub(super) select: &'a Select,
     pub(super) chooser: &'a Chooser,
+    /// Their names, where a count has just met them: of the one server that is worked on.
+    pub(super) names: Option<Arc<Names>>,
     /// The command that is named where a server refuses.
     pub(super) command: &'static str,
 }
@@ -52,7 +57,7 @@ pub(super) trait Hand: Sync {
 
 /// Lets hands work on every primary, and adds up what they came to.
 pub(super) async fn everywhere<H: Hand>(field: &Field<'_>, hand: &H, cx: &Looking) -> H::Found {
-    let &Field { ground, select, chooser, command } = field;
+    let &Field { ground, select, chooser, ref names, command } = field;
     let addresses = match primaries(ground, cx).await {
         Ok(addresses) => addresses,
         Err(error) => return H::Found::nothing(Ended::Failed(error)),
@@ -66,7 +71,10 @@ pub(super) async fn everywhere<H: Hand>(field: &Field<'_>, hand: &H, cx: &Lookin
         if let Err(error) = chooser.fits(&host) {
             return H::Found::nothing(Ended::Failed(error));
         }
-        let walk = SharedWalk::over(select, host.facts.layout());
+        let walk = match names {
+            Some(names) => SharedWalk::among(names.clone()),
+            None => SharedWalk::over(select, host.facts.layout()),
+        };
         let hands = match walk.hands(ground, &host).await {
             Ok(hands) => hands,
             Err(fault) => return H::Found::nothing(explain(&fault)),

@@ -15,6 +15,7 @@ use super::{
     everywhere::{Field, Hand, Outcome, everywhere},
     lane::{Lane, Next, SharedWalk, Told},
     lock,
+    meant::Names,
     remove::{DUMP_BYTES, FRAME_BYTES, FRAME_KEYS, clock, read_deadline},
     retime::is_same,
     spread::Spread,
@@ -48,6 +49,8 @@ pub(in crate::exec) struct Exporting<'a> {
     pub(in crate::exec) most: u64,
     /// How many are expected, for progress.
     pub(in crate::exec) expected: u64,
+    /// Their names, where a count has just met them; else the server is walked.
+    pub(in crate::exec) names: Option<Arc<Names>>,
     /// Of how many files it is one.
     pub(in crate::exec) files: usize,
     /// Where the copy goes.
@@ -170,7 +173,8 @@ pub(in crate::exec) async fn export(ground: &Ground, exporting: Exporting<'_>, c
         met: Mutex::new(Met { keys: [RandomState::new(), RandomState::new()], seen: HashSet::new() }),
         told: Told::new("copying", Some(exporting.expected), cx),
     };
-    let field = Field { ground, select: exporting.select, chooser: &work.chooser, command: "DUMP" };
+    let (select, chooser, names) = (exporting.select, &work.chooser, exporting.names);
+    let field = Field { ground, select, chooser, names, command: "DUMP" };
     let mut whole = everywhere(&field, &work, cx).await;
     if whole.ended == Ended::Done {
         let contents = whole.contents(exporting.select.what(), exporting.files);

@@ -24,6 +24,7 @@ use super::{
         wire::Setup,
     },
     Ground, lock,
+    meant::Names,
     name::PREFIX,
     point::point,
     shared::{SharedLine, alone},
@@ -160,7 +161,7 @@ pub(super) async fn meet(
     let begun = Instant::now();
     // To count what a change would reach is a look yet.
     let settings = &ground.site.settings;
-    let limits = if ground.touches { settings.changing } else { settings.pace };
+    let limits = if ground.agreed { settings.changing } else { settings.pace };
     let mut pace = Pace::new(limits, connections);
     let mut first = Batch::default();
     first.push(&[b"INFO"]);
@@ -323,8 +324,10 @@ impl Lane {
     }
 }
 
-/// Walks the names of a stretch of the keyspace.
+/// Walks the names of a stretch of the keyspace, or goes through names that were met before.
 pub(super) struct Walk {
+    /// Names met before, and how many of them were handed out.
+    among: Option<(Arc<Names>, usize)>,
     glob: Option<Vec<u8>>,
     kind: Option<String>,
     stretch: Stretch,
@@ -360,7 +363,7 @@ impl Walk {
         let stretch = Stretch { from: 0, to: None };
         let cursor = layout.at(stretch.from);
         let names = VecDeque::new();
-        Self { glob, kind, stretch, layout, cursor, ended: false, sparse: false, own, names, seen: 0 }
+        Self { among: None, glob, kind, stretch, layout, cursor, ended: false, sparse: false, own, names, seen: 0 }
     }
 
     fn at(name: &[u8]) -> Self {
@@ -370,9 +373,20 @@ impl Walk {
         walk
     }
 
-    /// How much of the stretch is behind us, 0 to 1.
+    fn among(names: Arc<Names>) -> Self {
+        let mut walk = Self::new(None, None, Layout::Plain, false);
+        walk.ended = names.len() == 0;
+        walk.among = Some((names, 0));
+        walk
+    }
+
+    /// How much of it is behind us, 0 to 1.
     pub(super) fn share(&self) -> f64 {
-        if self.ended { 1.0 } else { self.stretch.done(self.layout, self.cursor) }
+        match &self.among {
+            _ if self.ended => 1.0,
+            Some((names, at)) => *at as f64 / names.len() as f64,
+            None => self.stretch.done(self.layout, self.cursor),
+        }
     }
 
     /// Whether everything was handed out.
@@ -383,7 +397,15 @@ impl Walk {
     /// The next names, not more than `most`; empty when this step of the walk found none, or it is over.
     pub(super) async fn next(&mut self, lane: &mut Lane, most: usize) -> Result<Vec<Vec<u8>>, Fault> {
         if self.names.len() < most && !self.ended {
-            self.scan(lane).await?;
+            match &mut self.among {
+                Some((among, at)) => {
+                    let some = (*at..among.len().min(*at + most)).filter_map(|nth| among.get(nth));
+                    self.names.extend(some.map(<[u8]>::to_vec));
+                    *at = among.len().min(*at + most);
+                    self.ended = *at == among.len();
+                }
+                None => self.scan(lane).await?,
+            }
         }
         let count = most.min(self.names.len());
         Ok(self.names.drain(..count).collect())
@@ -449,7 +471,15 @@ pub(super) struct SharedWalk {
 impl SharedWalk {
     /// The walk of a selection over a server.
     pub(super) fn over(select: &Select, layout: Layout) -> Self {
-        let walk = Walk::over(select, layout);
+        Self::of(Walk::over(select, layout))
+    }
+
+    /// Names that were met before, each of which is asked again whether it is meant.
+    pub(super) fn among(names: Arc<Names>) -> Self {
+        Self::of(Walk::among(names))
+    }
+
+    fn of(walk: Walk) -> Self {
         let hands = if walk.ended { 1 } else { HANDS };
         Self { walk: tokio::sync::Mutex::new(walk), hands, ended: AtomicBool::new(false) }
     }

@@ -8,6 +8,7 @@ use super::{
     Ended, Ground, Listed, NAMED,
     choose::{Chooser, Doubts},
     lane::{self, CONNECTIONS, Host, Lane, Next, SharedWalk, Told},
+    meant::{Keeping, Names},
     primaries,
     spread::Spread,
 };
@@ -18,6 +19,16 @@ use crate::{
     model::Address,
     runbook::Select,
 };
+
+/// What keys are counted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CountFor {
+    /// To show people what a change would reach: how much it is, of what kind, and some of it.
+    Plan,
+    /// To see, right before it is carried out, that it still is what people consented to: how many there are. Their
+    /// names are kept for what follows, and as that belongs to the change, it goes at the pace of one.
+    Run,
+}
 
 /// What a selection means now.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +57,8 @@ pub struct Measured {
     pub clients: u64,
     /// Why not everything was counted.
     pub stopped: Option<String>,
+    /// The names of all of them, where they were to be kept and could be.
+    pub names: Option<Arc<Names>>,
 }
 
 impl Measured {
@@ -63,6 +76,7 @@ impl Measured {
             share: 0.0,
             clients: 0,
             stopped: None,
+            names: None,
         }
     }
 
@@ -97,9 +111,10 @@ pub(super) async fn measure(
     ground: &Ground,
     select: &Select,
     now_ms: i64,
+    count: CountFor,
     cx: &Looking,
 ) -> Result<Vec<(Address, Measured)>, Explained> {
-    let chooser = Chooser::new(select, now_ms, true)?;
+    let chooser = Chooser::new(select, now_ms, count == CountFor::Plan)?;
     let addresses = primaries(ground, cx).await?;
     let told = Told::new("counting", None, cx);
     let servers = join_all(addresses.iter().map(async |address| {
@@ -112,12 +127,18 @@ pub(super) async fn measure(
         let (of, clients) = counts(ground, &host).await.map_err(|fault| explain(&fault))?;
         let walk = SharedWalk::over(select, host.facts.layout());
         let hands = walk.hands(ground, &host).await.map_err(|fault| explain(&fault))?;
-        for one in join_all(hands.into_iter().map(|lane| one(ground, lane, &chooser, &walk, &told))).await {
-            found.merge(one.map_err(|fault| explain(&fault))?);
+        let keeping = || if count == CountFor::Run { Keeping::all() } else { Keeping::none() };
+        let mut names = keeping();
+        let hands = hands.into_iter().map(|lane| one(ground, lane, &chooser, &walk, keeping(), &told));
+        for one in join_all(hands).await {
+            let (one, met) = one.map_err(|fault| explain(&fault))?;
+            found.merge(one);
+            names.merge(met);
         }
         // Each server by its own share: they may hold very different numbers.
         found.share = walk.share();
         found.extrapolate();
+        found.names = names.whole().filter(|_| found.exact);
         (found.of, found.clients) = (of, clients);
         Ok::<_, Explained>((address.clone(), found))
     }))
@@ -143,21 +164,26 @@ async fn one(
     mut lane: Lane,
     chooser: &Chooser,
     walk: &SharedWalk,
+    mut names: Keeping,
     told: &Told,
-) -> Result<Measured, Fault> {
+) -> Result<(Measured, Keeping), Fault> {
     let mut found = Measured::none();
     loop {
-        let names = match walk.next(&mut lane).await? {
-            Next::Names(names) => names,
+        let came = match walk.next(&mut lane).await? {
+            Next::Names(came) => came,
             Next::Stop(why) => {
                 found.stopped = Some(why);
                 break;
             }
             Next::Over => break,
         };
-        let count = names.len() as u64;
-        for chosen in chooser.choose(&mut lane, names, &mut found.doubts).await? {
+        let count = came.len() as u64;
+        for chosen in chooser.choose(&mut lane, came, &mut found.doubts).await? {
             found.keys += 1;
+            names.add(&chosen.name);
+            if !chooser.measures() {
+                continue;
+            }
             let bytes = chosen.bytes.unwrap_or(0);
             found.bytes += bytes;
             found.spread.add(&String::from_utf8_lossy(&chosen.kind), &chosen.name, bytes);
@@ -174,7 +200,7 @@ async fn one(
         }
         told.add(count);
     }
-    Ok(found)
+    Ok((found, names))
 }
 
 /// Why a lane ended early, if it did.

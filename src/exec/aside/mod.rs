@@ -15,6 +15,7 @@ mod exports;
 mod frames;
 mod import;
 mod lane;
+mod meant;
 mod measure;
 mod name;
 mod point;
@@ -46,7 +47,8 @@ pub(super) use export::{Exported, Exporting, export};
 pub(super) use exports::read_whole;
 pub use exports::{ExportFile, exports};
 pub(super) use import::{Imported, Importing, import};
-pub use measure::Measured;
+pub use meant::{Meant, Names};
+pub use measure::{CountFor, Measured};
 pub(super) use recover::{Recovered, clear, count, recover};
 pub(super) use remove::{Removed, remove};
 pub(super) use restore::{Restored, restore};
@@ -126,6 +128,8 @@ pub(super) struct Removal<'a> {
     pub(super) most: u64,
     /// How many are expected, for progress.
     pub(super) expected: u64,
+    /// Their names, where a count has just met them; else the server is walked.
+    pub(super) names: Option<Arc<Names>>,
     /// What becomes of them.
     pub(super) keep: Keep,
 }
@@ -143,6 +147,8 @@ pub(super) struct Retiming<'a> {
     pub(super) most: u64,
     /// How many are expected, for progress.
     pub(super) expected: u64,
+    /// Their names, where a count has just met them; else the server is walked.
+    pub(super) names: Option<Arc<Names>>,
     /// Where the deadlines they had are written.
     pub(super) keep: SnapshotWriter,
 }
@@ -154,6 +160,8 @@ pub(super) struct Ground {
     pub(super) instance: Arc<Instance>,
     /// As the user for changes, not the one for looks.
     pub(super) touches: bool,
+    /// At the pace of a change people agreed to, not of a look.
+    pub(super) agreed: bool,
     /// This server alone; else every primary.
     pub(super) only: Option<Address>,
 }
@@ -218,18 +226,20 @@ impl Exec {
     pub async fn measure(
         &self,
         permit: &Permit,
-        service: &Arc<Service>,
-        instance: &Instance,
+        of: (&Arc<Service>, &Instance),
         select: &Select,
         now_ms: i64,
+        count: CountFor,
         cx: &Looking,
     ) -> Result<Vec<(Address, Measured)>, Explained> {
+        let (service, instance) = of;
         if let Some(refusal) = foreign(permit, service) {
             return Err(refusal);
         }
         let site = self.0.site(&service.name, instance);
-        let ground = Ground { site, instance: Arc::new(instance.clone()), touches: false, only: None };
-        measure::measure(&ground, select, now_ms, cx).await
+        let (instance, agreed) = (Arc::new(instance.clone()), count == CountFor::Run);
+        let ground = Ground { site, instance, touches: false, agreed, only: None };
+        measure::measure(&ground, select, now_ms, count, cx).await
     }
 }
 
@@ -253,7 +263,7 @@ impl Exec {
             return Err(refusal);
         }
         let site = self.0.site(&service.name, instance);
-        let ground = Ground { site, instance: Arc::new(instance.clone()), touches: false, only: None };
+        let ground = Ground { site, instance: Arc::new(instance.clone()), touches: false, agreed: false, only: None };
         weigh::weigh(&ground, snapshots, file, only, cx).await
     }
 }

@@ -126,7 +126,8 @@ pub(in crate::exec) async fn remove(ground: &Ground, removal: Removal<'_>, cx: &
         bound: Bound::new(removal.most),
         told: Told::new("removing", Some(removal.expected), cx),
     };
-    let field = Field { ground, select: removal.select, chooser: &work.chooser, command: "RENAMENX" };
+    let (select, chooser, names) = (removal.select, &work.chooser, removal.names);
+    let field = Field { ground, select, chooser, names, command: "RENAMENX" };
     let whole = everywhere(&field, &work, cx).await;
     if whole.ended == Ended::Done
         && let Some(writer) = work.writer

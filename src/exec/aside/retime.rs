@@ -100,7 +100,8 @@ pub(in crate::exec) async fn retime(ground: &Ground, retiming: Retiming<'_>, cx:
         taken: AtomicU64::new(0),
         told: Told::new("setting deadlines", Some(retiming.expected), cx),
     };
-    let field = Field { ground, select: retiming.select, chooser: &work.chooser, command: "PEXPIREAT" };
+    let (select, chooser, names) = (retiming.select, &work.chooser, retiming.names);
+    let field = Field { ground, select, chooser, names, command: "PEXPIREAT" };
     let whole = everywhere(&field, &work, cx).await;
     if whole.ended == Ended::Done
         && let Ok(writer) = Arc::try_unwrap(work.writer)

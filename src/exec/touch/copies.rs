@@ -10,7 +10,7 @@ use crate::{
     diagnosis::Explained,
     exec::{
         Exec,
-        aside::{self, Ended, Exported, Exporting, Ground, Imported, Importing},
+        aside::{self, Ended, Exported, Exporting, Ground, Imported, Importing, Meant},
     },
     runbook::{Change, Plan, TouchKind, show_bytes, show_number},
     store::snapshot::{Contents, Snapshots, StepId},
@@ -135,6 +135,7 @@ async fn export(
         large: *large,
         most: most(plan, *expected),
         expected: *expected,
+        names: Meant::find(hands.meant, select, hands.address),
         files: plan.steps.iter().filter(|step| step.change.kind() == TouchKind::ExportKeys).count(),
         keep: writer,
     };

@@ -7,7 +7,7 @@ use crate::{
     diagnosis::Explained,
     exec::{
         Exec,
-        aside::{self, Ended, Ground, Keep, Listed, Recovered, Removal, Removed, Restored, Retimed, Retiming},
+        aside::{self, Ended, Ground, Keep, Listed, Meant, Recovered, Removal, Removed, Restored, Retimed, Retiming},
     },
     policy::TouchPermit,
     runbook::{Change, Kept, Plan, show_bytes, show_number},
@@ -47,7 +47,8 @@ impl Exec {
                     (_, None) => Keep::Nothing,
                 };
                 let most = most(plan, *keys);
-                let removal = Removal { step: &step, select, now_ms: *now_ms, most, expected: *keys, keep };
+                let names = Meant::find(hands.meant, select, hands.address);
+                let removal = Removal { step: &step, select, now_ms: *now_ms, most, expected: *keys, names, keep };
                 remove(&ground, removal, &step, snapshots.as_ref(), hands).await
             }
             Change::RetimeKeys { select, now_ms, keys, to } => {
@@ -65,6 +66,7 @@ impl Exec {
                     to: *to,
                     most: most(plan, *keys),
                     expected: *keys,
+                    names: Meant::find(hands.meant, select, hands.address),
                     keep: writer,
                 };
                 let found = aside::retime(&ground, retiming, hands.cx).await;
@@ -155,6 +157,7 @@ impl Exec {
             site: self.0.site(&plan.service, hands.instance),
             instance: Arc::new(hands.instance.clone()),
             touches,
+            agreed: touches,
             only: Some(hands.address.clone()),
         }
     }

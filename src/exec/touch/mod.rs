@@ -23,7 +23,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::{
-    Exec, Looking, budget,
+    Exec, Looking,
+    aside::Meant,
+    budget,
     fault::Fault,
     server::{Budget, one},
     wire::{Setup, Wire},
@@ -67,6 +69,8 @@ pub struct Hands<'a> {
     pub address: &'a Address,
     /// What is set aside is kept here before it goes.
     pub store: &'a Store,
+    /// What the count right before this came upon; empty where there was none.
+    pub meant: &'a [Meant],
     /// Until when, and whom to tell how far it is.
     pub cx: &'a Looking,
 }

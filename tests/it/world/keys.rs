@@ -226,7 +226,13 @@ impl Hand {
     }
 
     fn hands(&self) -> Hands<'_> {
-        Hands { instance: &self.service.instances[0], address: &self.address, store: &self.store, cx: &self.cx }
+        Hands {
+            instance: &self.service.instances[0],
+            address: &self.address,
+            store: &self.store,
+            meant: &[],
+            cx: &self.cx,
+        }
     }
 
     /// Carries the plan's only step out.

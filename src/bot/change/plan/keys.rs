@@ -1,12 +1,15 @@
 //! Plans that remove keys, give them other deadlines, or free what is aside.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::PoisonError,
+    time::{Duration, Instant},
+};
 
 use super::{Draft, Maker, Unplanned, step, trouble, undo};
 use crate::{
     bot::{change::CALL, command::plain_card},
     exec::{
-        aside::{Doubts, LARGEST_DUMP, Measured, Spread},
+        aside::{CountFor, Doubts, LARGEST_DUMP, Meant, Measured, Spread},
         touching,
     },
     keyspace::glob,
@@ -222,6 +225,11 @@ pub(super) fn select(maker: &Maker<'_>, wanted: &Wanted) -> Result<Select, Unpla
 
 /// What can be kept of it has to fit, without the bytes that are not kept.
 pub(super) fn room(maker: &Maker<'_>, found: &Counted, without: u64) -> Result<(), Unplanned> {
+    if maker.wish.count == CountFor::Run {
+        // It was looked at for the plan that was shown. The count for the run weighs nothing, and the file keeps its
+        // bound by itself: what does not fit after all gets its name back.
+        return Ok(());
+    }
     let snapshots = maker.hall.store.snapshots().map_err(|error| {
         trouble(
             format!("what is removed or copied could not be kept: {error}"),
@@ -266,8 +274,10 @@ impl Counted {
     pub(super) async fn of(maker: &Maker<'_>, select: &Select) -> Result<Self, Unplanned> {
         let wish = maker.wish;
         let cx = touching(Instant::now() + COUNT_WITHIN, CALL);
-        let parts =
-            maker.hall.exec.measure(maker.permit, wish.service, wish.instance, select, wish.made_ms, &cx).await?;
+        let to = (wish.service, wish.instance);
+        let parts = maker.hall.exec.measure(maker.permit, to, select, wish.made_ms, wish.count, &cx).await?;
+        let on = parts.iter().filter_map(|(address, found)| Some((address.clone(), found.names.clone()?))).collect();
+        maker.meant.lock().unwrap_or_else(PoisonError::into_inner).push(Meant { select: select.clone(), on });
         let sum = |figure: &dyn Fn(&Measured) -> u64| parts.iter().map(|(_, found)| figure(found)).sum::<u64>();
         let mut doubts = Doubts::default();
         let mut spread = Spread::default();

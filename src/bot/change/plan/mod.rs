@@ -16,7 +16,10 @@ mod settings;
 mod slowlog;
 mod undo;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use serde_json::Value;
 
@@ -24,7 +27,11 @@ use super::{CALL, PLAN_WITHIN};
 use crate::{
     bot::Hall,
     diagnosis::{Explained, Role},
-    exec::{Looking, TargetNode, touching},
+    exec::{
+        Looking, TargetNode,
+        aside::{CountFor, Meant},
+        touching,
+    },
     model::{Actor, Address, Card, Deployment, Instance, RunId, Service},
     policy::Permit,
     runbook::{
@@ -46,6 +53,8 @@ pub(super) struct Wish<'a> {
     pub(super) expires_ms: i64,
     pub(super) lasts_ms: Option<i64>,
     pub(super) asker: &'a Actor,
+    /// What it is counted for.
+    pub(super) count: CountFor,
 }
 
 /// A plan, and whom it reaches.
@@ -55,6 +64,8 @@ pub(super) struct Made {
     pub(super) addresses: Vec<Address>,
     /// The servers as a card names them.
     pub(super) context: Vec<String>,
+    /// The keys its count came upon, where it was made to be carried out.
+    pub(super) meant: Vec<Meant>,
 }
 
 /// Why there is no plan.
@@ -104,6 +115,8 @@ pub(super) struct Maker<'a> {
     /// Whether replicas are among those that are changed.
     pub(super) everywhere: bool,
     pub(super) cx: Looking,
+    /// The keys that were come upon while they were counted.
+    pub(super) meant: Mutex<Vec<Meant>>,
 }
 
 impl Maker<'_> {
@@ -179,7 +192,8 @@ pub(super) async fn make(hall: &Arc<Hall>, permit: &Permit, wish: &Wish<'_>) -> 
             "see `/redis replication`, and wait until it has one",
         )));
     }
-    let mut maker = Maker { hall, permit, wish, primaries, nodes: found.nodes, everywhere, cx };
+    let mut maker =
+        Maker { hall, permit, wish, primaries, nodes: found.nodes, everywhere, cx, meant: Mutex::default() };
     let followers = maker.read(&["INFO", "replication"]).await;
     for (primary, told) in maker.primaries.iter_mut().zip(followers) {
         if let Ok(told) = told {
@@ -206,6 +220,7 @@ pub(super) async fn make(hall: &Arc<Hall>, permit: &Permit, wish: &Wish<'_>) -> 
         Kind::Remediation(remediation) => remediation.at_least,
         _ => Risk::Low,
     };
+    let meant = maker.meant.into_inner().unwrap_or_else(PoisonError::into_inner);
     let (addresses, targets) = maker.primaries.into_iter().map(|primary| (primary.address, primary.target)).unzip();
     let plan = Plan {
         version: PLAN_VERSION,
@@ -230,7 +245,7 @@ pub(super) async fn make(hall: &Arc<Hall>, permit: &Permit, wish: &Wish<'_>) -> 
         asks: None,
         rolls_back: None,
     };
-    Ok(Made { plan, addresses, context: found.context })
+    Ok(Made { plan, addresses, context: found.context, meant })
 }
 
 async fn draft(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, Unplanned> {
