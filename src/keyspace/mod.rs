@@ -10,6 +10,7 @@ mod bytes;
 mod checkpoint;
 pub mod clients;
 pub mod cursor;
+pub mod edge;
 pub mod file;
 pub mod glob;
 pub mod hotkeys;

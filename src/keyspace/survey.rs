@@ -23,6 +23,7 @@ use super::{
     ask::{Aim, Ask, Question, length_command},
     checkpoint::{Checkpoint, Piece},
     cursor::{Layout, Stretch, slot_of},
+    edge::Edge,
     glob,
     pace::Pace,
     sample::{Sample, Sampled},
@@ -50,8 +51,6 @@ pub const LANES: usize = 2;
 /// Stretches of the walk. For one table, one per lane; where keys lie by slot, many, because a
 /// node's slots are seldom spread evenly.
 const SLOT_STRETCHES: u32 = 64;
-/// Names kept on both sides of an edge, so that what two lanes both see counts once.
-const EDGE_NAMES: usize = 4_096;
 /// How long the server is watched before it is touched.
 const QUIET: Duration = Duration::from_millis(36);
 /// How much longer when it looks busy: one short moment says little.
@@ -160,16 +159,6 @@ impl Lane {
     fn is_drained(&self) -> bool {
         self.sent.is_none() && self.names.is_none() && self.answered.is_none()
     }
-}
-
-/// An edge between two stretches: names seen near it.
-#[derive(Debug, Default, Clone)]
-struct Edge {
-    /// Hash of a name, and whether the stretch after the edge saw it first. A stretch that reads
-    /// its own names again (a walk that goes on after a lost connection) finds them its own.
-    seen: HashMap<u64, bool>,
-    /// Names the stretch after the edge has put in.
-    after: usize,
 }
 
 /// A key on the list of those polled.
@@ -318,14 +307,7 @@ impl Survey {
         if let Some(kept) = checkpoint.fits(&self.ask, &self.slots) {
             self.server.run_id = kept.run_id;
             self.pieces = kept.pieces;
-            self.edges = kept
-                .edges
-                .into_iter()
-                .map(|seen| Edge {
-                    after: seen.iter().filter(|(_, after)| *after).count(),
-                    seen: seen.into_iter().collect(),
-                })
-                .collect();
+            self.edges = kept.edges.into_iter().map(Edge::of).collect();
             self.tally = kept.tally;
             self.hot = kept.hot;
             self.walked = kept.walked;
@@ -341,7 +323,7 @@ impl Survey {
             self.slots.clone(),
             self.server.run_id.clone(),
             self.pieces.clone(),
-            self.edges.iter().map(|edge| edge.seen.iter().map(|(hash, after)| (*hash, *after)).collect()).collect(),
+            self.edges.iter().map(Edge::names).collect(),
             self.tally.clone(),
             self.hot.clone(),
             self.walked,
@@ -1051,17 +1033,15 @@ impl Survey {
             if let Some(end) = self.layout.slot(to) {
                 return slot_of(name) < end;
             }
-            if *self.edges[index].seen.entry(top::hash(name)).or_insert(false) {
+            if !self.edges[index].counts_before(name) {
                 return false;
             }
         }
         if self.layout == Layout::Plain
             && index > 0
             && let Some(edge) = self.edges.get_mut(index - 1)
-            && edge.after < EDGE_NAMES
         {
-            edge.after += 1;
-            return *edge.seen.entry(top::hash(name)).or_insert(true);
+            return edge.counts_after(name);
         }
         true
     }

@@ -1,5 +1,7 @@
 //! Which of the names that came are meant.
 
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
 use super::{
     super::fault::Fault,
     lane::{Host, Lane},
@@ -75,9 +77,41 @@ pub(super) struct Chosen {
     pub(super) kind: Vec<u8>,
 }
 
+/// So many strings in a row, and the next is taken for one too …
+const STRINGS: u32 = 200;
+/// … until so many were not: each that is read as a string and is none counts as an error in the server's own figures.
+const WRONG: u32 = 16;
+
+/// What the values that were met have been: most keyspaces that are asked by a field hold JSON texts and nothing else,
+/// and to ask each for its type first would take as long again.
+#[derive(Default)]
+struct Habit {
+    strings: AtomicU32,
+    wrong: AtomicU32,
+}
+
+impl Habit {
+    fn reads_at_once(&self) -> bool {
+        self.strings.load(Relaxed) >= STRINGS && self.wrong.load(Relaxed) < WRONG
+    }
+
+    fn learn<'a>(&self, mut kinds: impl ExactSizeIterator<Item = &'a [u8]>) {
+        let count = kinds.len() as u32;
+        if kinds.all(|kind| kind == b"string") {
+            self.strings.fetch_add(count, Relaxed);
+        } else if !self.reads_at_once() {
+            self.strings.store(0, Relaxed);
+        }
+    }
+
+    fn was_wrong(&self) {
+        self.wrong.fetch_add(1, Relaxed);
+    }
+}
+
 /// Asks of keys what a selection wants to know.
-#[derive(Clone)]
 pub(super) struct Chooser {
+    habit: Habit,
     predicate: Option<Predicate>,
     fields: Vec<String>,
     now_ms: i64,
@@ -98,7 +132,12 @@ impl Chooser {
         })?;
         let fields = predicate.as_ref().map(Predicate::hash_fields).unwrap_or_default();
         let Select { no_ttl, idle_s, kind, .. } = select.clone();
-        Ok(Self { predicate, fields, now_ms, no_ttl, idle_s, kind, measures })
+        Ok(Self { habit: Habit::default(), predicate, fields, now_ms, no_ttl, idle_s, kind, measures })
+    }
+
+    /// Whether a name alone says that its key is meant, and nothing more is to be told of it.
+    pub(super) fn asks_nothing(&self) -> bool {
+        !self.measures && self.predicate.is_none() && !self.no_ttl && self.idle_s.is_none() && self.kind.is_none()
     }
 
     /// Whether bytes and lifetime are asked of every key.
@@ -137,8 +176,30 @@ impl Chooser {
         names: Vec<Vec<u8>>,
         doubts: &mut Doubts,
     ) -> Result<Vec<Chosen>, Fault> {
-        let asks_type = self.predicate.is_some() || self.kind.is_some() || self.measures;
-        let asks_ttl = self.no_ttl || self.measures;
+        let Some(predicate) = &self.predicate else { return self.ask(lane, names, self.measures).await };
+        let by_value_alone =
+            !self.no_ttl && self.idle_s.is_none() && self.kind.as_ref().is_none_or(|kind| kind == "string");
+        let (mut kept, names) = match by_value_alone && self.habit.reads_at_once() {
+            true => self.read_strings(predicate, lane, names, doubts).await?,
+            false => (Vec::new(), names),
+        };
+        if !names.is_empty() {
+            // How large something is matters only where it is meant.
+            let mut some = self.ask(lane, names, false).await?;
+            self.habit.learn(some.iter().map(|chosen| chosen.kind.as_slice()));
+            self.ask_values(lane, &mut some, doubts).await?;
+            kept.extend(some);
+        }
+        if !self.measures || kept.is_empty() {
+            return Ok(kept);
+        }
+        self.ask(lane, kept.into_iter().map(|chosen| chosen.name).collect(), true).await
+    }
+
+    /// Those of the names whose keys are there and fit in all but their values.
+    async fn ask(&self, lane: &mut Lane, names: Vec<Vec<u8>>, measures: bool) -> Result<Vec<Chosen>, Fault> {
+        let asks_type = self.predicate.is_some() || self.kind.is_some() || measures;
+        let asks_ttl = self.no_ttl || measures;
         let mut batch = Batch::default();
         for name in &names {
             if asks_type {
@@ -150,40 +211,72 @@ impl Chooser {
             if self.idle_s.is_some() {
                 batch.push(&[b"OBJECT", b"IDLETIME", name]);
             }
-            if self.measures {
+            if measures {
                 batch.push(&[b"MEMORY", b"USAGE", name]);
             }
         }
         let mut kept: Vec<Chosen> = Vec::with_capacity(names.len());
         if batch.is_empty() {
             kept.extend(names.into_iter().map(|name| Chosen { name, ttl_ms: None, bytes: None, kind: Vec::new() }));
-        } else {
-            let count = names.len();
-            let replies = lane.ask(&batch, count).await?;
-            let mut replies = replies.iter();
-            for name in names {
-                let mut next = |wanted: bool| wanted.then(|| replies.next()).flatten();
-                let (kind, ttl) = (next(asks_type), next(asks_ttl));
-                let (idle, bytes) = (next(self.idle_s.is_some()), next(self.measures));
-                fatal([kind, ttl, idle].into_iter().flatten())?;
-                let kind = kind.and_then(Reply::text).unwrap_or_default().to_vec();
-                let ttl_ms = ttl.and_then(Reply::integer);
-                let idle = idle.map(|reply| reply.integer().unwrap_or(0));
-                let gone = kind == b"none" || ttl_ms == Some(-2);
-                let fits = (!self.no_ttl || ttl_ms == Some(-1))
-                    && self.kind.as_ref().is_none_or(|wanted| wanted.as_bytes() == kind)
-                    && self.idle_s.is_none_or(|wanted| idle.is_some_and(|idle| idle >= wanted as i64));
-                if !gone && fits {
-                    // Without the right to ask, sizes are unknown, not zero.
-                    let bytes = bytes.and_then(Reply::integer).map(|bytes| bytes.max(0) as u64);
-                    kept.push(Chosen { name, ttl_ms, bytes, kind });
+            return Ok(kept);
+        }
+        let count = names.len();
+        let replies = lane.ask(&batch, count).await?;
+        let mut replies = replies.iter();
+        for name in names {
+            let mut next = |wanted: bool| wanted.then(|| replies.next()).flatten();
+            let (kind, ttl) = (next(asks_type), next(asks_ttl));
+            let (idle, bytes) = (next(self.idle_s.is_some()), next(measures));
+            fatal([kind, ttl, idle].into_iter().flatten())?;
+            let kind = kind.and_then(Reply::text).unwrap_or_default().to_vec();
+            let ttl_ms = ttl.and_then(Reply::integer);
+            let idle = idle.map(|reply| reply.integer().unwrap_or(0));
+            let gone = kind == b"none" || ttl_ms == Some(-2);
+            let fits = (!self.no_ttl || ttl_ms == Some(-1))
+                && self.kind.as_ref().is_none_or(|wanted| wanted.as_bytes() == kind)
+                && self.idle_s.is_none_or(|wanted| idle.is_some_and(|idle| idle >= wanted as i64));
+            if !gone && fits {
+                // Without the right to ask, sizes are unknown, not zero.
+                let bytes = bytes.and_then(Reply::integer).map(|bytes| bytes.max(0) as u64);
+                kept.push(Chosen { name, ttl_ms, bytes, kind });
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Reads values that are strings in all likelihood, without asking for types first: those that match, and the
+    /// names that have to be asked all the same.
+    async fn read_strings(
+        &self,
+        predicate: &Predicate,
+        lane: &mut Lane,
+        names: Vec<Vec<u8>>,
+        doubts: &mut Doubts,
+    ) -> Result<(Vec<Chosen>, Vec<Vec<u8>>), Fault> {
+        let last = LARGEST_VALUE.to_string();
+        let mut batch = Batch::default();
+        names.iter().for_each(|name| batch.push(&[b"GETRANGE", name, b"0", last.as_bytes()]));
+        let replies = lane.ask(&batch, names.len()).await?;
+        let (mut kept, mut rest) = (Vec::new(), Vec::new());
+        for (name, reply) in names.into_iter().zip(&replies) {
+            fatal(std::iter::once(reply))?;
+            match reply.text() {
+                // Empty, or gone: only its type tells.
+                Some(text) if text.is_empty() => rest.push(name),
+                Some(text) => {
+                    let answer = predicate.ask_json(text, self.now_ms);
+                    doubts.count(answer);
+                    if answer == Answer::Match {
+                        kept.push(Chosen { name, ttl_ms: None, bytes: None, kind: b"string".to_vec() });
+                    }
+                }
+                None => {
+                    self.habit.was_wrong();
+                    rest.push(name);
                 }
             }
         }
-        if self.predicate.is_some() {
-            self.ask_values(lane, &mut kept, doubts).await?;
-        }
-        Ok(kept)
+        Ok((kept, rest))
     }
 
     /// Keeps those whose values match.

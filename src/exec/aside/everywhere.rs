@@ -73,7 +73,7 @@ pub(super) async fn everywhere<H: Hand>(field: &Field<'_>, hand: &H, cx: &Lookin
         }
         let walk = match names {
             Some(names) => SharedWalk::among(names.clone()),
-            None => SharedWalk::over(select, host.facts.layout()),
+            None => SharedWalk::over(select, host.facts.layout(), false),
         };
         let hands = match walk.hands(ground, &host).await {
             Ok(hands) => hands,

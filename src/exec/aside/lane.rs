@@ -32,7 +32,8 @@ use super::{
 use crate::{
     keyspace::{
         Server,
-        cursor::{Layout, Stretch},
+        cursor::{Layout, Stretch, slot_of},
+        edge::Edge,
         pace::Pace,
         wire::{Batch, Reply, replies},
     },
@@ -127,6 +128,8 @@ impl Host {
 
 /// One of the hands at work, at a connection of its own or one it shares.
 pub(super) struct Lane {
+    /// Which of the hands it is.
+    nth: usize,
     line: Arc<SharedLine>,
     /// The bytes that answer what was asked last.
     answer: Vec<u8>,
@@ -239,12 +242,12 @@ impl Lane {
         if server.untouched {
             no_touch(&mut line, server.budget).await?;
         }
-        Ok(Self { line: Arc::new(SharedLine::new(line)), answer: Vec::new(), server: server.clone() })
+        Ok(Self { nth: 0, line: Arc::new(SharedLine::new(line)), answer: Vec::new(), server: server.clone() })
     }
 
     /// Another one at the same connection.
     pub(super) fn beside(&self) -> Self {
-        Self { line: self.line.clone(), answer: Vec::new(), server: self.server.clone() }
+        Self { nth: 0, line: self.line.clone(), answer: Vec::new(), server: self.server.clone() }
     }
 
     /// How many keys a batch may hold now.
@@ -324,6 +327,13 @@ impl Lane {
     }
 }
 
+/// Which side of the edge between two walks one is on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Before,
+    After,
+}
+
 /// Walks the names of a stretch of the keyspace, or goes through names that were met before.
 pub(super) struct Walk {
     /// Names met before, and how many of them were handed out.
@@ -331,6 +341,8 @@ pub(super) struct Walk {
     glob: Option<Vec<u8>>,
     kind: Option<String>,
     stretch: Stretch,
+    /// Where another walk begins or ends.
+    edge: Option<(Side, Arc<Mutex<Edge>>)>,
     layout: Layout,
     cursor: u64,
     ended: bool,
@@ -339,19 +351,24 @@ pub(super) struct Walk {
     /// Our own names are what is looked for.
     own: bool,
     names: VecDeque<Vec<u8>>,
-    /// Names that came, whether they were meant or not.
-    pub(super) seen: u64,
 }
 
 impl Walk {
-    /// The walk of a selection over a server; one key needs no walk.
-    pub(super) fn over(select: &Select, layout: Layout) -> Self {
+    /// The walks of a selection over a server, so that one can be thought about while the server works on the other;
+    /// one key needs no walk.
+    fn over(select: &Select, layout: Layout) -> Vec<Self> {
         let glob = match &select.keys {
-            Keys::One(name) => return Self::at(name.as_bytes()),
+            Keys::One(name) => return vec![Self::at(name.as_bytes())],
             Keys::Matching(glob) => Some(glob.as_bytes().to_vec()),
             Keys::Every => None,
         };
-        Self::new(glob, select.kind.clone(), layout, false)
+        let edge = Arc::new(Mutex::new(Edge::default()));
+        let halves = Stretch::split(2).into_iter().zip([Side::Before, Side::After]);
+        let half = |(stretch, side): (Stretch, Side)| {
+            let whole = Self::new(glob.clone(), select.kind.clone(), layout, false);
+            Self { cursor: layout.at(stretch.from), stretch, edge: Some((side, edge.clone())), ..whole }
+        };
+        halves.map(half).collect()
     }
 
     /// A walk over names of ours.
@@ -362,8 +379,8 @@ impl Walk {
     fn new(glob: Option<Vec<u8>>, kind: Option<String>, layout: Layout, own: bool) -> Self {
         let stretch = Stretch { from: 0, to: None };
         let cursor = layout.at(stretch.from);
-        let names = VecDeque::new();
-        Self { among: None, glob, kind, stretch, layout, cursor, ended: false, sparse: false, own, names, seen: 0 }
+        let (among, edge, names) = (None, None, VecDeque::new());
+        Self { among, glob, kind, stretch, edge, layout, cursor, ended: false, sparse: false, own, names }
     }
 
     fn at(name: &[u8]) -> Self {
@@ -392,6 +409,16 @@ impl Walk {
     /// Whether everything was handed out.
     pub(super) fn is_over(&self) -> bool {
         self.ended && self.names.is_empty()
+    }
+
+    /// Whether a name that came counts here; `past`: the step that brought it ran over the end.
+    fn counts(&self, name: &[u8], past: bool) -> bool {
+        let Some((side, edge)) = &self.edge else { return true };
+        match (side, self.stretch.to.and_then(|to| self.layout.slot(to))) {
+            (Side::Before, Some(end)) => !past || slot_of(name) < end,
+            (Side::Before, None) => !past || lock(edge).counts_before(name),
+            (Side::After, _) => self.layout != Layout::Plain || lock(edge).counts_after(name),
+        }
     }
 
     /// The next names, not more than `most`; empty when this step of the walk found none, or it is over.
@@ -437,15 +464,12 @@ impl Walk {
         });
         let Some((cursor, names)) = found else { return Err(super::super::line::garbled()) };
         self.sparse = names.len() * 4 < asked;
-        for name in names.iter().filter_map(Reply::text) {
-            self.seen += 1;
-            // What another run has aside is not touched by this one.
-            if self.own == name.starts_with(PREFIX) {
-                self.names.push_back(name.to_vec());
-            }
-        }
-        self.cursor = cursor;
-        self.ended = self.stretch.is_past(self.layout, cursor);
+        let past = self.stretch.is_past(self.layout, cursor);
+        // What another run has aside is not touched by this one.
+        let meant = |name: &&[u8]| self.own == name.starts_with(PREFIX) && self.counts(name, past);
+        let names: Vec<Vec<u8>> = names.iter().filter_map(Reply::text).filter(meant).map(<[u8]>::to_vec).collect();
+        self.names.extend(names);
+        (self.cursor, self.ended) = (cursor, past);
         Ok(())
     }
 }
@@ -460,28 +484,34 @@ pub(super) enum Next {
     Over,
 }
 
-/// A walk that several hands take their names from. There is one cursor: a step of SCAN runs over the
-/// edge of a stretch, so that keys at the edges of several walks would be met twice, and counted twice.
+/// A walk that several hands take their names from: halves of the keyspace, each walked by whoever is free.
 pub(super) struct SharedWalk {
-    walk: tokio::sync::Mutex<Walk>,
+    halves: Vec<tokio::sync::Mutex<Walk>>,
     hands: usize,
+    /// Nothing is asked about the names: a hand takes all that came.
+    names_alone: bool,
     ended: AtomicBool,
 }
 
 impl SharedWalk {
-    /// The walk of a selection over a server.
-    pub(super) fn over(select: &Select, layout: Layout) -> Self {
-        Self::of(Walk::over(select, layout))
+    /// The walk of a selection over a server. `names_alone`: nothing will be asked about the names.
+    pub(super) fn over(select: &Select, layout: Layout, names_alone: bool) -> Self {
+        Self::of(Walk::over(select, layout), names_alone)
     }
 
     /// Names that were met before, each of which is asked again whether it is meant.
     pub(super) fn among(names: Arc<Names>) -> Self {
-        Self::of(Walk::among(names))
+        Self::of(vec![Walk::among(names)], false)
     }
 
-    fn of(walk: Walk) -> Self {
-        let hands = if walk.ended { 1 } else { HANDS };
-        Self { walk: tokio::sync::Mutex::new(walk), hands, ended: AtomicBool::new(false) }
+    fn of(walks: Vec<Walk>, names_alone: bool) -> Self {
+        let hands = match names_alone {
+            _ if walks.iter().all(|walk| walk.ended) => 1,
+            true => CONNECTIONS,
+            false => HANDS,
+        };
+        let halves = walks.into_iter().map(tokio::sync::Mutex::new).collect();
+        Self { halves, hands, names_alone, ended: AtomicBool::new(false) }
     }
 
     /// As many hands as it is worth.
@@ -495,6 +525,7 @@ impl SharedWalk {
         for nth in lines..self.hands {
             hands.push(hands[nth % lines].beside());
         }
+        hands.iter_mut().enumerate().for_each(|(nth, hand)| hand.nth = nth);
         Ok(hands)
     }
 
@@ -504,17 +535,28 @@ impl SharedWalk {
             if let Some(why) = lane.breathe().await? {
                 return Ok(Next::Stop(why));
             }
-            let mut walk = self.walk.lock().await;
-            if walk.is_over() || self.ended.load(Ordering::Relaxed) {
-                return Ok(Next::Over);
-            }
-            let keys = lane.keys();
+            let Some(mut walk) = self.half(lane.nth).await else { return Ok(Next::Over) };
+            let keys = if self.names_alone { usize::MAX } else { lane.keys() };
             let names = walk.next(lane, keys).await?;
             // A step of the walk may find none.
             if !names.is_empty() {
                 return Ok(Next::Names(names));
             }
         }
+    }
+
+    /// A half that is not over, for oneself: first the one that the hands of a connection have in common.
+    async fn half(&self, nth: usize) -> Option<tokio::sync::MutexGuard<'_, Walk>> {
+        for at in 0..self.halves.len() {
+            let walk = self.halves[(nth + at) % self.halves.len()].lock().await;
+            if self.ended.load(Ordering::Relaxed) {
+                return None;
+            }
+            if !walk.is_over() {
+                return Some(walk);
+            }
+        }
+        None
     }
 
     /// One met trouble or the bound: the others finish what they have in hand, and end too.
@@ -524,6 +566,7 @@ impl SharedWalk {
 
     /// How much of it is behind us, 0 to 1, once all hands have ended.
     pub(super) fn share(self) -> f64 {
-        self.walk.into_inner().share()
+        let parts = self.halves.len() as f64;
+        self.halves.into_iter().map(|walk| walk.into_inner().share()).sum::<f64>() / parts
     }
 }

@@ -125,7 +125,7 @@ pub(super) async fn measure(
         let mut found = Measured::none();
         let explain = |fault: &Fault| ground.explain(fault, address, "SCAN");
         let (of, clients) = counts(ground, &host).await.map_err(|fault| explain(&fault))?;
-        let walk = SharedWalk::over(select, host.facts.layout());
+        let walk = SharedWalk::over(select, host.facts.layout(), chooser.asks_nothing());
         let hands = walk.hands(ground, &host).await.map_err(|fault| explain(&fault))?;
         let keeping = || if count == CountFor::Run { Keeping::all() } else { Keeping::none() };
         let mut names = keeping();
