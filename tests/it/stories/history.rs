@@ -18,7 +18,7 @@ async fn remember(chat: &Chat, minutes: i64, used: f64) {
         at: Timestamp::now() - minutes.minutes(),
         service: "shop".parse().unwrap(),
         instance: "main".parse().unwrap(),
-        command: "status".to_owned(),
+        question: "status".to_owned(),
         healthy: true,
         values: BTreeMap::from([("used_memory".to_owned(), used)]),
     };
