@@ -601,6 +601,45 @@ mod tests {
     }
 
     #[test]
+    fn a_first_part_is_shown_where_the_keys_own_row_shows_it() {
+        let separators = || Separators::given(":.").unwrap();
+        let names =
+            ["maria.gonzalez:cart:1", "maria.1", "session.7", "godel:queue:1", "o'neil:cart:1", "app.eu:cart:1"];
+        let tree = |names: &mut dyn Iterator<Item = &&str>| {
+            let mut tree = Prefixes::new(separators(), &[]);
+            names.for_each(|name| _ = tree.add(name.as_bytes(), one()));
+            paths(&tree).into_iter().map(|(path, _)| path).collect::<Vec<_>>()
+        };
+        let shown = tree(&mut names.iter());
+        // What no `:` parts is read by its dots; what one does is hidden whole where its row hides it.
+        assert_eq!(
+            shown,
+            ["", "*.", "*.*:", "*.*:cart:", "*:", "*:cart:", "godel:", "godel:queue:", "maria.", "session."]
+        );
+        assert_eq!(shown, tree(&mut names.iter().rev()), "in whatever order");
+    }
+
+    #[test]
+    fn a_few_words_that_are_hidden_are_counted_and_many_are_people() {
+        let merged = |words: usize, globs: &[String]| {
+            let mut trees = [0, 1].map(|_| Prefixes::new(Separators::default(), globs));
+            for at in 0..words * 100 {
+                let word = char::from(b'a' + (at % words) as u8).to_string().repeat(5);
+                trees[at / words % 2].add(format!("tenant:{at}:{word}:x").as_bytes(), one());
+            }
+            let [mut tree, other] = trees;
+            tree.absorb(&other);
+            let rows = tree.branches(0.01);
+            tree.merged(&rows).map(|(row, words)| (String::from_utf8_lossy(&row.path).into_owned(), words))
+        };
+        assert_eq!(merged(1, &[]), None);
+        assert_eq!(merged(2, &[]), Some(("tenant:*:".into(), 2)));
+        assert_eq!(merged(HIDDEN, &[]), Some(("tenant:*:".into(), HIDDEN)));
+        assert_eq!(merged(HIDDEN + 1, &[]), None);
+        assert_eq!(merged(2, &["tenant:*:aaaaa:*".into()]), None);
+    }
+
+    #[test]
     fn declared_patterns_say_which_parts_are_variable() {
         let mut tree = Prefixes::new(Separators::default(), &["tenant:*:wm:*".into()]);
         tree.add(b"tenant:acme:wm:active", one());
