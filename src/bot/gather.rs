@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture, future::join_all};
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use super::{Hall, command::Asked};
@@ -182,15 +183,20 @@ impl Scene<'_> {
             return (None, None, series);
         }
         let store = &self.hall.store;
-        let (service, instance, command) = (&self.service.name, &self.instance.name, self.intent.command.name.as_str());
+        let (service, instance, question) = (&self.service.name, &self.instance.name, question(self.intent));
         let figures =
             |row: Option<(jiff::Timestamp, BTreeMap<String, f64>)>| row.map(|(at, values)| Figures { at, values });
         // A store that cannot be read costs the comparison, not the answer.
-        let last = store.last_figures(service, instance, command, false).await.unwrap_or_default();
-        let healthy = store.last_figures(service, instance, command, true).await.unwrap_or_default();
+        let last = store.last_figures(service, instance, &question, false).await.unwrap_or_default();
+        let healthy = store.last_figures(service, instance, &question, true).await.unwrap_or_default();
         let since = jiff::Timestamp::now().checked_sub(HISTORY).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
         for spec in &card.series {
-            let points = store.series(service, instance, None, &spec.figure, since).await.unwrap_or_default();
+            let mut points = store.series(service, instance, None, &spec.figure, since).await.unwrap_or_default();
+            if question != self.intent.command.name {
+                let own = store.series(service, instance, Some(&question), &spec.figure, since).await;
+                points.extend(own.unwrap_or_default());
+                points.sort_by_key(|&(at, _)| at);
+            }
             series.insert(spec.figure.clone(), points);
         }
         (figures(last), figures(healthy), series)
@@ -228,7 +234,7 @@ impl Scene<'_> {
             at: jiff::Timestamp::now(),
             service: self.service.name.clone(),
             instance: self.instance.name.clone(),
-            command: self.intent.command.name.clone(),
+            question: question(self.intent),
             healthy: rendered.level <= Level::Note,
             values: rendered.figures.clone(),
         };
@@ -254,6 +260,19 @@ fn value_of(evidence: &Evidence, id: &str) -> Option<Value> {
 
 fn figures_value(figures: &Option<Figures>) -> Value {
     figures.as_ref().map_or(Value::Null, |figures| json!({ "at": figures.at.as_second(), "values": figures.values }))
+}
+
+/// What figures are remembered by. The keys of one prefix are not compared with all keys: what is not asked with its
+/// command's name alone has the digest of its arguments behind it, for those may hold what is nobody's to read.
+fn question(intent: &Intent) -> String {
+    let name = &intent.command.name;
+    let asked = Intent { service: None, instance: None, ..intent.clone() }.to_line();
+    if &asked == name {
+        return asked;
+    }
+    let digest = Sha256::digest(asked.as_bytes());
+    let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("{name} {digest}")
 }
 
 /// What one step saw.

@@ -76,7 +76,7 @@ pub(super) async fn open(hall: &Arc<Hall>, asked: &Asked<'_>, intent: &Intent) -
         Some(ArgumentValue::Text(prefix)) => prefix.as_str(),
         _ => "*",
     };
-    let (run, service) = (&kept.answer.run, &kept.answer.service);
+    let (run, service) = (&kept.answer.run, &kept.place);
     if let Some(card) = kept.answer.open(prefix) {
         return kept.ended(intent, card);
     }
@@ -121,6 +121,8 @@ async fn as_file(hall: &Arc<Hall>, asked: &Asked<'_>, intent: &Intent, kept: &Ke
 /// A long answer this person may read on.
 struct Kept {
     answer: LongAnswer,
+    /// What it is about, as a line names it.
+    place: String,
     /// They alone see what is said of it.
     private: bool,
 }
@@ -173,11 +175,12 @@ async fn kept(hall: &Arc<Hall>, asked: &Asked<'_>, intent: &Intent) -> Result<Ke
     if let Verdict::Deny(refusal) = asked.decide(command, Some(service), false) {
         return Err(Box::new(Ended::denied(intent, &refusal)));
     }
+    let place = service.named(&answer.instance);
     if answer.reader.is_some() && answer.reader != asked.actor.person {
         let what = format!("the answer of run `{run}` was for one person alone, who is not you.");
-        let next = Some(format!("ask yourself: `/redis {} {}`", answer.command, answer.service));
+        let next = Some(format!("ask yourself: `/redis {} {place}`", answer.command));
         let ended = Ended::of(intent, Outcome::Denied, plain_card("not yours", what, next)).in_private();
         return Err(Box::new(Ended { why: Some("reader".to_owned()), ..ended }));
     }
-    Ok(Kept { private: answer.reader.is_some(), answer })
+    Ok(Kept { private: answer.reader.is_some(), answer, place })
 }

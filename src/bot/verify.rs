@@ -31,7 +31,7 @@ pub(super) async fn after(hall: &Arc<Hall>, row: &PlanRow) {
     let (card, outcome, level) = match looked {
         Ok(rendered) => (rendered.card, Outcome::Answered, Some(rendered.level)),
         Err(why) => {
-            let next = format!("look by hand: `/redis {VERIFY} {}`", plan.service);
+            let next = format!("look by hand: `/redis {VERIFY} {}/{}`", plan.service, plan.instance);
             let what = format!("What follows run {} could not be looked at: {why}.", plan.run);
             (plain_card(VERIFY, what, Some(next)), Outcome::Failed, None)
         }

@@ -26,6 +26,8 @@ pub const PLACES: usize = 16_384;
 
 /// Words whose kind is remembered.
 const WORDS: usize = 4_096;
+/// More hidden words than this in one place are taken for ids or people, whom nobody wants told apart.
+const HIDDEN: usize = 8;
 
 /// What is added up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -93,6 +95,9 @@ struct Place {
     stars: Vec<(u8, u32)>,
     /// New parts go into `*` at once.
     folded: bool,
+    /// Hashes of the words below that are in `*` because they may be somebody's name; one more than [`HIDDEN`] at most.
+    #[serde(default)]
+    hidden: Vec<u64>,
 }
 
 /// The tree.
@@ -111,6 +116,9 @@ pub struct Prefixes {
     /// Words already found to be words of the program, or not.
     #[serde(skip)]
     words: QuickMap<Box<[u8]>, bool>,
+    /// The same of what a name begins with, where more words may be shown.
+    #[serde(skip)]
+    heads: QuickMap<Box<[u8]>, bool>,
     /// Some names were not told apart because there were too many places.
     pub crowded: bool,
 }
@@ -146,6 +154,7 @@ impl Prefixes {
             moved: vec![0],
             all_words: false,
             words: QuickMap::default(),
+            heads: QuickMap::default(),
             crowded: false,
         };
         for glob in globs {
@@ -191,7 +200,10 @@ impl Prefixes {
         for _ in 0..DEPTH {
             let Some(end) = rest.iter().position(|&byte| table.0[usize::from(byte)]) else { break };
             let (part, after) = rest.split_at(end + 1);
-            here = self.step(here, part);
+            here = match here {
+                0 => self.first(name, part),
+                here => self.step(here, part),
+            };
             rest = after;
         }
         self.table = Some(table);
@@ -202,14 +214,41 @@ impl Prefixes {
     /// Whether a part below the first is a word that may be shown: a tenant's or a person's name
     /// looks like any other, so only known words are taken for words.
     fn is_word(&mut self, word: &[u8]) -> bool {
-        if let Some(&known) = self.words.get(word) {
-            return known;
+        let shown = |word: &str| !redact::key_shape(&format!("word:{word}")).contains('*');
+        known(&mut self.words, word, shown)
+    }
+
+    /// From the root along a name's first part, which is shown where the name itself is shown with it: what
+    /// `maria.gonzalez:cart:1` begins with is no more shown where `.` parts names, too.
+    fn first(&mut self, name: &[u8], part: &[u8]) -> u32 {
+        let end = part.len() - 1;
+        let head = match redact::PARTING.contains(&part[end]) {
+            true => end,
+            false => name.iter().position(|byte| redact::PARTING.contains(byte)).map_or(end, |at| at.max(end)),
+        };
+        match head > end && !self.all_words && !self.is_head(&name[..head]) && !self.is_word(&part[..end]) {
+            true => self.hide(0, part),
+            false => self.step(0, part),
         }
-        let is = std::str::from_utf8(word).is_ok_and(|word| !redact::key_shape(&format!("word:{word}")).contains('*'));
-        if self.words.len() < WORDS {
-            self.words.insert(word.into(), is);
+    }
+
+    fn is_head(&mut self, head: &[u8]) -> bool {
+        known(&mut self.heads, head, |head| !redact::key_shape(head).contains('*'))
+    }
+
+    /// From a place along a part that may be somebody's name.
+    fn hide(&mut self, here: u32, part: &[u8]) -> u32 {
+        let word = &part[..part.len() - 1];
+        let hidden = &mut self.places[here as usize].hidden;
+        if hidden.len() <= HIDDEN {
+            let mut hash = Quick::default();
+            hash.write(word);
+            let hash = hash.finish();
+            if !hidden.contains(&hash) {
+                hidden.push(hash);
+            }
         }
-        is
+        self.star(here, part[part.len() - 1])
     }
 
     /// From a place along one part.
@@ -220,7 +259,11 @@ impl Prefixes {
                 return below;
             }
             let word = &part[..part.len() - 1];
-            if !is_variable(word) && (here == 0 || self.all_words || self.is_word(word)) {
+            if !is_variable(word) {
+                let shown = self.all_words || if here == 0 { self.is_head(word) } else { self.is_word(word) };
+                if !shown {
+                    return self.hide(here, part);
+                }
                 let place = &self.places[here as usize];
                 if place.parts.len() < FAN_OUT && self.places.len() < PLACES {
                     return self.part(here, part);
@@ -280,6 +323,7 @@ impl Prefixes {
         let gone = std::mem::take(&mut self.places[from as usize]);
         self.moved[from as usize] = into;
         self.places[into as usize].own.add(gone.own);
+        self.hides(into, &gone.hidden);
         if gone.folded && !self.places[into as usize].folded {
             self.fold(into);
         }
@@ -303,6 +347,28 @@ impl Prefixes {
         }
     }
 
+    /// Remembers which words another place hides.
+    fn hides(&mut self, here: u32, others: &[u64]) {
+        let hidden = &mut self.places[here as usize].hidden;
+        for hash in others {
+            if hidden.len() <= HIDDEN && !hidden.contains(hash) {
+                hidden.push(*hash);
+            }
+        }
+    }
+
+    /// Where a few words are one `*` because they may be somebody's name: the row above them, and how many they are.
+    /// The largest such row only.
+    pub fn merged<'a>(&self, rows: &'a [Branch]) -> Option<(&'a Branch, usize)> {
+        let words = |row: &Branch| {
+            let place = &self.places[row.place as usize];
+            // What is folded is one `*` whoever may see it.
+            (!place.folded && (2..=HIDDEN).contains(&place.hidden.len())).then_some(place.hidden.len())
+        };
+        let merged = rows.iter().filter_map(|row| Some((row, words(row)?)));
+        merged.max_by_key(|(row, _)| (row.sums.bytes, row.sums.keys, row.depth))
+    }
+
     /// Adds another tree's figures.
     pub fn absorb(&mut self, other: &Prefixes) {
         self.graft(0, other, 0);
@@ -312,6 +378,7 @@ impl Prefixes {
     fn graft(&mut self, into: u32, other: &Prefixes, from: u32) {
         let source = &other.places[from as usize];
         self.places[into as usize].own.add(source.own);
+        self.hides(into, &source.hidden);
         if source.folded && !self.places[into as usize].folded {
             self.fold(into);
         }
@@ -408,6 +475,18 @@ impl Prefixes {
         }
         marks
     }
+}
+
+/// Whether a word is of that kind; asked once for each of the first few thousand.
+fn known(words: &mut QuickMap<Box<[u8]>, bool>, word: &[u8], is: impl Fn(&str) -> bool) -> bool {
+    if let Some(&known) = words.get(word) {
+        return known;
+    }
+    let is = std::str::from_utf8(word).is_ok_and(is);
+    if words.len() < WORDS {
+        words.insert(word.into(), is);
+    }
+    is
 }
 
 /// Parts in stored documents, in the order of their names.
@@ -519,6 +598,45 @@ mod tests {
             assert!(paths.iter().any(|(path, _)| path == expected), "{paths:?}");
             assert_eq!(paths.iter().any(|(path, _)| path.contains("ledgers")), all, "{paths:?}");
         }
+    }
+
+    #[test]
+    fn a_first_part_is_shown_where_the_keys_own_row_shows_it() {
+        let separators = || Separators::given(":.").unwrap();
+        let names =
+            ["maria.gonzalez:cart:1", "maria.1", "session.7", "godel:queue:1", "o'neil:cart:1", "app.eu:cart:1"];
+        let tree = |names: &mut dyn Iterator<Item = &&str>| {
+            let mut tree = Prefixes::new(separators(), &[]);
+            names.for_each(|name| _ = tree.add(name.as_bytes(), one()));
+            paths(&tree).into_iter().map(|(path, _)| path).collect::<Vec<_>>()
+        };
+        let shown = tree(&mut names.iter());
+        // What no `:` parts is read by its dots; what one does is hidden whole where its row hides it.
+        assert_eq!(
+            shown,
+            ["", "*.", "*.*:", "*.*:cart:", "*:", "*:cart:", "godel:", "godel:queue:", "maria.", "session."]
+        );
+        assert_eq!(shown, tree(&mut names.iter().rev()), "in whatever order");
+    }
+
+    #[test]
+    fn a_few_words_that_are_hidden_are_counted_and_many_are_people() {
+        let merged = |words: usize, globs: &[String]| {
+            let mut trees = [0, 1].map(|_| Prefixes::new(Separators::default(), globs));
+            for at in 0..words * 100 {
+                let word = char::from(b'a' + (at % words) as u8).to_string().repeat(5);
+                trees[at / words % 2].add(format!("tenant:{at}:{word}:x").as_bytes(), one());
+            }
+            let [mut tree, other] = trees;
+            tree.absorb(&other);
+            let rows = tree.branches(0.01);
+            tree.merged(&rows).map(|(row, words)| (String::from_utf8_lossy(&row.path).into_owned(), words))
+        };
+        assert_eq!(merged(1, &[]), None);
+        assert_eq!(merged(2, &[]), Some(("tenant:*:".into(), 2)));
+        assert_eq!(merged(HIDDEN, &[]), Some(("tenant:*:".into(), HIDDEN)));
+        assert_eq!(merged(HIDDEN + 1, &[]), None);
+        assert_eq!(merged(2, &["tenant:*:aaaaa:*".into()]), None);
     }
 
     #[test]

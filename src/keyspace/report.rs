@@ -722,6 +722,13 @@ impl Report {
         // A sample's rows each cost a pass over it; its tree is the few rows that say most.
         let most = if self.method == Method::Sample { 40 } else { BRANCHES };
         self.tree = branches.iter().take(most).map(|branch| row(branch, branch.sums, false)).collect();
+        if let Some((above, words)) = tree.merged(&branches) {
+            let above = String::from_utf8_lossy(&above.path);
+            self.notes.push(format!(
+                "{words} words {} are one *, for they may be somebody's names; a pattern of the profile that spells one out tells it apart",
+                if above.is_empty() { "at the beginning".to_owned() } else { format!("below {above}") },
+            ));
+        }
         if tree.crowded {
             self.notes.push("there are more prefixes than are told apart; the rest counts as *".to_owned());
         }

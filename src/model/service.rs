@@ -51,6 +51,14 @@ impl Service {
             Some(name) => self.instances.iter().find(|instance| &instance.name == name),
         }
     }
+
+    /// How a line names one of its instances: the service's bare name is the first of several.
+    pub fn named(&self, instance: &InstanceName) -> String {
+        match self.instances.len() {
+            0 | 1 => self.name.to_string(),
+            _ => format!("{}/{instance}", self.name),
+        }
+    }
 }
 
 /// How much a mistake costs.

@@ -113,6 +113,12 @@ impl Command {
     pub fn has_service(&self) -> bool {
         !matches!(self.kind, Kind::BuiltIn)
     }
+
+    /// Does it look at keys by their names?
+    pub fn surveys(&self) -> bool {
+        let Kind::Diagnostic(diagnostic) = &self.kind else { return false };
+        diagnostic.steps.iter().any(|step| matches!(step.look, super::Look::Keyspace { .. }))
+    }
 }
 
 impl Each {

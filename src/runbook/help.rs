@@ -311,19 +311,9 @@ fn look(look: &Look, each: Option<Each>) -> String {
             };
             format!("`{}`{whom}", argv.join(" ").replace('|', "\\|"))
         }
-        Look::Inspect { .. } => "one key, by its type".to_owned(),
-        Look::Latency { .. } => "the latency of PING".to_owned(),
-        Look::Monitor { .. } => "MONITOR, bounded".to_owned(),
-        Look::Connectivity => "the way to every server".to_owned(),
         Look::Rates { .. } => "`INFO` twice".to_owned(),
-        Look::Tcp { .. } => "a TCP port".to_owned(),
-        Look::Http { .. } => "an HTTP endpoint".to_owned(),
-        Look::Metrics { .. } => "a metrics page".to_owned(),
-        Look::Logs { .. } => "a log".to_owned(),
-        Look::Backups { .. } => "the backups that are kept".to_owned(),
         Look::Command { name } => format!("`{name}`"),
-        Look::Keyspace { survey, .. } => format!("a survey of the keyspace ({})", survey.word()),
-        Look::Derive { what, .. } => what.replace('_', " "),
+        look => look.what(),
     };
     each.map_or_else(|| what.clone(), |each| format!("{what} for each of the service's {}", each.word()))
 }

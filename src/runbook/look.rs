@@ -107,6 +107,32 @@ pub enum Look {
     },
 }
 
+impl Look {
+    /// What it looks at, in a few words.
+    pub fn what(&self) -> String {
+        match self {
+            // The command and its subcommand; what follows says how, or is a list.
+            Look::Redis { argv, .. } => {
+                let known = argv.iter().take(2).take_while(|word| !word.contains("{{"));
+                known.map(String::as_str).collect::<Vec<_>>().join(" ")
+            }
+            Look::Inspect { .. } => "one key, by its type".to_owned(),
+            Look::Latency { .. } => "the latency of PING".to_owned(),
+            Look::Monitor { .. } => "MONITOR, bounded".to_owned(),
+            Look::Connectivity => "the way to every server".to_owned(),
+            Look::Rates { .. } => "INFO twice".to_owned(),
+            Look::Tcp { .. } => "a TCP port".to_owned(),
+            Look::Http { .. } => "an HTTP endpoint".to_owned(),
+            Look::Metrics { .. } => "a metrics page".to_owned(),
+            Look::Logs { .. } => "a log".to_owned(),
+            Look::Backups { .. } => "the backups that are kept".to_owned(),
+            Look::Command { name } => name.clone(),
+            Look::Keyspace { survey, .. } => format!("a survey of the keyspace ({})", survey.word()),
+            Look::Derive { what, .. } => what.replace('_', " "),
+        }
+    }
+}
+
 /// What is wanted of the backups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BackupsLook {

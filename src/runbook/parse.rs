@@ -158,6 +158,7 @@ impl<'a> Reading<'a> {
         if self.command.has_service() && self.service.is_none() {
             self.take_service();
         }
+        self.nearly_a_service()?;
         self.take_positions()?;
         self.defaults()?;
         Ok(Intent {
@@ -284,6 +285,27 @@ impl<'a> Reading<'a> {
             self.positions.remove(position);
             return;
         }
+    }
+
+    /// The only word of a survey's line, when it is nearly a service: as a pattern it would match one key at most, and
+    /// that of the wrong service.
+    fn nearly_a_service(&self) -> Result<(), Misunderstood> {
+        let [(word, true)] = self.positions.as_slice() else { return Ok(()) };
+        let mut open = self.command.arguments.iter().filter(|spec| !spec.flag && !self.flags.contains_key(&spec.name));
+        let is_pattern = open.next().is_some_and(|spec| spec.kind == ArgumentKind::Pattern);
+        if self.service.is_some() || !self.command.surveys() || !is_pattern || word.text.contains(['*', '?', '[']) {
+            return Ok(());
+        }
+        let Some(near) = nearest(&word.text, self.known.services.keys().map(ServiceName::as_str)) else {
+            return Ok(());
+        };
+        let with = |other: &str| format!("{}{other}{}", &self.line[..word.at.start], &self.line[word.at.end..]);
+        let what = format!("there is no service `{}`; did you mean `{near}`?", cut(&word.text));
+        let why = format!(
+            "If it is a pattern, put it in quotes: `{}`. Without * it matches the key of exactly that name.",
+            cut(&with(&words::always_quote(&word.text)))
+        );
+        Err(Misunderstood { suggestion: Some(with(near)), ..self.wrong(what, Some(why)) })
     }
 
     fn take_positions(&mut self) -> Result<(), Misunderstood> {

@@ -83,6 +83,23 @@ pub(super) fn always_quote(text: &str) -> String {
     quoted
 }
 
+/// A line with a service's bare name, about one of its instances: the last such word that is no value in quotes.
+pub(super) fn about(line: &str, service: &str, place: &str) -> String {
+    let words = split(line).unwrap_or_default();
+    match words.iter().skip(1).rfind(|word| !word.quoted && word.text.eq_ignore_ascii_case(service)) {
+        Some(Word { at, .. }) => format!("{}{place}{}", &line[..at.start], &line[at.end..]),
+        None => line.to_owned(),
+    }
+}
+
+/// The same for a line as it is shown to people, behind its `/redis`; any other text is left as it is.
+pub(super) fn shown_about(shown: &str, service: &str, place: &str) -> String {
+    match shown.strip_prefix("/redis ") {
+        Some(line) => format!("/redis {}", about(line, service, place)),
+        None => shown.to_owned(),
+    }
+}
+
 /// The one known word that is near enough to be what was meant; none when two are equally near.
 pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let word: String = word.chars().take(80).flat_map(char::to_lowercase).collect();
@@ -137,6 +154,19 @@ mod tests {
             assert_eq!(texts(&quote(word)), [word]);
             assert_eq!(texts(&always_quote(word)), [word]);
         }
+    }
+
+    #[test]
+    fn a_line_about_a_service_becomes_one_about_an_instance_and_its_values_stay() {
+        let about = |line: &str| about(line, "shop", "shop/other");
+        assert_eq!(about("memory shop"), "memory shop/other");
+        assert_eq!(about("keys shop shop --page 2"), "keys shop shop/other --page 2");
+        assert_eq!(about("keys \"shop\" --service shop"), "keys \"shop\" --service shop/other");
+        for same in ["memory shop/main", "inspect \"shop\"", "shop", "open 7K2QX9AB shop:*", "say \"shop"] {
+            assert_eq!(about(same), same);
+        }
+        assert_eq!(shown_about("/redis memory shop", "shop", "shop/other"), "/redis memory shop/other");
+        assert_eq!(shown_about("see the log of shop", "shop", "shop/other"), "see the log of shop");
     }
 
     #[test]

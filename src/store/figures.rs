@@ -20,8 +20,9 @@ pub struct FiguresRow {
     pub service: ServiceName,
     /// The instance.
     pub instance: InstanceName,
-    /// The diagnostic.
-    pub command: String,
+    /// The diagnostic by its name; where it was asked otherwise than with its name alone, a space and what tells that
+    /// question from others.
+    pub question: String,
     /// The card's verdict was OK or a note.
     pub healthy: bool,
     /// Figures by name; what is not finite is left out.
@@ -45,7 +46,7 @@ impl Store {
         &self,
         service: &ServiceName,
         instance: &InstanceName,
-        command: &str,
+        question: &str,
         healthy: bool,
     ) -> Result<Option<(Timestamp, BTreeMap<String, f64>)>, StoreError> {
         let query = sqlx::query(
@@ -55,13 +56,14 @@ impl Store {
         )
         .bind(service.as_str())
         .bind(instance.as_str())
-        .bind(command)
+        .bind(question)
         .bind(i64::from(healthy));
         let row = self.reading(query.fetch_optional(self.reader())).await?;
         Ok(row.map(|row| (moment(row.get(0)), values(row.get(1)))))
     }
 
-    /// One figure since a moment, as one command (`None`: as any) remembered it: Unix seconds and value, oldest first, at most 2,000 points.
+    /// One figure since a moment, as one question remembered it (`None`: any diagnostic asked with its name alone):
+    /// Unix seconds and value, oldest first, at most 2,000 points.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -69,17 +71,18 @@ impl Store {
         &self,
         service: &ServiceName,
         instance: &InstanceName,
-        command: Option<&str>,
+        question: Option<&str>,
         figure: &str,
         since: Timestamp,
     ) -> Result<Vec<(i64, f64)>, StoreError> {
         let query = sqlx::query(
             "SELECT at_ms, figures FROM figures \
-             WHERE service = $1 AND instance = $2 AND ($3 IS NULL OR command = $3) AND at_ms >= $4 ORDER BY at_ms",
+             WHERE service = $1 AND instance = $2 AND (command = $3 OR $3 IS NULL AND instr(command, ' ') = 0) \
+             AND at_ms >= $4 ORDER BY at_ms",
         )
         .bind(service.as_str())
         .bind(instance.as_str())
-        .bind(command)
+        .bind(question)
         .bind(since.as_millisecond());
         let rows = self.reading(query.fetch_all(self.reader())).await?;
         let keep = rows.len().div_ceil(POINTS).max(1);
@@ -108,7 +111,7 @@ pub(super) async fn insert(on: &mut SqliteConnection, row: &FiguresRow) -> Resul
     )
     .bind(row.service.as_str())
     .bind(row.instance.as_str())
-    .bind(row.command.as_str())
+    .bind(row.question.as_str())
     .bind(row.at.as_millisecond())
     .bind(i64::from(row.healthy))
     .bind(document)

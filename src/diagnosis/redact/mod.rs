@@ -11,7 +11,7 @@ mod words;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-pub use shapes::{command_shape, key_shape};
+pub use shapes::{PARTING, command_shape, key_shape};
 pub use words::{address, line};
 
 /// Whether the asker may see values. Only a person with the role, privately, and it is audited.

@@ -15,6 +15,9 @@ const KINDS: &[&str] = &[
     "thread", "tmp", "token", "tokens", "total", "ttl", "user", "users", "value", "version", "view", "wm", "worker", "workers", "zset",
 ];
 
+/// Only these part the words of a key from one another; a dash or dot is part of an id.
+pub const PARTING: &[u8] = b":/|{}";
+
 /// The fixed words of a key, with `*` for each variable part: `tenant:42:wm:7` → `tenant:*:wm:*`.
 pub fn key_shape(key: &str) -> String {
     let mut shape = String::new();
@@ -38,8 +41,7 @@ pub fn key_shape(key: &str) -> String {
         part.clear();
     };
     for c in key.chars() {
-        // Only these part words from words; a dash or dot is part of an id.
-        if matches!(c, ':' | '/' | '|' | '{' | '}') {
+        if u8::try_from(c).is_ok_and(|byte| PARTING.contains(&byte)) {
             close(&mut part, &mut shape, &mut first);
             shape.push(c);
         } else {

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Act, Back, BookRun, How, Note, Or, Phase, StepState};
 use crate::{
     model::{PersonId, RunId, Service, show_duration},
-    runbook::Compiled,
+    runbook::{Compiled, words},
 };
 
 /// What is to be done now. Whoever does it writes the run down first.
@@ -364,6 +364,7 @@ impl BookRun {
             Act::Approve { .. } => self.progress[step].plan = Some(self.plan_id("approve", step)),
             Act::Manual { words, .. } => {
                 let words = compiled.render(words, &scope).map(|marked| marked.block());
+                let words = words.map(|words| self.about_here(&words, service));
                 self.progress[step].said = Some(words.unwrap_or_else(|_| spec.id.clone()));
             }
             _ => {}
@@ -544,7 +545,18 @@ impl BookRun {
     /// The file's own sentence for a step that failed.
     fn sentence(&self, step: usize, service: &Service, now_ms: i64) -> Option<String> {
         let otherwise = self.steps[step].otherwise.as_ref()?;
-        Compiled::default().render(otherwise, &self.scope(service, now_ms)).ok().map(|marked| marked.line())
+        let said = Compiled::default().render(otherwise, &self.scope(service, now_ms)).ok()?.line();
+        Some(self.about_here(&said, service))
+    }
+
+    /// No wrong target: the lines to type in a text, each between its ticks, name the run's own instance.
+    fn about_here(&self, text: &str, service: &Service) -> String {
+        let (name, place) = (service.name.as_str(), service.named(&self.instance));
+        if place == name {
+            return text.to_owned();
+        }
+        let parts: Vec<String> = text.split('`').map(|part| words::shown_about(part, name, &place)).collect();
+        parts.join("`")
     }
 
     fn fail(&mut self, step: usize, why: Option<String>, service: &Service, now_ms: i64) {

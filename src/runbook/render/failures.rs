@@ -32,7 +32,9 @@ pub(super) fn failures(command: &Command, diagnostic: &Diagnostic, evidence: &Ev
                         .entry((error.code.clone(), error.what.clone()))
                         .or_insert_with(|| (error.clone(), Level::Unknown, Vec::new()));
                     entry.1 = entry.1.max(level_of(seen));
-                    entry.2.push(id);
+                    if !entry.2.contains(&id) {
+                        entry.2.push(id);
+                    }
                 }
                 Ok(_) => silent(step, &id, seen, &mut found, &mut aside, &next),
             }
@@ -91,7 +93,8 @@ fn next_step(error: &Explained, command: &str, service: &ServiceName) -> Option<
 fn seen<'a>(step: &'a Step, evidence: &'a Evidence) -> Vec<(String, &'a Observation)> {
     match step.each {
         Some(_) => each(evidence, &step.id).map(|(name, seen)| (name.to_owned(), seen)).collect(),
-        None => evidence.observations.get(&step.id).map(|seen| (step.id.clone(), seen)).into_iter().collect(),
+        // A step's id is a word of the file's author; people read what it looks at.
+        None => evidence.observations.get(&step.id).map(|seen| (step.look.what(), seen)).into_iter().collect(),
     }
 }
 

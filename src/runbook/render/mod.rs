@@ -9,6 +9,7 @@ mod checks;
 mod failures;
 mod figures;
 mod findings;
+mod here;
 mod scope;
 
 use std::collections::BTreeMap;
@@ -105,7 +106,7 @@ impl<'a> Rendering<'a> {
         self.body(&mut blocks);
         let actions = self.actions();
         let footer = self.footer(&aside);
-        let card = Card {
+        let mut card = Card {
             title: title(self.command, self.evidence),
             level: judges.then_some(level),
             verdict,
@@ -114,6 +115,7 @@ impl<'a> Rendering<'a> {
             actions,
             footer: Some(footer),
         };
+        here::keep(&mut card, self.evidence);
         let tree = super::long::tree(self.evidence.observations.values());
         Rendered { card, level, figures: figures.remembered, long: self.long, tree }
     }

@@ -18,7 +18,7 @@ async fn remember(chat: &Chat, minutes: i64, used: f64) {
         at: Timestamp::now() - minutes.minutes(),
         service: "shop".parse().unwrap(),
         instance: "main".parse().unwrap(),
-        command: "status".to_owned(),
+        question: "status".to_owned(),
         healthy: true,
         values: BTreeMap::from([("used_memory".to_owned(), used)]),
     };
@@ -70,5 +70,35 @@ async fn capacity_warns_when_memory_is_full_before_the_next_day() {
     );
     let line = text.lines().find(|line| line.starts_with("Full in: ")).expect("it grows");
     assert!(line.contains(&format!("{} h", hours.floor())), "{hours}: {line}");
+    chat.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn figures_are_compared_between_answers_to_the_same_question_only() {
+    let server = RedisServer::start();
+    server.fill("session", 300, 20);
+    server.fill("tenant:acme", 100, 20);
+    let node = server.address().to_string();
+    let mut chat = ChatBuilder::new().service("shop", &node, "").start().await;
+    let keys =
+        |text: &str| text.lines().find(|line| line.starts_with("Keys: ")).map(str::to_owned).expect("keys are counted");
+    let first = keys(&chat.ask("ana", "memkeys shop").await.text());
+    for other in ["tenant:*".to_owned(), "nosuch*".to_owned(), format!("--node {node}"), "--separators /".to_owned()] {
+        let told = keys(&chat.ask("ana", &format!("memkeys shop {other}")).await.text());
+        assert!(!told.contains("since"), "{other}: {told}");
+    }
+    let again = keys(&chat.ask("ana", "memkeys shop").await.text());
+    assert_eq!(first.split(' ').nth(1), Some("400"));
+    assert!(again.starts_with("Keys: 400") && !again.contains("% since"), "{again}");
+    // A chart of all keys has no point of a part of them.
+    let (service, instance) = ("shop".parse().unwrap(), "main".parse().unwrap());
+    let points = chat.store.series(&service, &instance, None, "keys", Timestamp::UNIX_EPOCH).await.unwrap();
+    assert_eq!(points.iter().map(|(_, keys)| *keys).collect::<Vec<_>>(), [400.0, 400.0]);
+    // The same question in other words is the same one.
+    for i in 0..50 {
+        server.run::<u64>(&["DEL", &format!("tenant:acme:{i}")]);
+    }
+    let told = keys(&chat.ask("ana", "prefixes tenant:* shop --top 10").await.text());
+    assert!(told.starts_with("Keys: ") && told.contains("since"), "{told}");
     chat.stop().await;
 }

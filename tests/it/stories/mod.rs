@@ -36,6 +36,7 @@ mod keyspace_resume;
 mod keyspace_survey;
 mod limits;
 mod long_looks;
+mod next_commands;
 mod owed_answers;
 mod procedures_diagnose;
 mod purge;

@@ -75,7 +75,7 @@ async fn remember(bot: &SlackBot, command: &str, figures: &[(&str, &dyn Fn(u32) 
         let at = jiff::Timestamp::now() - Duration::from_secs(3_600 * u64::from(hours));
         let (service, instance) = ("godel".parse().unwrap(), "main".parse().unwrap());
         store
-            .remember(FiguresRow { at, service, instance, command: command.to_owned(), healthy: true, values })
+            .remember(FiguresRow { at, service, instance, question: command.to_owned(), healthy: true, values })
             .await
             .unwrap();
     }

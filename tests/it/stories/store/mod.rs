@@ -141,7 +141,7 @@ async fn the_next_look_knows_the_last_one_and_the_last_healthy_one() {
         at: at(n),
         service: "prospectflow".parse().unwrap(),
         instance: "main".parse().unwrap(),
-        command: "status".into(),
+        question: "status".into(),
         healthy,
         values: BTreeMap::from([("memory".into(), n as f64 / 2.0), ("broken".into(), f64::NAN)]),
     };
