@@ -262,7 +262,7 @@ impl Chooser {
             fatal(std::iter::once(reply))?;
             match reply.text() {
                 // Empty, or gone: only its type tells.
-                Some(text) if text.is_empty() => rest.push(name),
+                Some([]) => rest.push(name),
                 Some(text) => {
                     let answer = predicate.ask_json(text, self.now_ms);
                     doubts.count(answer);
