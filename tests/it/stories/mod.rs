@@ -16,6 +16,7 @@ mod consent_waits;
 mod console_socket;
 mod console_terminal;
 mod console_try;
+mod counted;
 mod deaths;
 mod deploy;
 mod deployments;

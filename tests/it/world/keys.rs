@@ -7,7 +7,10 @@ use std::{
 };
 
 use rediscue::{
-    exec::{Exec, ExecSettings, Hands, Looking, Settled, Touched},
+    exec::{
+        Exec, ExecSettings, Hands, Looking, Settled, Touched,
+        aside::{CountFor, Meant},
+    },
     model::{Address, Credential, Identity, Instance, Place, PlaceKind, Platform, RunId, Service},
     policy::{CommandSet, Consent, Grant, Only, Person, Policy, Role, Rules, Said, TouchPermit},
     runbook::{Change, Command, Cost, Kept, Kind, PLAN_VERSION, Plan, PlanStep, PlanTarget, Reach, Risk, Select, Undo},
@@ -238,6 +241,27 @@ impl Hand {
     /// Carries the plan's only step out.
     pub(crate) async fn touch(&self, plan: &Plan) -> Touched {
         self.exec.touch(&self.permit(plan), plan, 0, &self.hands()).await
+    }
+
+    /// Counts what the plan's only step is about as a bot does right before a run, and what was come upon.
+    pub(crate) async fn count(&self, plan: &Plan) -> (u64, Vec<Meant>) {
+        let select = match &plan.steps[0].change {
+            Change::RemoveKeys { select, .. }
+            | Change::RetimeKeys { select, .. }
+            | Change::ExportKeys { select, .. } => select,
+            other => panic!("{other:?} is not about keys that are chosen"),
+        };
+        let (permit, of) = (self.permit(plan), (&self.service, &self.service.instances[0]));
+        let found = self.exec.measure(permit.look(), of, select, 0, CountFor::Run, &self.cx).await.unwrap();
+        let keys = found.iter().map(|(_, found)| found.keys).sum();
+        let on = found.into_iter().filter_map(|(address, found)| Some((address, found.names?))).collect();
+        (keys, vec![Meant { select: select.clone(), on }])
+    }
+
+    /// Carries the plan's only step out on what a count came upon.
+    pub(crate) async fn touch_what_was_counted(&self, plan: &Plan, meant: &[Meant]) -> Touched {
+        let hands = Hands { meant, ..self.hands() };
+        self.exec.touch(&self.permit(plan), plan, 0, &hands).await
     }
 
     /// Tidies up after a step that was cut short.
