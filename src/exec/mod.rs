@@ -81,6 +81,7 @@ use crate::{
     store::{Backups, Store},
 };
 
+pub(crate) use keyspace::COUNTING;
 pub use keyspace::survey;
 pub(crate) use touch::save::under_way;
 pub use touch::{Hands, Settled, Touched, touching};
