@@ -404,7 +404,8 @@ fn keys(argv: &[String]) -> Vec<&str> {
         "zunion" | "zinter" | "zdiff" | "zintercard" | "sintercard" | "lmpop" | "zmpop" => counted(1),
         "blmpop" | "bzmpop" | "eval" | "evalsha" | "eval_ro" | "evalsha_ro" | "fcall" | "fcall_ro" => counted(2),
         "xread" | "xreadgroup" => {
-            let after = words.iter().position(|word| word.eq_ignore_ascii_case("streams")).map_or(words.len(), |at| at + 1);
+            let after =
+                words.iter().position(|word| word.eq_ignore_ascii_case("streams")).map_or(words.len(), |at| at + 1);
             let streams = from(after);
             // As many keys as ids.
             streams[..streams.len() / 2].to_vec()
@@ -415,13 +416,13 @@ fn keys(argv: &[String]) -> Vec<&str> {
             words.get(2).copied().into_iter().collect()
         }
         // What takes no key, or no key first.
-        "acl" | "asking" | "auth" | "bgrewriteaof" | "bgsave" | "client" | "cluster" | "command" | "config" | "dbsize"
-        | "debug" | "discard" | "echo" | "exec" | "failover" | "flushall" | "flushdb" | "function" | "hello" | "info"
-        | "keys" | "lastsave" | "latency" | "memory" | "migrate" | "module" | "monitor" | "multi" | "ping"
-        | "psubscribe" | "psync" | "publish" | "pubsub" | "punsubscribe" | "quit" | "randomkey" | "readonly"
-        | "readwrite" | "replconf" | "replicaof" | "reset" | "role" | "save" | "scan" | "script" | "select"
-        | "shutdown" | "slaveof" | "slowlog" | "spublish" | "ssubscribe" | "subscribe" | "sunsubscribe" | "swapdb"
-        | "sync" | "time" | "unsubscribe" | "unwatch" | "wait" | "waitaof" => Vec::new(),
+        "acl" | "asking" | "auth" | "bgrewriteaof" | "bgsave" | "client" | "cluster" | "command" | "config"
+        | "dbsize" | "debug" | "discard" | "echo" | "exec" | "failover" | "flushall" | "flushdb" | "function"
+        | "hello" | "info" | "keys" | "lastsave" | "latency" | "memory" | "migrate" | "module" | "monitor"
+        | "multi" | "ping" | "psubscribe" | "psync" | "publish" | "pubsub" | "punsubscribe" | "quit" | "randomkey"
+        | "readonly" | "readwrite" | "replconf" | "replicaof" | "reset" | "role" | "save" | "scan" | "script"
+        | "select" | "shutdown" | "slaveof" | "slowlog" | "spublish" | "ssubscribe" | "subscribe" | "sunsubscribe"
+        | "swapdb" | "sync" | "time" | "unsubscribe" | "unwatch" | "wait" | "waitaof" => Vec::new(),
         module if module.starts_with("ft.") => Vec::new(),
         _ => words.get(1).copied().into_iter().collect(),
     }

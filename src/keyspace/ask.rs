@@ -71,7 +71,7 @@ impl Ask {
             sample_only: false,
             lengths: false,
             weigh: false,
-            prefixes: 12,
+            prefixes: super::report::PREFIXES,
             db: 0,
             limits: Limits::default(),
             seed: 0x5eed,

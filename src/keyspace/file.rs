@@ -125,7 +125,12 @@ pub fn report_card(file: &str, facts: &Facts, report: &Report, now: i64) -> Card
         rows.iter()
             .map(|row| {
                 let elements = row.elements.map(|n| format!("{} {}", count_text(n), row.unit)).unwrap_or_default();
-                vec![row.key.clone(), row.kind.clone(), row.bytes.map_or_else(|| "?".into(), |bytes| shown_bytes(bytes as f64)), elements]
+                vec![
+                    row.key.clone(),
+                    row.kind.clone(),
+                    row.bytes.map_or_else(|| "?".into(), |bytes| shown_bytes(bytes as f64)),
+                    elements,
+                ]
             })
             .collect::<Vec<_>>()
     };

@@ -24,6 +24,10 @@ use crate::{diagnosis::redact, model::shown_bytes};
 
 /// The version of the document.
 pub const VERSION: u32 = 1;
+/// Prefixes of a report, where nobody wants more or fewer.
+pub(super) const PREFIXES: usize = 12;
+/// What no other row is about.
+const OTHERS: &str = "(others)";
 /// Of each type so many are named before the rest of any: the first of all of them are on one screen.
 const OF_EACH_KIND: usize = 3;
 /// Branches with less than this share of keys and bytes are not in the tree.
@@ -189,7 +193,8 @@ pub struct Denied {
 impl Denied {
     /// Of what was refused: by whom, which command, in what words.
     fn of<'a>(refused: impl Iterator<Item = (&'a str, &'a (String, String))>) -> Option<Self> {
-        let mut denied = Self { commands: Vec::new(), what: String::new(), rules: String::new(), evidence: String::new() };
+        let mut denied =
+            Self { commands: Vec::new(), what: String::new(), rules: String::new(), evidence: String::new() };
         let (mut what, mut rules, mut evidence) = (Vec::new(), Vec::new(), Vec::new());
         for (address, (command, why)) in refused {
             // The server's own words may repeat what it was asked; its code does not.
@@ -818,7 +823,7 @@ impl Report {
             let path = String::from_utf8_lossy(&branch.path).into_owned();
             PrefixRow {
                 prefix: if own && !branch.below.is_empty() {
-                    if path.is_empty() { "(others)".to_owned() } else { format!("{path}… (others)") }
+                    if path.is_empty() { OTHERS.to_owned() } else { format!("{path}… (others)") }
                 } else {
                     format!("{path}*")
                 },
@@ -837,7 +842,9 @@ impl Report {
                 opens: !own && !branch.below.is_empty(),
             }
         };
-        self.prefixes = prefix::cut(&branches, limit)
+        // Few are the first of many, and the others together; one is everything.
+        let cut = if limit > 1 { limit.max(PREFIXES) } else { limit };
+        self.prefixes = prefix::cut(&branches, cut)
             .into_iter()
             .map(|(index, left)| {
                 let branch = &branches[index];
@@ -845,6 +852,7 @@ impl Report {
             })
             .collect();
         self.prefixes.sort_by(|a, b| b.share.total_cmp(&a.share).then_with(|| a.prefix.cmp(&b.prefix)));
+        fold(&mut self.prefixes, limit);
         self.opens = self.prefixes.iter().find(|row| row.opens).map(|row| row.prefix.clone());
         // A sample's rows each cost a pass over it; its tree is the few rows that say most.
         let most = if self.method == Method::Sample { 40 } else { BRANCHES };
@@ -861,6 +869,34 @@ struct Listed {
     sums: Sums,
     own_and_unlisted: Sums,
     below: Vec<usize>,
+}
+
+/// Makes one row of those after the first, so that there are no more than `limit`.
+fn fold(rows: &mut Vec<PrefixRow>, limit: usize) {
+    if rows.len() <= limit {
+        return;
+    }
+    // There is one row of the others already, or none.
+    rows.sort_by_key(|row| row.prefix == OTHERS);
+    let rest = rows.split_off(limit.saturating_sub(1));
+    let sum = |figure: fn(&PrefixRow) -> f64| rest.iter().map(figure).sum::<f64>();
+    let (keys, bytes, endless_keys) = (sum(|row| row.keys), sum(|row| row.bytes), sum(|row| row.endless_keys));
+    rows.push(PrefixRow {
+        prefix: OTHERS.to_owned(),
+        depth: 0,
+        keys,
+        keys_low: sum(|row| row.keys_low),
+        keys_high: sum(|row| row.keys_high),
+        bytes,
+        bytes_low: sum(|row| row.bytes_low),
+        bytes_high: sum(|row| row.bytes_high),
+        share: sum(|row| row.share),
+        average: share(bytes, keys),
+        endless_keys,
+        endless_bytes: sum(|row| row.endless_bytes),
+        endless_share: share(endless_keys, keys),
+        opens: false,
+    });
 }
 
 fn page_of(names: &[Named], page: usize) -> (Vec<Named>, usize) {
@@ -996,4 +1032,65 @@ fn ago(age: Duration) -> String {
 /// From the first byte, as text: `0.21 s`.
 pub fn seconds_text(took: Duration) -> String {
     format!("{:.2} s", took.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Seen, *};
+
+    fn tally(keys: &[(&str, Kind, u64, u64)]) -> Tally {
+        let mut tally = Tally::new(super::super::Wanted::default());
+        for (name, kind, bytes, elements) in keys {
+            tally.add(&Seen {
+                db: 0,
+                name: name.as_bytes(),
+                kind: *kind,
+                bytes: *bytes,
+                elements: Some(*elements),
+                ttl: Some(Ttl::Never),
+                stands_for: 1,
+            });
+        }
+        tally.settle();
+        tally
+    }
+
+    #[test]
+    fn of_each_type_the_first_few_come_before_the_rest_of_any() {
+        let mut keys = Vec::new();
+        for (kind, word, size) in [(Kind::List, "queue", 1_000), (Kind::Hash, "user", 10)] {
+            keys.extend(
+                (0..5).map(|n| (format!("{word}:{}", "a".repeat(n + 1)), kind, size + n as u64, 50 - n as u64)),
+            );
+        }
+        keys.push(("text".to_owned(), Kind::String, 5, 9_000));
+        let keys: Vec<_> = keys.iter().map(|(name, kind, bytes, n)| (name.as_str(), *kind, *bytes, *n)).collect();
+        let report = Report::of_tally("rdb", &tally(&keys), Showing { reveal: true, page: 1 });
+        let shown = |rows: &[KeyRow]| rows.iter().map(|row| (row.kind.clone(), row.bytes)).collect::<Vec<_>>();
+        let kinds = |rows: &[KeyRow]| rows.iter().map(|row| row.kind.clone()).collect::<Vec<_>>().join(" ");
+        assert_eq!(kinds(&report.largest_by_kind), "list list list hash hash hash string list list hash hash");
+        assert_eq!(
+            shown(&report.largest_by_kind)[..2],
+            [("list".to_owned(), Some(1_004)), ("list".to_owned(), Some(1_003))]
+        );
+        // A string's bytes are no elements, in a file as on a server.
+        assert_eq!(kinds(&report.longest_by_kind), "list list list hash hash hash list list hash hash");
+        assert!(report.longest.iter().all(|row| row.kind != "string"));
+        assert_eq!(report.longest_by_kind[0].elements, Some(50));
+        // Types by what they hold.
+        let kinds: Vec<&str> = report.kinds.iter().map(|row| row.kind.as_str()).collect();
+        assert_eq!(kinds, ["list", "hash", "string"]);
+    }
+
+    #[test]
+    fn there_are_no_parts_of_keys_and_a_key_without_a_name_is_told() {
+        let mut report = Report::empty("memkeys", Method::Sample);
+        let figure = Figure { value: 12.4, low: 0.2, high: 29.97 };
+        report.set_totals(figure, figure, figure, figure);
+        assert_eq!((report.keys, report.endless_keys_low, report.endless_keys_high), (12.0, 0.0, 30.0));
+        assert_eq!(report.bytes, 12.4);
+        for reveal in [true, false] {
+            assert_eq!(Showing { reveal, page: 1 }.key(b""), "(the empty name)");
+        }
+    }
 }

@@ -116,7 +116,9 @@ impl RdbError {
             Damage::Unsupported(_) => {
                 "The file need not be damaged: verify it with the redis-check-rdb of the server that wrote it."
             }
-            Damage::LongerThanFile { claimed, .. } | Damage::MoreThanFile { claimed, .. } if claimed > ABSURD => DAMAGED,
+            Damage::LongerThanFile { claimed, .. } | Damage::MoreThanFile { claimed, .. } if claimed > ABSURD => {
+                DAMAGED
+            }
             Damage::MoreThanFile { .. } => {
                 "Either the copy is incomplete (it was taken while the save still ran, or the transfer broke: copy again \
                  and compare sizes), or the file is damaged here."

@@ -77,7 +77,6 @@ pub(in crate::runbook) fn plural(count: f64, one: &str, many: Option<&str>) -> S
     many.map_or_else(|| format!("{shown} {one}s"), |many| format!("{shown} {many}"))
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
