@@ -5,6 +5,7 @@
 
 use std::{
     cmp::{Ordering, Reverse},
+    collections::HashSet,
     time::Duration,
 };
 
@@ -770,7 +771,9 @@ impl Report {
         // A string's length adds nothing to its bytes.
         let longest_of = |kind: Kind| if kind == Kind::String { Vec::new() } else { tally.longest(kind) };
         let mut largest = of_each(&|kind| tally.largest(kind));
-        largest.retain(|one| one.bytes > 0);
+        // A sample may meet a key twice.
+        let mut met = HashSet::new();
+        largest.retain(|one| one.bytes > 0 && met.insert(one.name.clone()));
         self.largest_by_kind = rows(largest.clone());
         let mut longest = of_each(&longest_of);
         self.longest_by_kind = rows(longest.clone());

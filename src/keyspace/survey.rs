@@ -206,7 +206,6 @@ pub struct Survey {
     quiet_until: Option<Duration>,
     busy_looked_twice: bool,
     sample: Sample,
-    barred_in_sample: u64,
     sampled_at: Option<Duration>,
     first_ready: bool,
     pieces: Vec<Piece>,
@@ -314,7 +313,6 @@ impl Survey {
             pace: Pace::new(ask.limits, LANES),
             random: ask.seed,
             sample: Sample::default(),
-            barred_in_sample: 0,
             tally: ask.tally(),
             hot: Top::new(if ask.aim == Aim::Hotkeys { POLLED } else { 0 }),
             phase: Phase::Hello,
@@ -631,7 +629,6 @@ impl Survey {
                     self.end(now);
                     return;
                 }
-                self.sample.barred = self.barred_in_sample;
                 self.sample.denied = self.denied.iter().map(|(what, why)| ((*what).to_owned(), why.clone())).collect();
                 self.sampled_at = Some(now);
                 self.first_ready = true;
@@ -1146,7 +1143,7 @@ impl Survey {
         if self.phase == Phase::Sample {
             for key in group.keys.into_iter().filter(|key| !key.gone) {
                 if key.barred {
-                    self.barred_in_sample += 1;
+                    self.sample.barred += 1;
                     continue;
                 }
                 self.sample.keys.push(Sampled {

@@ -262,7 +262,8 @@ fn an_audit_of_lifetimes_weighs_all_that_never_expire_and_some_of_the_others() {
     assert_eq!(lived + endless, total.bytes);
     // One in eight of those that expire, after the first; the sample had weighed its own.
     let weighed = server.asked["MEMORY USAGE"] - first.keys.len() as u64;
-    assert!((60_000..70_000).contains(&weighed), "{weighed}");
+    // 40,000 first, and of 90,000 others one in twenty never expires and one in eight of the rest is weighed.
+    assert!((53_000..58_000).contains(&weighed), "{weighed}");
     // Whoever wants all of them weighed gets that.
     let mut server = Server::new(keys);
     let mut survey = Survey::new(Ask { weigh: true, ..ask(Aim::TtlAudit) }, Vec::new());
