@@ -555,6 +555,10 @@ mod tests {
         assert!(tenant.actions.iter().any(|action| action.command == "open 7K2QABCD \"*\""));
         assert_eq!(rows(&answer.open("tenant:*:wm:*").unwrap()), Vec::<String>::new());
         assert_eq!(answer.open("nothing:*"), None);
+        let mut few = answer;
+        few.tree[2].keys = 1.0;
+        let said = few.open("tenant:*:wm:*").unwrap().verdict.unwrap().to_plain();
+        assert!(said.starts_with("tenant:*:wm:*: 1 key, "), "{said}");
     }
 
     #[test]

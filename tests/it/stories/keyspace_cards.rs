@@ -94,7 +94,7 @@ async fn a_user_of_some_keys_reads_of_those_and_how_many_are_kept_from_it() {
         let text = answer.text();
         assert_eq!(answer.level(), Some(Level::Unknown), "{text}");
         says(&text, &["802 keys may not be read by the bot's user", "every key that may be read counted"]);
-        says_not(&text, &["other |", " 0 B", "tenant", "Not known", "incomplete"]);
+        says_not(&text, &["other |", "hold 0 B", "| 0 B", "tenant", "Not known", "incomplete"]);
         if command != "hotkeys" {
             says(&text, &["1,200"]);
         }
@@ -259,8 +259,16 @@ async fn a_walk_cut_by_its_deadline_tells_what_it_counted_and_goes_on_when_asked
     says(&text, &["The walk is not complete", "of the keys", "type the same again within 15 minutes", "stopped at"]);
     assert_eq!(answer.level(), Some(Level::Note), "{text}");
     proxy.delay(Duration::ZERO);
-    let text = chat.ask("ana", "/redis memkeys shop").await.text();
-    says(&text, &["went on where an earlier walk was stopped", "30,000 keys hold"]);
+    // On a slow machine it may take more than one deadline.
+    let mut text = String::new();
+    for _ in 0..20 {
+        text = chat.ask("ana", "/redis memkeys shop").await.text();
+        says(&text, &["went on where an earlier walk was stopped"]);
+        if !text.contains("The walk is not complete") {
+            break;
+        }
+    }
+    says(&text, &["30,000 keys hold", "every key counted"]);
     chat.stop().await;
 }
 
@@ -310,6 +318,7 @@ async fn what_was_shown_of_a_survey_stays_when_it_is_cancelled_or_the_server_fal
     let answer = cut_off(&mut chat, "bigkeys shop", &proxy, async |_: &mut Chat| server.freeze()).await;
     server.thaw();
     let text = last(&answer);
+    says_not(&text, &["not seen"]);
     says(&text, &["did not answer", "it goes on from there", "Known by then, from a sample: ", "session:*"]);
     proxy.delay(Duration::ZERO);
     let text = chat.ask("ana", "/redis memkeys shop").await.text();
