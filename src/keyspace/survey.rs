@@ -265,7 +265,7 @@ pub struct Outcome {
     /// What the pace found.
     pub pace: super::pace::Found,
     /// The named keys' further facts, by name: type, bytes, lifetime.
-    pub named: HashMap<Vec<u8>, (Option<Kind>, Option<u64>, Option<Ttl>)>,
+    pub named: HashMap<Vec<u8>, NamedFacts>,
     /// From the first byte to the first answer.
     pub first_after: Option<Duration>,
     /// From the first byte to the end of the walk.
@@ -273,6 +273,9 @@ pub struct Outcome {
     /// From the first byte to the end.
     pub took: Duration,
 }
+
+/// What was asked of a key that is named, as far as it was told: type, bytes, lifetime.
+pub type NamedFacts = (Option<Kind>, Option<u64>, Option<Ttl>);
 
 /// What a survey is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
