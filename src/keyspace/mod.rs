@@ -36,5 +36,5 @@ pub use report::{Method, Part, Report, Showing};
 pub use sample::{Estimate, Figure, Sample, Sampled};
 pub use seen::{Kind, Seen, Ttl};
 pub use server::Server;
-pub use survey::{Doing, Hot, LANES, Outcome, Step, Survey};
+pub use survey::{Doing, Hot, LANES, NamedFacts, Outcome, Step, Survey};
 pub use tally::{Tally, Wanted};
