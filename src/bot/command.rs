@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     Came, Hall, Rules, book, built_in, change, deliver::Answer, gather, had_its_word, health, limits::Busy, results,
@@ -15,12 +15,12 @@ use super::{
 use crate::{
     chat::{Audience, Event, Inbound},
     diagnosis,
-    exec::Looking,
+    exec::{COUNTING, Looking},
     model::{
         Action, ActionStyle, Actor, Block, Card, Field, Finding, Instance, Level, Place, Progress, RunId, Service, Text,
     },
     policy::{Ask, Refusal, Verdict},
-    runbook::{self, ArgumentKind, ArgumentValue, Command, Diagnostic, Intent, Kind, Known},
+    runbook::{self, ArgumentKind, ArgumentValue, Command, Diagnostic, Evidence, Intent, Kind, Known, Look},
     store::{Entry, Outcome},
 };
 
@@ -335,6 +335,7 @@ async fn diagnose(
         left_s: None,
     });
     let (partial, first_answer) = tokio::sync::watch::channel(None);
+    let (known, far) = (first_answer.clone(), watched.clone());
     let looking = Looking {
         deadline: looks_until.into_std(),
         call: command.call_deadline.min(settings.longest_call),
@@ -351,14 +352,21 @@ async fn diagnose(
         tokio::pin!(showing, gathering);
         tokio::select! {
             biased;
-            evidence = &mut gathering => evidence.map(|evidence| runbook::render(command, &evidence)),
+            evidence = &mut gathering => evidence.map(|evidence| {
+                let mut rendered = runbook::render(command, &evidence);
+                if is_cut_off(diagnostic, &evidence) {
+                    keep_first(&mut rendered.card, &scene, command, &known, &far);
+                }
+                rendered
+            }),
             never = &mut showing => match never {},
         }
     };
     drop(held);
     let (mut rendered, outcome) = match (rendered, entered.why()) {
         (_, Some(why)) => {
-            let card = cancelled_card(intent, asked.run, &why);
+            let mut card = cancelled_card(intent, asked.run, &why);
+            keep_first(&mut card, &scene, command, &known, &far);
             return Ended {
                 why: Some(why.to_string()),
                 ..Ended::of(intent, Outcome::Cancelled, card).on(service, instance)
@@ -392,6 +400,34 @@ async fn diagnose(
         level: Some(rendered.level),
         revealed: permit.reveal(),
         ..Ended::of(intent, outcome, rendered.card).on(service, instance)
+    }
+}
+
+/// Whether a survey was begun and did not come to its end.
+fn is_cut_off(diagnostic: &Diagnostic, evidence: &Evidence) -> bool {
+    let surveys = diagnostic.steps.iter().filter(|step| matches!(step.look, Look::Keyspace { .. }));
+    let mut seen = surveys.filter_map(|step| evidence.observations.get(&step.id));
+    seen.any(|observation| observation.merged.is_err())
+}
+
+/// What had been shown of an answer stays where its rest does not come; and how to come by the rest.
+fn keep_first(
+    card: &mut Card,
+    scene: &gather::Scene<'_>,
+    command: &Command,
+    known: &watch::Receiver<Option<serde_json::Value>>,
+    far: &watch::Receiver<Progress>,
+) {
+    let (known, far) = (known.borrow().clone(), far.borrow().clone());
+    if far.doing == COUNTING && far.done > 0 {
+        card.blocks.push(Block::Text(Text::notation(
+            "*Next:* type it again within 15 minutes: it goes on from there, unless the server was started anew meanwhile",
+        )));
+    }
+    if let Some(first) = known.and_then(|value| scene.first_answer(command, value, &[])) {
+        let said = first.verdict.as_ref().map(Text::to_plain).unwrap_or_default();
+        card.blocks.push(Block::Text(Text::plain(format!("Known by then, from a sample: {said}"))));
+        card.blocks.extend(first.blocks);
     }
 }
 

@@ -571,7 +571,7 @@ async fn send_one(hall: &Hall, row: &Due) -> Result<bool, StoreError> {
 
 impl Scene<'_> {
     /// The card of a first answer: the step's value so far, everything else still missing.
-    fn first_answer(&self, command: &Command, value: Value, context: &[String]) -> Option<Card> {
+    pub(super) fn first_answer(&self, command: &Command, value: Value, context: &[String]) -> Option<Card> {
         let Kind::Diagnostic(diagnostic) = &command.kind else { return None };
         // Only surveys of the keyspace answer in two goes, and a command holds one of them.
         let step = diagnostic.steps.iter().find(|step| matches!(step.look, Look::Keyspace { .. }))?;

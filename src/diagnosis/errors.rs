@@ -98,8 +98,8 @@ pub fn explain(error_line: &str, cx: &ErrorContext) -> Explained {
                 None if lower.contains("channel") => format!("{} may not use this channel on {server}", cx.user()),
                 None => format!("{} may not run {} on {server}", cx.user(), cx.asked()),
             },
-            "the ACL of the bot's Redis user does not include it; managed servers take it from everybody",
-            "grant it with the ACL user file in `deploy/`, or go without: the rest of the card is complete",
+            "the ACL of the bot's Redis user does not include it, or the provider has taken it from everybody",
+            "grant it with the ACL user file in `deploy/`, or go without: what it would have told is left out",
         ),
         "LOADING" => say(
             code,

@@ -119,6 +119,6 @@ async fn describe(job: &Job, server: &Server, tracked: &mut Tracked, top: usize)
     for key in named {
         let (kind, bytes) = (replies.next(), replies.next());
         key.kind = kind.and_then(|kind| kind.as_str().map(str::to_owned)).filter(|kind| kind != "none");
-        key.bytes = bytes.and_then(|bytes| bytes.as_u64()).unwrap_or(0);
+        key.bytes = bytes.and_then(|bytes| bytes.as_u64());
     }
 }

@@ -20,7 +20,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use crate::{
     diagnosis::{Explained, Node, NodeOutcome, Observation, redact},
     keyspace::{
-        Aim, Ask, Checkpoint, LANES, Outcome, Part, Report, Sample, Showing, Step, Survey,
+        Aim, Ask, Checkpoint, Doing, LANES, Outcome, Part, Report, Sample, Showing, Step, Survey,
         clients::{self, Listing},
         name::Separators,
         wire::replies,
@@ -50,6 +50,12 @@ const KEEP_EVERY: Duration = Duration::from_secs(5);
 /// Taken from the end of the time given, to stop in good order.
 const TO_STOP: Duration = Duration::from_millis(400);
 
+/// Outcomes of one instance that may be paged through, at most: of more, the oldest goes.
+const OUTCOMES: usize = 8;
+
+/// What a walk is doing that goes on where it was when it is asked for again.
+pub(crate) const COUNTING: &str = "counting every key";
+
 /// When a survey ended, and what it came to on each server.
 type Done = (Instant, Vec<Part<Outcome>>);
 
@@ -60,6 +66,20 @@ pub(crate) struct Shelf {
     done: Mutex<HashMap<Question, Done>>,
     /// One survey at a time: what is measured of a server holds for one survey on it.
     turn: tokio::sync::Mutex<()>,
+}
+
+impl Shelf {
+    /// Keeps what was just counted, for those who turn its pages.
+    fn keep(&self, question: Question, parts: Vec<Part<Outcome>>, now: Instant) {
+        let mut done = lock(&self.done);
+        done.retain(|_, (at, _)| now.saturating_duration_since(*at) < KEPT);
+        done.insert(question, (now, parts));
+        if done.len() > OUTCOMES
+            && let Some(oldest) = done.iter().min_by_key(|(_, (at, _))| *at).map(|(question, _)| question.clone())
+        {
+            done.remove(&oldest);
+        }
+    }
 }
 
 /// What makes two surveys the same, but for what is shown of them.
@@ -106,6 +126,9 @@ pub(crate) async fn look(job: &Job, survey: Wanted, options: &[(String, String)]
     };
     let mut ask = Ask::new(aim);
     ask.wanted.top = top;
+    if aim == Aim::Memkeys {
+        ask.prefixes = number("top", ask.prefixes, 100);
+    }
     ask.wanted.names = if aim == Aim::Keys { 300 } else { 0 };
     ask.wanted.separators = option("separators").and_then(Separators::given);
     ask.wanted.globs = job.service.patterns.iter().map(|pattern| pattern.glob.clone()).collect();
@@ -191,11 +214,7 @@ pub(crate) async fn look(job: &Job, survey: Wanted, options: &[(String, String)]
         })
         .collect();
     if parts.iter().all(|part| part.found.complete) {
-        let mut done = lock(&job.site.shelf.done);
-        done.retain(|_, (at, _)| at.elapsed() < KEPT);
-        if done.len() < 8 || done.contains_key(&question) {
-            done.insert(question, (Instant::now(), parts.clone()));
-        }
+        job.site.shelf.keep(question, parts.clone(), Instant::now());
     }
     let first = lock(&told.first).clone();
     let mut report = Report::of_outcomes(&ask, parts, first.as_ref(), showing);
@@ -245,6 +264,7 @@ struct TellingState {
     samples: Vec<Option<Part<Sample>>>,
     ended: Vec<bool>,
     progress: Vec<(u64, u64, f64)>,
+    doing: Vec<Doing>,
     last: Option<Instant>,
     notes: Vec<String>,
 }
@@ -261,6 +281,7 @@ impl Telling {
                 samples: (0..servers).map(|_| None).collect(),
                 ended: vec![false; servers],
                 progress: vec![(0, 0, 0.0); servers],
+                doing: vec![Doing::Sampling; servers],
                 last: None,
                 notes: Vec::new(),
             }),
@@ -305,11 +326,18 @@ impl Telling {
     fn goes_on(&self, index: usize, survey: &Survey) {
         let (done, all, rate, _) = survey.progress();
         let mut state = lock(&self.state);
+        // The walk's rate means nothing once it is over.
+        let rate = rate.filter(|_| survey.doing() == Doing::Counting);
         state.progress[index] = (done, all, rate.unwrap_or(0.0));
+        state.doing[index] = survey.doing();
         if state.last.is_some_and(|last| last.elapsed() < TELL_EVERY) {
             return;
         }
         state.last = Some(Instant::now());
+        if let Some(progress) = after_the_walk(&state.doing) {
+            self.progress.send_replace(Some(progress));
+            return;
+        }
         let done: u64 = state.progress.iter().map(|(done, ..)| done).sum();
         let all: u64 = state.progress.iter().map(|(_, all, _)| all).sum();
         let rate: f64 = state.progress.iter().map(|(.., rate)| rate).sum();
@@ -317,7 +345,7 @@ impl Telling {
         let left = state.progress.iter().filter(|(.., rate)| *rate > 0.0);
         let left = left.map(|(done, all, rate)| all.saturating_sub(*done) as f64 / rate).fold(0.0, f64::max);
         self.progress.send_replace(Some(Progress {
-            doing: if done == 0 { "sampling".to_owned() } else { "counting every key".to_owned() },
+            doing: if done == 0 { "sampling" } else { COUNTING }.to_owned(),
             done,
             total: (all > 0).then_some(all),
             unit: "keys".to_owned(),
@@ -333,6 +361,31 @@ impl Telling {
     fn notes(&self) -> Vec<String> {
         lock(&self.state).notes.clone()
     }
+}
+
+/// What is done once every server has been walked over; `None`: one has not.
+fn after_the_walk(doing: &[Doing]) -> Option<Progress> {
+    let mut watching = None;
+    for doing in doing {
+        match doing {
+            Doing::Sampling | Doing::Counting => return None,
+            Doing::Watching(round, of) => {
+                let (least, _) = *watching.get_or_insert((*round, *of));
+                watching = Some((least.min(*round), *of));
+            }
+            Doing::Naming => {}
+        }
+    }
+    let (round, of) = watching?;
+    Some(Progress {
+        doing: "watching who is used".to_owned(),
+        done: u64::from(round),
+        total: Some(u64::from(of)),
+        unit: "looks".to_owned(),
+        rate: None,
+        // A second between two of them.
+        left_s: Some(f64::from(of - round)),
+    })
 }
 
 /// A survey under way. Dropped before its end (the asker has gone, the run was cancelled), it puts
@@ -568,5 +621,32 @@ pub fn survey(survey: Wanted, options: &[(&str, &str)]) -> Look {
     Look::Keyspace {
         survey,
         options: options.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn question(pattern: usize) -> Question {
+        Question::of(Wanted::Keys, &[("pattern".to_owned(), format!("a{pattern}:*"))], false)
+    }
+
+    #[test]
+    fn pages_are_turned_of_the_questions_asked_last() {
+        let (shelf, begun) = (Shelf::default(), Instant::now());
+        for pattern in 0..2 * OUTCOMES {
+            shelf.keep(question(pattern), Vec::new(), begun + Duration::from_secs(pattern as u64));
+        }
+        let kept = |pattern: usize| lock(&shelf.done).contains_key(&question(pattern));
+        assert!((OUTCOMES..2 * OUTCOMES).all(kept) && !(0..OUTCOMES).any(kept));
+    }
+
+    #[test]
+    fn what_is_told_after_the_walk_is_no_count_of_keys() {
+        assert_eq!(after_the_walk(&[Doing::Counting, Doing::Watching(3, 8)]), None);
+        let told = after_the_walk(&[Doing::Watching(3, 8), Doing::Naming, Doing::Watching(2, 8)]).unwrap();
+        assert_eq!((told.doing.as_str(), told.done, told.total, told.rate), ("watching who is used", 2, Some(8), None));
+        assert_eq!(after_the_walk(&[Doing::Naming]), None);
     }
 }

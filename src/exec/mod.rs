@@ -17,7 +17,7 @@
 //! | `Inspect` | `{key, exists, type, encoding?, ttl_ms, bytes?, idle_s?, freq?, length?, json?, value?, sample?: [{name?, bytes, shape, value?}], groups?, length_before?, seconds?}`; `key` is shown by its handle, `ttl_ms` is -1 without a TTL and -2 without a key, `value` is there only when revealed |
 //! | `Latency` | `{samples, failed, p50_ms, p95_ms, p99_ms, max_ms, min_ms, mean_ms}` of PINGs from here; with several servers, the worst of each figure |
 //! | `Rates` | `{seconds, <counter>_per_s …, used_cpu_percent, hit_ratio?}` for the counters in `rates::COUNTERS`, without their `total_` prefix: `commands_processed_per_s`, `net_input_bytes_per_s`, `keyspace_hits_per_s`, `evicted_keys_per_s`; several servers are summed (`used_cpu_percent` is the highest) |
-//! | `Monitor` | `{seconds, lines, stopped_by, per_s, commands: [{name, count, per_s}], clients: [{client, count}], sample: [{at, client, db, command}]}`; `stopped_by` is `time`, `lines` or `closed` |
+//! | `Monitor` | `{seconds, lines, stopped_by, per_s, commands: [{name, count, per_s}], clients: [{client, count}], keys: [{key, count, per_s}], keys_counted, more_keys, sample: [{at, client, db, command}]}`, without what the bot itself asked; `key` is shown by its handle; `stopped_by` is `time`, `lines` or `closed` |
 //! | `Connectivity` | `{ok, first_failure, ipv4, ipv6, steps: [{address, role, step, ok, ms, detail?, error?}]}`; `step` is `dns`, `tcp`, `tls`, `auth` or `ping`; `role` is `server`, `sentinel`, `seed`, `primary` or `replica`; `error` is `{code, what, cause, next}`; `first_failure` is the first step that failed (the same object), or null |
 //! | `Tcp` | `{ok, address, ms?, error?}` with one address; the same with `targets: [ … ]` beside it with several (`ok` when all are) |
 //! | `Http` | `{status, ok, ms, expected, slow, degraded, excerpt?, value?, indicator?, description?, events?, event_types?, stopped_by?, first_event_ms?}`; `ok`: the status is one of the expected ones and it is not degraded; `value` is what the JSON pointer found (null when nothing); `indicator` and `description` come from a Statuspage; `events` counts server-sent events, `stopped_by` is `events`, `time` or `end` |
@@ -81,6 +81,7 @@ use crate::{
     store::{Backups, Store},
 };
 
+pub(crate) use keyspace::COUNTING;
 pub use keyspace::survey;
 pub(crate) use touch::save::under_way;
 pub use touch::{Hands, Settled, Touched, touching};

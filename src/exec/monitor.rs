@@ -2,9 +2,14 @@
 //!
 //! MONITOR costs the server a copy of everything it does, so it gets a
 //! connection of its own, ends by time and by lines, and is not begun on a
-//! server that is busy. Only the shape of each command is kept.
+//! server that is busy. Of each command its shape is kept, and of its keys what
+//! people may see. What the bot itself asks meanwhile is left out.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::PoisonError,
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -32,6 +37,14 @@ const LINE: usize = 4096;
 const SAMPLE: usize = 20;
 /// So many different commands and clients are counted by name.
 const NAMES: usize = 200;
+/// So many different keys are counted; of those that come later it is told that there are some.
+const KEYS: usize = 10_000;
+/// So many of them are told.
+const KEYS_TOLD: usize = 50;
+/// Longer names are not counted: a line may be cut in the middle of one.
+const KEY: usize = 512;
+/// What the bot calls its connections begins like this.
+const OURS: &str = "rediscue-";
 
 /// Carries it out at every primary, side by side, sharing the lines out.
 pub(crate) async fn look(job: &Job, time: Duration, lines: u32) -> Observation {
@@ -52,7 +65,11 @@ pub(crate) async fn look(job: &Job, time: Duration, lines: u32) -> Observation {
     .into_iter()
     .unzip();
     let merged = match tallies.into_iter().flatten().reduce(Tally::join) {
-        Some(tally) => Ok(tally.tell()),
+        Some(tally) => {
+            let mut book = job.site.keys.lock().unwrap_or_else(PoisonError::into_inner);
+            tally.most_asked().for_each(|(_, key)| book.add(&key.name));
+            Ok(tally.tell())
+        }
         None => Err(nodes.iter().find_map(|node| node.result.as_ref().err().cloned()).unwrap_or_else(super::nobody)),
     };
     Observation { nodes, merged, took: start.elapsed() }
@@ -62,10 +79,10 @@ async fn listen(job: &Job, server: &Server, time: Duration, lines: u32, tell: bo
     let explain = |fault: Fault| fault.explain(Some(&server.address), server.credential(), Some("MONITOR"));
     let _turn = super::own_turn(server, job.budget.until()).await.map_err(explain)?;
     check_busy(job, server).await?;
+    let mut tally = Tally { ours: our_connections(job, server).await, ..Tally::default() };
     let mut stream = open(server, job.budget.until()).await.map_err(explain)?;
     let begun = Instant::now();
     let end = job.budget.end.min(begun + time);
-    let mut tally = Tally::default();
     let mut told = begun;
     loop {
         let line = match timeout_at(end, line(&mut stream)).await {
@@ -95,6 +112,19 @@ async fn listen(job: &Job, server: &Server, time: Duration, lines: u32, tell: bo
     }
     tally.seconds = begun.elapsed().as_secs_f64();
     Ok(tally)
+}
+
+/// Where our own connections to this server come from, as it sees them. Those made later are known by the name they
+/// give themselves first.
+async fn our_connections(job: &Job, server: &Server) -> HashSet<String> {
+    let list = redis::cmd("CLIENT").arg("LIST").to_owned();
+    let listed = server.ask_one(Lane::Look, &list, job.budget).await.ok();
+    let text = listed.as_ref().and_then(Value::as_str).unwrap_or_default();
+    let field = |line: &str, name: &str| {
+        line.split(' ').find_map(|field| field.strip_prefix(name)?.strip_prefix('=').map(str::to_owned))
+    };
+    let ours = text.lines().filter(|line| field(line, "name").is_some_and(|name| name.starts_with(OURS)));
+    ours.filter_map(|line| field(line, "addr")).collect()
 }
 
 async fn check_busy(job: &Job, server: &Server) -> Result<(), Explained> {
@@ -180,7 +210,20 @@ struct Tally {
     stopped_by: &'static str,
     commands: HashMap<String, u64>,
     clients: HashMap<String, u64>,
+    /// By what people may see of its name.
+    keys: HashMap<String, Asked>,
+    /// There were more keys than are counted.
+    more_keys: bool,
     sample: Vec<Value>,
+    /// Connections whose lines are left out.
+    ours: HashSet<String>,
+}
+
+/// A key that was asked for.
+#[derive(Debug)]
+struct Asked {
+    name: String,
+    times: u64,
 }
 
 impl Default for Tally {
@@ -191,7 +234,10 @@ impl Default for Tally {
             stopped_by: "time",
             commands: HashMap::new(),
             clients: HashMap::new(),
+            keys: HashMap::new(),
+            more_keys: false,
             sample: Vec::new(),
+            ours: HashSet::new(),
         }
     }
 }
@@ -199,13 +245,39 @@ impl Default for Tally {
 impl Tally {
     fn take(&mut self, line: &str) {
         let Some(heard) = read(line) else { return };
+        if heard.names_us {
+            self.ours.insert(heard.from.clone());
+        }
+        if self.ours.contains(&heard.from) {
+            return;
+        }
         self.lines += 1;
+        for key in heard.keys {
+            self.key(&redact::key(&key), &key, 1);
+        }
         count(&mut self.commands, &heard.name, 1);
         count(&mut self.clients, &heard.client, 1);
         if self.sample.len() < SAMPLE {
             self.sample
                 .push(json!({"at": heard.at, "client": heard.client, "db": heard.database, "command": heard.shape}));
         }
+    }
+
+    fn key(&mut self, shown: &str, name: &str, times: u64) {
+        if let Some(asked) = self.keys.get_mut(shown) {
+            asked.times += times;
+        } else if self.keys.len() < KEYS {
+            self.keys.insert(shown.to_owned(), Asked { name: name.to_owned(), times });
+        } else {
+            self.more_keys = true;
+        }
+    }
+
+    /// The keys asked for most, by what people may see of their names.
+    fn most_asked(&self) -> impl Iterator<Item = (&str, &Asked)> {
+        let mut all: Vec<(&str, &Asked)> = self.keys.iter().map(|(shown, asked)| (shown.as_str(), asked)).collect();
+        all.sort_by(|a, b| b.1.times.cmp(&a.1.times).then(a.0.cmp(b.0)));
+        all.into_iter().take(KEYS_TOLD)
     }
 
     fn join(mut self, other: Self) -> Self {
@@ -216,6 +288,8 @@ impl Tally {
         }
         other.commands.iter().for_each(|(name, by)| count(&mut self.commands, name, *by));
         other.clients.iter().for_each(|(name, by)| count(&mut self.clients, name, *by));
+        other.keys.iter().for_each(|(shown, asked)| self.key(shown, &asked.name, asked.times));
+        self.more_keys |= other.more_keys;
         self.sample.extend(other.sample);
         self.sample.sort_by(|a, b| a["at"].as_f64().unwrap_or(0.0).total_cmp(&b["at"].as_f64().unwrap_or(0.0)));
         self.sample.truncate(SAMPLE);
@@ -233,6 +307,10 @@ impl Tally {
             .into_iter()
             .map(|(client, count)| json!({"client": client, "count": count}))
             .collect();
+        let keys: Vec<Value> = self
+            .most_asked()
+            .map(|(shown, asked)| json!({"key": shown, "count": asked.times, "per_s": per_s(asked.times)}))
+            .collect();
         json!({
             "seconds": round(self.seconds),
             "lines": self.lines,
@@ -240,6 +318,9 @@ impl Tally {
             "stopped_by": self.stopped_by,
             "commands": commands,
             "clients": clients,
+            "keys": keys,
+            "keys_counted": self.keys.len(),
+            "more_keys": self.more_keys,
             "sample": self.sample,
         })
     }
@@ -266,18 +347,24 @@ struct Heard {
     database: u32,
     /// The client's host without its port: one application is many ports. `lua` for scripts.
     client: String,
+    /// The client as the server lists it, with its port.
+    from: String,
     name: String,
     shape: String,
+    /// The keys it is about.
+    keys: Vec<String>,
+    /// It is one of our connections giving itself its name.
+    names_us: bool,
 }
 
 /// Reads `+1700000000.123456 [0 10.0.0.1:5000] "GET" "session:1"`.
 fn read(line: &str) -> Option<Heard> {
     let (at, rest) = line.strip_prefix('+').unwrap_or(line).split_once(" [")?;
     let (source, words) = rest.split_once("] ")?;
-    let (database, client) = source.split_once(' ')?;
-    let client = match client.rsplit_once(':') {
-        Some((host, _)) if !client.starts_with("unix:") => host.trim_matches(['[', ']']),
-        _ => client.split(':').next().unwrap_or(client),
+    let (database, from) = source.split_once(' ')?;
+    let client = match from.rsplit_once(':') {
+        Some((host, _)) if !from.starts_with("unix:") => host.trim_matches(['[', ']']),
+        _ => from.split(':').next().unwrap_or(from),
     };
     let argv = unquote(words);
     let shape = redact::command_shape(&argv);
@@ -286,7 +373,59 @@ fn read(line: &str) -> Option<Heard> {
         Some(name) => redact::command_shape(std::slice::from_ref(name)),
         None => return None,
     };
-    Some(Heard { at: at.parse().ok()?, database: database.parse().ok()?, client: client.to_owned(), name, shape })
+    let word = |at: usize| argv.get(at).map(|word| word.to_ascii_lowercase()).unwrap_or_default();
+    Some(Heard {
+        at: at.parse().ok()?,
+        database: database.parse().ok()?,
+        client: client.to_owned(),
+        from: from.to_owned(),
+        name,
+        shape,
+        names_us: word(0) == "client" && word(1) == "setname" && word(2).starts_with(OURS),
+        keys: keys(&argv).into_iter().filter(|key| key.len() <= KEY).map(str::to_owned).collect(),
+    })
+}
+
+/// The keys of a command, as far as they can be told from its words alone.
+fn keys(argv: &[String]) -> Vec<&str> {
+    let words: Vec<&str> = argv.iter().map(String::as_str).collect();
+    let name = words.first().map(|name| name.to_ascii_lowercase()).unwrap_or_default();
+    let from = |at: usize| words.get(at..).unwrap_or_default();
+    // So many keys, as the word at `at` says.
+    let counted = |at: usize| {
+        let many = words.get(at).and_then(|many| many.parse().ok()).unwrap_or(0);
+        from(at + 1).iter().copied().take(many).collect()
+    };
+    match name.as_str() {
+        "mget" | "del" | "unlink" | "exists" | "touch" | "watch" | "sinter" | "sunion" | "sdiff" | "pfcount" => {
+            from(1).to_vec()
+        }
+        "mset" | "msetnx" => from(1).iter().step_by(2).copied().collect(),
+        "zunion" | "zinter" | "zdiff" | "zintercard" | "sintercard" | "lmpop" | "zmpop" => counted(1),
+        "blmpop" | "bzmpop" | "eval" | "evalsha" | "eval_ro" | "evalsha_ro" | "fcall" | "fcall_ro" => counted(2),
+        "xread" | "xreadgroup" => {
+            let after =
+                words.iter().position(|word| word.eq_ignore_ascii_case("streams")).map_or(words.len(), |at| at + 1);
+            let streams = from(after);
+            // As many keys as ids.
+            streams[..streams.len() / 2].to_vec()
+        }
+        "bitop" => from(2).to_vec(),
+        "object" | "xinfo" | "xgroup" => words.get(2).copied().into_iter().collect(),
+        "memory" if words.get(1).is_some_and(|word| word.eq_ignore_ascii_case("usage")) => {
+            words.get(2).copied().into_iter().collect()
+        }
+        // What takes no key, or no key first.
+        "acl" | "asking" | "auth" | "bgrewriteaof" | "bgsave" | "client" | "cluster" | "command" | "config"
+        | "dbsize" | "debug" | "discard" | "echo" | "exec" | "failover" | "flushall" | "flushdb" | "function"
+        | "hello" | "info" | "keys" | "lastsave" | "latency" | "memory" | "migrate" | "module" | "monitor"
+        | "multi" | "ping" | "psubscribe" | "psync" | "publish" | "pubsub" | "punsubscribe" | "quit" | "randomkey"
+        | "readonly" | "readwrite" | "replconf" | "replicaof" | "reset" | "role" | "save" | "scan" | "script"
+        | "select" | "shutdown" | "slaveof" | "slowlog" | "spublish" | "ssubscribe" | "subscribe" | "sunsubscribe"
+        | "swapdb" | "sync" | "time" | "unsubscribe" | "unwatch" | "wait" | "waitaof" => Vec::new(),
+        module if module.starts_with("ft.") => Vec::new(),
+        _ => words.get(1).copied().into_iter().collect(),
+    }
 }
 
 /// The quoted words of a line, with MONITOR's escapes undone.
@@ -331,6 +470,53 @@ mod tests {
         assert_eq!(read(r#"+1.5 [0 lua] "GET" "k""#).unwrap().client, "lua");
         assert_eq!(read(r#"+1.5 [0 unix:/run/redis.sock] "PING""#).unwrap().client, "unix");
         assert_eq!(read(r#"+1.5 [0 [::1]:77] "PING""#).unwrap().client, "::1");
+    }
+
+    fn heard(lines: &[&str]) -> Tally {
+        let mut tally = Tally { ours: HashSet::from(["10.0.0.9:7".to_owned()]), ..Tally::default() };
+        lines.iter().for_each(|line| tally.take(line));
+        tally.seconds = 1.0;
+        tally
+    }
+
+    #[test]
+    fn keys_are_counted_by_what_may_be_seen_of_them_and_our_own_questions_are_not() {
+        let tally = heard(&[
+            r#"+1.0 [0 10.0.0.1:5] "GET" "session:4f5e6d7c""#,
+            r#"+1.0 [0 10.0.0.1:5] "MGET" "session:4f5e6d7c" "feature:flags""#,
+            r#"+1.0 [0 10.0.0.9:7] "OBJECT" "IDLETIME" "cold:1""#,
+            r#"+1.0 [0 10.0.0.9:8] "CLIENT" "SETNAME" "rediscue-scan""#,
+            r#"+1.0 [0 10.0.0.9:8] "SCAN" "0" "COUNT" "100""#,
+        ]);
+        let told = tally.tell();
+        assert_eq!(told["lines"], 2, "{told}");
+        let keys: Vec<(&str, u64)> = told["keys"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| (row["key"].as_str().unwrap(), row["count"].as_u64().unwrap()))
+            .collect();
+        assert_eq!(keys, [(redact::key("session:4f5e6d7c").as_str(), 2), ("feature:flags", 1)]);
+        assert!(!told.to_string().contains("4f5e6d7c"), "{told}");
+    }
+
+    #[test]
+    fn the_keys_of_a_command_are_those_it_is_about() {
+        for (line, wanted) in [
+            ("SET a 1 EX 5", &["a"][..]),
+            ("MSET a 1 b 2", &["a", "b"]),
+            ("EVALSHA 5f 2 a b c", &["a", "b"]),
+            ("XREADGROUP GROUP g c COUNT 5 STREAMS a b > >", &["a", "b"]),
+            ("BLMPOP 0 2 a b LEFT", &["a", "b"]),
+            ("MEMORY USAGE a", &["a"]),
+            ("MEMORY DOCTOR", &[]),
+            ("PUBLISH channel text", &[]),
+            ("PING", &[]),
+            ("JSON.GET a", &["a"]),
+        ] {
+            let argv: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            assert_eq!(keys(&argv), wanted, "{line}");
+        }
     }
 
     #[test]

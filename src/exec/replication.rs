@@ -69,6 +69,8 @@ pub struct Limits {
 /// How far a copy is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Arrived {
+    /// The server has said that it sends a copy.
+    pub answered: bool,
     /// Bytes received.
     pub bytes: u64,
     /// Bytes there will be, when the server knows (it does not when it saves straight to the socket).
@@ -250,10 +252,13 @@ async fn copy(
     let stream = dial(&source.address, source.tls.as_ref(), limits.until).await?;
     let mut link = Link { stream, block: vec![0; BLOCK], from: 0, to: 0, limits };
     let position = link.ask_for_everything(&source.credential).await?;
+    if let Some(progress) = &limits.progress {
+        progress.send_replace(Arrived { answered: true, ..Arrived::default() });
+    }
     let ending = link.ending().await?;
     let total = if let Ending::Length(length) = ending { Some(length) } else { None };
     let mut reader = Reader::new(Reading { size: total, ..reading });
-    let mut arrived = Arrived { bytes: 0, total, keys: 0 };
+    let mut arrived = Arrived { answered: true, bytes: 0, total, keys: 0 };
     loop {
         let (ready, last) = link.ready(&ending, arrived.bytes);
         if ready > 0 {

@@ -50,6 +50,8 @@ pub struct Ask {
     pub lengths: bool,
     /// Weigh every key of a walk, also where those that never expire are what it is about.
     pub weigh: bool,
+    /// How many prefixes are told at most.
+    pub prefixes: usize,
     /// The logical database, for naming keys; the connection has selected it already.
     pub db: u32,
     /// Bounds.
@@ -69,6 +71,7 @@ impl Ask {
             sample_only: false,
             lengths: false,
             weigh: false,
+            prefixes: super::report::PREFIXES,
             db: 0,
             limits: Limits::default(),
             seed: 0x5eed,
@@ -102,6 +105,9 @@ pub(super) enum Question {
 }
 
 impl Question {
+    pub(super) const ALL: [Question; 5] =
+        [Question::Type, Question::Pttl, Question::Memory, Question::Freq, Question::Idle];
+
     pub(super) fn words(self, name: &[u8]) -> ([&[u8]; 3], usize) {
         match self {
             Question::Type => ([b"TYPE", name, b""], 2),
@@ -124,13 +130,13 @@ impl Question {
 }
 
 /// The command that says how many elements a value has. It touches the key.
-pub(super) fn length_command(kind: Kind) -> Option<&'static [u8]> {
+pub(super) fn length_command(kind: Kind) -> Option<&'static str> {
     match kind {
-        Kind::List => Some(b"LLEN"),
-        Kind::Set => Some(b"SCARD"),
-        Kind::Zset => Some(b"ZCARD"),
-        Kind::Hash => Some(b"HLEN"),
-        Kind::Stream => Some(b"XLEN"),
+        Kind::List => Some("LLEN"),
+        Kind::Set => Some("SCARD"),
+        Kind::Zset => Some("ZCARD"),
+        Kind::Hash => Some("HLEN"),
+        Kind::Stream => Some("XLEN"),
         // A string's length adds nothing to its bytes, and strings are most of a keyspace.
         Kind::String | Kind::Module | Kind::Other => None,
     }

@@ -72,6 +72,11 @@ pub struct Checkpoint {
     pub(super) hot: Top,
     pub(super) walked: u64,
     pub(super) vanished: u64,
+    #[serde(default)]
+    pub(super) barred: u64,
+    /// What was refused, with the server's words.
+    #[serde(default)]
+    pub(super) denied: Vec<(String, String)>,
 }
 
 impl Checkpoint {
@@ -86,6 +91,8 @@ impl Checkpoint {
         hot: Top,
         walked: u64,
         vanished: u64,
+        barred: u64,
+        denied: Vec<(String, String)>,
     ) -> Self {
         Self {
             version: VERSION,
@@ -102,6 +109,8 @@ impl Checkpoint {
             hot,
             walked,
             vanished,
+            barred,
+            denied,
         }
     }
 

@@ -1,10 +1,13 @@
 //! What a file holds, as cards.
 
 use super::{
+    Kind,
     rdb::{Checksum, Facts, RdbError},
     report::{KeyRow, Report},
 };
-use crate::model::{Align, Bar, Block, Card, Cell, Column, Field, Finding, Level, Table, Text};
+use crate::model::{
+    Align, Bar, Block, Card, Cell, Column, Field, Finding, Level, Table, Text, shown_bytes, shown_percent,
+};
 
 /// What `verify` says: whether the file is whole, by whom and when it was
 /// written, and what is in it. `now` in seconds since 1970.
@@ -30,7 +33,7 @@ pub fn verify_card(file: &str, facts: &Facts, error: Option<&RdbError>, now: i64
         card.blocks.push(Block::Findings(vec![Finding {
             level: Level::Crit,
             what: Text::plain(format!("{} at byte {}", error.damage, count_text(error.offset))),
-            evidence: Some(format!("{} keys were readable before it", count_text(facts.keys()))),
+            evidence: Some(format!("{} before it could be read", keys_text(facts.keys()))),
             next: Some(Text::plain(error.next())),
         }]));
     }
@@ -41,8 +44,8 @@ pub fn verify_card(file: &str, facts: &Facts, error: Option<&RdbError>, now: i64
     }
     if expired > 0 {
         card.blocks.push(Block::Text(Text::plain(format!(
-            "{} keys have expired since: a primary drops them while it loads, so DBSIZE will be lower by as many.",
-            count_text(expired)
+            "Expired since: {}. A primary drops them while it loads, so DBSIZE will be lower by as many.",
+            keys_text(expired)
         ))));
     }
     if facts.aof_preamble {
@@ -56,12 +59,16 @@ pub fn report_card(file: &str, facts: &Facts, report: &Report, now: i64) -> Card
     let mut card = Card { title: format!("rdb report · {file}"), ..Card::default() };
     card.context = vec![written(facts, now)];
     card.verdict = Some(Text::plain(format!(
-        "{} keys, {} in memory; {:.0} % without TTL hold {}",
-        count_text(report.keys as u64),
-        show_bytes(report.bytes),
-        report.endless_share * 100.0,
-        show_bytes(report.endless_bytes)
+        "{}, {} in memory; {} without TTL hold {}",
+        keys_text(report.keys as u64),
+        shown_bytes(report.bytes),
+        shown_percent(report.endless_share),
+        shown_bytes(report.endless_bytes)
     )));
+    if let Some(unsure) = unsure(facts) {
+        card.level = Some(Level::Warn);
+        card.blocks.push(Block::Text(Text::plain(unsure)));
+    }
     card.blocks.push(Block::Bars {
         title: "Bytes by prefix".into(),
         bars: report
@@ -70,7 +77,7 @@ pub fn report_card(file: &str, facts: &Facts, report: &Report, now: i64) -> Card
             .map(|row| Bar {
                 label: row.prefix.clone(),
                 value: row.bytes,
-                shown: format!("{} ({:.1} %)", show_bytes(row.bytes), row.share * 100.0),
+                shown: format!("{} · {}", shown_bytes(row.bytes), shown_percent(row.share)),
             })
             .collect(),
     });
@@ -81,9 +88,9 @@ pub fn report_card(file: &str, facts: &Facts, report: &Report, now: i64) -> Card
             vec![
                 row.prefix.clone(),
                 count_text(row.keys as u64),
-                show_bytes(row.bytes),
-                show_bytes(row.average),
-                format!("{:.0} %", row.endless_share * 100.0),
+                shown_bytes(row.bytes),
+                shown_bytes(row.average),
+                shown_percent(row.endless_share),
             ]
         }),
     ));
@@ -94,9 +101,10 @@ pub fn report_card(file: &str, facts: &Facts, report: &Report, now: i64) -> Card
             vec![
                 row.kind.clone(),
                 count_text(row.keys as u64),
-                show_bytes(row.bytes),
-                format!("{:.1} %", row.share * 100.0),
-                count_text(row.elements),
+                shown_bytes(row.bytes),
+                shown_percent(row.share),
+                // What strings are long in are bytes.
+                if row.kind == Kind::String.word() { String::new() } else { count_text(row.elements) },
             ]
         }),
     ));
@@ -109,7 +117,7 @@ pub fn report_card(file: &str, facts: &Facts, report: &Report, now: i64) -> Card
             .map(|row| Bar {
                 label: row.label.clone(),
                 value: row.keys,
-                shown: format!("{} ({})", count_text(row.keys as u64), show_bytes(row.bytes)),
+                shown: format!("{} · {}", count_text(row.keys as u64), shown_bytes(row.bytes)),
             })
             .collect(),
     });
@@ -117,7 +125,12 @@ pub fn report_card(file: &str, facts: &Facts, report: &Report, now: i64) -> Card
         rows.iter()
             .map(|row| {
                 let elements = row.elements.map(|n| format!("{} {}", count_text(n), row.unit)).unwrap_or_default();
-                vec![row.key.clone(), row.kind.clone(), show_bytes(row.bytes as f64), elements]
+                vec![
+                    row.key.clone(),
+                    row.kind.clone(),
+                    row.bytes.map_or_else(|| "?".into(), |bytes| shown_bytes(bytes as f64)),
+                    elements,
+                ]
             })
             .collect::<Vec<_>>()
     };
@@ -128,13 +141,22 @@ pub fn report_card(file: &str, facts: &Facts, report: &Report, now: i64) -> Card
         "bytes are what MEMORY USAGE of {} would say{}; the databases' own tables take {} more{}",
         facts.rules.of,
         if facts.rules.own { "" } else { ", which the version that wrote this may count otherwise" },
-        show_bytes(overhead as f64),
+        shown_bytes(overhead as f64),
         facts
             .used_memory
-            .map(|used| format!("; the server used {} in all", show_bytes(used as f64)))
+            .map(|used| format!("; the server used {} in all", shown_bytes(used as f64)))
             .unwrap_or_default()
     ));
     card
+}
+
+/// Why a file that was read to its end may not be what the server wrote, all the same.
+fn unsure(facts: &Facts) -> Option<&'static str> {
+    match facts.checksum {
+        Checksum::Right(_) => None,
+        Checksum::Disabled => Some("The file has no checksum (rdbchecksum no): a changed byte would not show."),
+        Checksum::Unchecked => Some("The checksum was not looked at: a changed byte would not show."),
+    }
 }
 
 fn written(facts: &Facts, now: i64) -> String {
@@ -194,7 +216,7 @@ fn databases(facts: &Facts) -> Table {
             database.announced.map(count_text).unwrap_or_default(),
             count_text(database.expiring),
             count_text(database.expired),
-            show_bytes(database.bytes as f64),
+            shown_bytes(database.bytes as f64),
         ]
     });
     match table("Databases", &["db", "keys", "announced", "with TTL", "expired", "in memory"], rows.take(64)) {
@@ -217,6 +239,10 @@ fn table(title: &str, columns: &[&str], rows: impl Iterator<Item = Vec<String>>)
     })
 }
 
+fn keys_text(count: u64) -> String {
+    format!("{} {}", count_text(count), if count == 1 { "key" } else { "keys" })
+}
+
 fn count_text(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::new();
@@ -227,15 +253,4 @@ fn count_text(count: u64) -> String {
         text.push(digit);
     }
     text
-}
-
-fn show_bytes(bytes: f64) -> String {
-    let mut value = bytes.max(0.0);
-    for unit in ["B", "KiB", "MiB", "GiB"] {
-        if value < 1024.0 {
-            return if unit == "B" { format!("{value:.0} B") } else { format!("{value:.1} {unit}") };
-        }
-        value /= 1024.0;
-    }
-    format!("{value:.1} TiB")
 }

@@ -32,8 +32,8 @@ pub struct Used {
     pub net_bytes: Option<u64>,
     /// Its type, once it was asked for.
     pub kind: Option<String>,
-    /// Its bytes, once they were asked for.
-    pub bytes: u64,
+    /// Its bytes, once they were asked for and told.
+    pub bytes: Option<u64>,
 }
 
 impl Tracked {

@@ -37,5 +37,5 @@ pub use report::{Method, Part, Report, Showing};
 pub use sample::{Estimate, Figure, Sample, Sampled};
 pub use seen::{Kind, Seen, Ttl};
 pub use server::Server;
-pub use survey::{Hot, LANES, Outcome, Step, Survey};
+pub use survey::{Doing, Hot, LANES, NamedFacts, Outcome, Step, Survey};
 pub use tally::{Tally, Wanted};

@@ -3,25 +3,34 @@
 //! Its fields are flat and named for the conditions of command files. Names of
 //! keys are as people may see them: prefixes as they are, a handle for the rest.
 
-use std::time::Duration;
+use std::{
+    cmp::{Ordering, Reverse},
+    collections::HashSet,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Aim, Ask, Estimate, Figure, Kind, Outcome, Sample, Tally, Ttl,
+    Aim, Ask, Estimate, Figure, Hot, Kind, Outcome, Sample, Tally, Ttl,
     hotkeys::{Tracked, Used},
     pace::Found,
     prefix::{self, Branch, Prefixes, Sums},
     server::Server,
+    survey::SCAN,
     tally::LIFETIMES,
     top::Named,
 };
-use crate::diagnosis::redact;
+use crate::{diagnosis::redact, model::shown_bytes};
 
 /// The version of the document.
 pub const VERSION: u32 = 1;
-/// Prefixes of a report at most.
-const PREFIXES: usize = 12;
+/// Prefixes of a report, where nobody wants more or fewer.
+pub(super) const PREFIXES: usize = 12;
+/// What no other row is about.
+const OTHERS: &str = "(others)";
+/// Of each type so many are named before the rest of any: the first of all of them are on one screen.
+const OF_EACH_KIND: usize = 3;
 /// Branches with less than this share of keys and bytes are not in the tree.
 const TREE_SHARE: f64 = 0.005;
 /// Branches of the tree at most.
@@ -45,6 +54,8 @@ pub enum Method {
     LeftAlone,
     /// The server counted by itself; no key was asked.
     Tracked,
+    /// The server does not let us list its keys; what INFO says is told.
+    Denied,
 }
 
 /// The document.
@@ -64,6 +75,15 @@ pub struct Report {
     pub dbsize: u64,
     /// Names sampled or counted.
     pub seen: u64,
+    /// A better answer follows.
+    #[serde(default)]
+    pub goes_on: bool,
+    /// Keys of those seen that our user may not ask about; they are in no figure.
+    #[serde(default)]
+    pub barred: u64,
+    /// What the servers would not tell.
+    #[serde(default)]
+    pub denied: Option<Denied>,
     /// The part of the walk that is done, 0 to 1.
     pub done: f64,
     /// Matching keys.
@@ -102,6 +122,9 @@ pub struct Report {
     pub kinds: Vec<KindRow>,
     /// The few prefixes that say most; together they are everything.
     pub prefixes: Vec<PrefixRow>,
+    /// The one of them that holds most and has something below it.
+    #[serde(default)]
+    pub opens: Option<String>,
     /// The tree of prefixes.
     pub tree: Vec<PrefixRow>,
     /// The characters that part names.
@@ -110,10 +133,13 @@ pub struct Report {
     pub lifetimes: Vec<LifetimeRow>,
     /// The largest keys by bytes, over all types.
     pub largest: Vec<KeyRow>,
-    /// The largest of each type by bytes.
+    /// The largest of each type by bytes: the first few of every type, then the rest of each.
     pub largest_by_kind: Vec<KeyRow>,
     /// The longest by elements, over the types that have them.
     pub longest: Vec<KeyRow>,
+    /// The longest of each type by elements, in the same order.
+    #[serde(default)]
+    pub longest_by_kind: Vec<KeyRow>,
     /// Elements were asked.
     pub lengths: bool,
     /// By the variable part after the pattern's fixed beginning.
@@ -145,8 +171,63 @@ pub struct Report {
     pub notes: Vec<String>,
     /// Seconds to the first answer.
     pub first_s: Option<f64>,
+    /// Seconds to the end of the walk.
+    #[serde(default)]
+    pub counted_s: Option<f64>,
     /// Seconds in all.
     pub took_s: f64,
+}
+
+/// What servers would not tell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Denied {
+    /// The commands, as they are called.
+    pub commands: Vec<String>,
+    /// What is unknown for it: `bytes and lifetimes`.
+    pub what: String,
+    /// What the ACL of our user lacks, ready to type; empty where that is not the cause.
+    pub rules: String,
+    /// Who refused what.
+    pub evidence: String,
+}
+
+impl Denied {
+    /// Of what was refused: by whom, which command, in what words.
+    fn of<'a>(refused: impl Iterator<Item = (&'a str, &'a (String, String))>) -> Option<Self> {
+        let mut denied =
+            Self { commands: Vec::new(), what: String::new(), rules: String::new(), evidence: String::new() };
+        let (mut what, mut rules, mut evidence) = (Vec::new(), Vec::new(), Vec::new());
+        for (address, (command, why)) in refused {
+            // The server's own words may repeat what it was asked; its code does not.
+            let code = why.split(' ').next().unwrap_or_default();
+            evidence.push(format!("{address} refuses {command} ({code})"));
+            if denied.commands.contains(command) {
+                continue;
+            }
+            denied.commands.push(command.clone());
+            rules.extend((code == "NOPERM").then(|| format!("+{}", command.to_lowercase().replace(' ', "|"))));
+            let missing = match command.as_str() {
+                "MEMORY USAGE" => "bytes",
+                "PTTL" => "lifetimes",
+                "TYPE" => "types",
+                "OBJECT FREQ" | "OBJECT IDLETIME" => "which keys are used",
+                SCAN => "which keys there are",
+                _ => "elements",
+            };
+            if !what.contains(&missing) {
+                what.push(missing);
+            }
+        }
+        rules.sort();
+        denied.what = match what.split_last() {
+            None => return None,
+            Some((last, [])) => (*last).to_owned(),
+            Some((last, others)) => format!("{} and {last}", others.join(", ")),
+        };
+        denied.rules = rules.join(" ");
+        denied.evidence = evidence.join("; ");
+        Some(denied)
+    }
 }
 
 /// A type.
@@ -193,6 +274,9 @@ pub struct PrefixRow {
     pub endless_bytes: f64,
     /// Their share of the keys, 0 to 1.
     pub endless_share: f64,
+    /// There is something below it that is told apart.
+    #[serde(default)]
+    pub opens: bool,
 }
 
 /// Keys that live about as long.
@@ -213,8 +297,8 @@ pub struct KeyRow {
     pub key: String,
     /// Its type.
     pub kind: String,
-    /// Bytes.
-    pub bytes: u64,
+    /// Bytes, where known.
+    pub bytes: Option<u64>,
     /// Elements, where asked.
     pub elements: Option<u64>,
     /// What elements of it are called.
@@ -241,8 +325,8 @@ pub struct HotRow {
     pub key: String,
     /// Its type.
     pub kind: String,
-    /// Bytes.
-    pub bytes: u64,
+    /// Bytes, where known.
+    pub bytes: Option<u64>,
     /// The server's counter, 0 to 255, logarithmic.
     pub freq: Option<u64>,
     /// In how many looks it had just been used.
@@ -293,6 +377,9 @@ pub struct Showing {
 impl Showing {
     fn key(self, name: &[u8]) -> String {
         let text = String::from_utf8_lossy(name);
+        if name.is_empty() {
+            return "(the empty name)".to_owned();
+        }
         if self.reveal { text.chars().take(120).collect() } else { redact::key(&text) }
     }
 }
@@ -308,6 +395,9 @@ impl Report {
             pattern: None,
             dbsize: 0,
             seen: 0,
+            goes_on: false,
+            barred: 0,
+            denied: None,
             done: 0.0,
             keys: 0.0,
             keys_low: 0.0,
@@ -327,12 +417,14 @@ impl Report {
             huge_bytes: None,
             kinds: Vec::new(),
             prefixes: Vec::new(),
+            opens: None,
             tree: Vec::new(),
             separators: String::new(),
             lifetimes: Vec::new(),
             largest: Vec::new(),
             largest_by_kind: Vec::new(),
             longest: Vec::new(),
+            longest_by_kind: Vec::new(),
             lengths: false,
             groups: Vec::new(),
             groups_after: None,
@@ -348,6 +440,7 @@ impl Report {
             named: Vec::new(),
             notes: Vec::new(),
             first_s: None,
+            counted_s: None,
             took_s: 0.0,
         }
     }
@@ -356,7 +449,13 @@ impl Report {
     pub fn of_samples(ask: &Ask, parts: &[Part<Sample>], showing: Showing) -> Self {
         let mut report = Self::empty(ask.aim.word(), Method::Sample);
         let samples: Vec<Sample> = parts.iter().map(|part| part.found.clone()).collect();
-        let estimate = Estimate::of(&samples, &ask.wanted, ask.glob.is_none());
+        report.barred = samples.iter().map(|sample| sample.barred).sum();
+        let refused = parts.iter().flat_map(|part| part.found.denied.iter().map(|one| (part.address.as_str(), one)));
+        report.denied = Denied::of(refused);
+        report.goes_on = !ask.sample_only;
+        // INFO weighs everything, so it tells something of a sample of everything.
+        let whole = ask.glob.is_none() && report.barred == 0 && report.tells("MEMORY USAGE");
+        let estimate = Estimate::of(&samples, &ask.wanted, whole);
         report.set_question(ask);
         report.dbsize = samples.iter().map(|sample| sample.dbsize).sum();
         report.seen = estimate.seen;
@@ -375,7 +474,8 @@ impl Report {
                 elements: 0,
             })
             .collect();
-        report.set_tree(&estimate.tree, |branch, own| {
+        report.kinds.sort_by(|a, b| (b.bytes, b.keys).partial_cmp(&(a.bytes, a.keys)).unwrap_or(Ordering::Equal));
+        report.set_tree(&estimate.tree, ask.prefixes, |branch, own| {
             if own {
                 // What a row stands for without the rows below it that are listed by themselves.
                 let mut marks = estimate.tree.is_under(branch.place);
@@ -415,7 +515,7 @@ impl Report {
                 .map(|key| HotRow {
                     key: showing.key(&key.name),
                     kind: "?".to_owned(),
-                    bytes: 0,
+                    bytes: None,
                     freq: key.heat,
                     fresh: None,
                     looks: None,
@@ -432,23 +532,29 @@ impl Report {
         let left_alone = parts.iter().all(|part| part.found.left_alone);
         let complete = parts.iter().all(|part| part.found.complete);
         let nothing = parts.iter().all(|part| part.found.walked == 0 && !part.found.complete);
+        let unlisted = !left_alone && nothing && parts.iter().all(|part| part.found.is_denied(SCAN));
         let mut report = match (first, left_alone) {
             (_, true) => Self::empty(ask.aim.word(), Method::LeftAlone),
+            _ if unlisted => Self::empty(ask.aim.word(), Method::Denied),
             // Nothing better than the sample came of it.
-            (Some(first), false) if nothing => first.clone(),
+            (Some(first), false) if nothing => Self { goes_on: false, ..first.clone() },
             _ => Self::empty(ask.aim.word(), if complete { Method::Exact } else { Method::Partial }),
         };
         report.set_question(ask);
+        let refused = parts.iter().flat_map(|part| part.found.denied.iter().map(|one| (part.address.as_str(), one)));
+        report.denied = Denied::of(refused);
         report.dbsize = parts.iter().map(|part| part.found.dbsize).sum();
         report.servers =
             parts.iter().map(|part| server_row(&part.address, part.found.dbsize, &part.found.pace)).collect();
+        let counted = parts.iter().filter_map(|part| part.found.counted_after).max();
+        report.counted_s = counted.map(|took| took.as_secs_f64());
         report.took_s = parts.iter().map(|part| part.found.took).max().unwrap_or_default().as_secs_f64();
         report.first_s = parts.iter().filter_map(|part| part.found.first_after).max().map(|took| took.as_secs_f64());
         let weight = |part: &Part<Outcome>| part.found.dbsize.max(1) as f64;
         let all: f64 = parts.iter().map(weight).sum();
         report.done = parts.iter().map(|part| part.found.done * weight(part)).sum::<f64>() / all;
         report.notes.extend(notes(ask, &parts));
-        if left_alone {
+        if left_alone || unlisted {
             report.keys = report.dbsize as f64;
             (report.keys_low, report.keys_high) = (report.keys, report.keys);
             (report.weighed, report.timed) = (false, false);
@@ -457,6 +563,8 @@ impl Report {
         if report.method == Method::Sample {
             return report;
         }
+        report.barred = parts.iter().map(|part| part.found.barred).sum();
+        report.exact &= report.barred == 0;
         report.lengths = ask.aim == Aim::Bigkeys && parts.iter().all(|part| part.found.no_touch || ask.lengths);
         let mut whole: Option<Tally> = None;
         let mut hot = Vec::new();
@@ -484,7 +592,7 @@ impl Report {
         }
         if ask.aim == Aim::Hotkeys {
             report.hot_by = Some(if counted { "lfu" } else { "idle" }.to_owned());
-            hot.sort_by_key(|key| std::cmp::Reverse((key.freq, key.fresh)));
+            hot.sort_by(Hot::hotter);
             report.named.extend(hot.iter().take(ask.wanted.top).map(|one| one.name.clone()));
             report.hot = hot
                 .into_iter()
@@ -494,7 +602,7 @@ impl Report {
                     HotRow {
                         key: showing.key(&one.name),
                         kind: facts.and_then(|(kind, ..)| *kind).map_or("?", Kind::word).to_owned(),
-                        bytes: facts.map_or(0, |(_, bytes, _)| *bytes),
+                        bytes: facts.and_then(|(_, bytes, _)| *bytes),
                         freq: one.freq,
                         fresh: one.fresh.map(|(fresh, _)| fresh),
                         looks: one.fresh.map(|(_, looks)| looks),
@@ -577,14 +685,26 @@ impl Report {
         // Hot keys are ranked, and walked names only counted.
         let counted = walked && ask.aim == Aim::Keys;
         let nameless = matches!(ask.aim, Aim::Hotkeys) || counted;
-        self.weighed = !nameless && self.bytes > 0.0;
-        self.timed = !nameless;
+        self.weighed = !nameless && self.bytes > 0.0 && self.tells("MEMORY USAGE");
+        self.timed = !nameless && self.tells("PTTL");
+        if !self.tells("TYPE") {
+            self.kinds.clear();
+            for row in [&mut self.largest, &mut self.largest_by_kind].into_iter().flatten() {
+                row.kind = "?".to_owned();
+            }
+        }
         if !matches!(ask.aim, Aim::Bigkeys) {
             self.kinds.retain(|row| !walked && row.kind != Kind::Other.word());
         }
     }
 
+    /// Whether servers answered that question.
+    fn tells(&self, command: &str) -> bool {
+        self.denied.as_ref().is_none_or(|denied| !denied.commands.iter().any(|denied| denied == command))
+    }
+
     fn set_totals(&mut self, keys: Figure, bytes: Figure, endless_keys: Figure, endless_bytes: Figure) {
+        let [keys, endless_keys] = [keys, endless_keys].map(Figure::whole);
         (self.keys, self.keys_low, self.keys_high) = (keys.value, keys.low, keys.high);
         (self.bytes, self.bytes_low, self.bytes_high) = (bytes.value, bytes.low, bytes.high);
         self.bytes_error = bytes.relative_error();
@@ -615,8 +735,9 @@ impl Report {
                 elements: *elements,
             })
             .collect();
+        self.kinds.sort_by(|a, b| (b.bytes, b.keys).partial_cmp(&(a.bytes, a.keys)).unwrap_or(Ordering::Equal));
         if let Some(tree) = tally.prefixes() {
-            self.set_tree(tree, |branch, own| {
+            self.set_tree(tree, ask.prefixes, |branch, own| {
                 let sums = if own { branch.own_and_unlisted } else { branch.sums };
                 let count = Figure::exact;
                 [count(sums.keys), count(sums.bytes), count(sums.endless_keys), count(sums.endless_bytes)]
@@ -640,13 +761,25 @@ impl Report {
             whole.extend(named.iter().map(|one| one.name.clone()));
             named.into_iter().map(|one| key_row(&one, showing)).collect::<Vec<_>>()
         };
-        let mut largest: Vec<Named> = Kind::ALL.iter().flat_map(|kind| tally.largest(*kind)).collect();
-        largest.retain(|one| one.bytes > 0);
+        let mut kinds = Kind::ALL;
+        kinds.sort_by_key(|kind| Reverse(tally.kinds[*kind as usize].0.bytes));
+        let of_each = |of: &dyn Fn(Kind) -> Vec<Named>| -> Vec<Named> {
+            let lists: Vec<Vec<Named>> = kinds.into_iter().map(of).collect();
+            let first = lists.iter().flat_map(|list| list.iter().take(OF_EACH_KIND));
+            first.chain(lists.iter().flat_map(|list| list.iter().skip(OF_EACH_KIND))).cloned().collect()
+        };
+        // A string's length adds nothing to its bytes.
+        let longest_of = |kind: Kind| if kind == Kind::String { Vec::new() } else { tally.longest(kind) };
+        let mut largest = of_each(&|kind| tally.largest(kind));
+        // A sample may meet a key twice.
+        let mut met = HashSet::new();
+        largest.retain(|one| one.bytes > 0 && met.insert(one.name.clone()));
         self.largest_by_kind = rows(largest.clone());
+        let mut longest = of_each(&longest_of);
+        self.longest_by_kind = rows(longest.clone());
         largest.sort_by(|a, b| b.weight.cmp(&a.weight).then_with(|| a.name.cmp(&b.name)));
         largest.truncate(ask.wanted.top.max(1));
         self.largest = rows(largest);
-        let mut longest: Vec<Named> = Kind::ALL.iter().flat_map(|kind| tally.longest(*kind)).collect();
         longest.sort_by(|a, b| b.weight.cmp(&a.weight).then_with(|| a.name.cmp(&b.name)));
         longest.truncate(ask.wanted.top.max(1));
         self.longest = rows(longest);
@@ -677,10 +810,10 @@ impl Report {
         }
     }
 
-    fn set_tree(&mut self, tree: &Prefixes, figures: impl Fn(&Listed, bool) -> [Figure; 4]) {
+    fn set_tree(&mut self, tree: &Prefixes, limit: usize, figures: impl Fn(&Listed, bool) -> [Figure; 4]) {
         let branches = tree.branches(TREE_SHARE);
         self.separators = tree.separators().characters();
-        let by_keys = branches.first().is_none_or(|root| root.sums.bytes == 0);
+        let by_keys = branches.first().is_none_or(|root| root.sums.bytes == 0) || !self.tells("MEMORY USAGE");
         let whole = if by_keys { self.keys } else { self.bytes };
         let row = |branch: &Branch, left: Sums, own: bool| {
             let listed = Listed {
@@ -693,7 +826,7 @@ impl Report {
             let path = String::from_utf8_lossy(&branch.path).into_owned();
             PrefixRow {
                 prefix: if own && !branch.below.is_empty() {
-                    if path.is_empty() { "(others)".to_owned() } else { format!("{path}… (others)") }
+                    if path.is_empty() { OTHERS.to_owned() } else { format!("{path}… (others)") }
                 } else {
                     format!("{path}*")
                 },
@@ -709,9 +842,12 @@ impl Report {
                 endless_keys: endless_keys.value,
                 endless_bytes: endless_bytes.value,
                 endless_share: share(endless_keys.value, keys.value),
+                opens: !own && !branch.below.is_empty(),
             }
         };
-        self.prefixes = prefix::cut(&branches, PREFIXES)
+        // Few are the first of many, and the others together; one is everything.
+        let cut = if limit > 1 { limit.max(PREFIXES) } else { limit };
+        self.prefixes = prefix::cut(&branches, cut)
             .into_iter()
             .map(|(index, left)| {
                 let branch = &branches[index];
@@ -719,6 +855,8 @@ impl Report {
             })
             .collect();
         self.prefixes.sort_by(|a, b| b.share.total_cmp(&a.share).then_with(|| a.prefix.cmp(&b.prefix)));
+        fold(&mut self.prefixes, limit);
+        self.opens = self.prefixes.iter().find(|row| row.opens).map(|row| row.prefix.clone());
         // A sample's rows each cost a pass over it; its tree is the few rows that say most.
         let most = if self.method == Method::Sample { 40 } else { BRANCHES };
         self.tree = branches.iter().take(most).map(|branch| row(branch, branch.sums, false)).collect();
@@ -743,6 +881,34 @@ struct Listed {
     below: Vec<usize>,
 }
 
+/// Makes one row of those after the first, so that there are no more than `limit`.
+fn fold(rows: &mut Vec<PrefixRow>, limit: usize) {
+    if rows.len() <= limit {
+        return;
+    }
+    // There is one row of the others already, or none.
+    rows.sort_by_key(|row| row.prefix == OTHERS);
+    let rest = rows.split_off(limit.saturating_sub(1));
+    let sum = |figure: fn(&PrefixRow) -> f64| rest.iter().map(figure).sum::<f64>();
+    let (keys, bytes, endless_keys) = (sum(|row| row.keys), sum(|row| row.bytes), sum(|row| row.endless_keys));
+    rows.push(PrefixRow {
+        prefix: OTHERS.to_owned(),
+        depth: 0,
+        keys,
+        keys_low: sum(|row| row.keys_low),
+        keys_high: sum(|row| row.keys_high),
+        bytes,
+        bytes_low: sum(|row| row.bytes_low),
+        bytes_high: sum(|row| row.bytes_high),
+        share: sum(|row| row.share),
+        average: share(bytes, keys),
+        endless_keys,
+        endless_bytes: sum(|row| row.endless_bytes),
+        endless_share: share(endless_keys, keys),
+        opens: false,
+    });
+}
+
 fn page_of(names: &[Named], page: usize) -> (Vec<Named>, usize) {
     let from = (page.max(1) - 1) * PAGE;
     (names.iter().skip(from).take(PAGE).cloned().collect(), names.len().div_ceil(PAGE))
@@ -752,7 +918,8 @@ fn key_row(named: &Named, showing: Showing) -> KeyRow {
     KeyRow {
         key: showing.key(&named.name),
         kind: named.kind.word().to_owned(),
-        bytes: named.bytes,
+        // No key takes nothing: it was not asked.
+        bytes: (named.bytes > 0).then_some(named.bytes),
         elements: named.elements,
         unit: named.kind.elements().to_owned(),
         ttl_s: named.ttl.map(seconds),
@@ -811,8 +978,8 @@ fn notes(ask: &Ask, parts: &[Part<Outcome>]) -> Vec<String> {
                 ago(age)
             ));
         }
-        for (what, why) in &found.denied {
-            note(format!("{address} refuses {what}: {why}"));
+        if found.is_denied(SCAN) {
+            note(from_info(address, found));
         }
         if ask.aim == Aim::Bigkeys && !found.no_touch && !found.left_alone {
             let why = match &found.server {
@@ -836,6 +1003,18 @@ fn notes(ask: &Ask, parts: &[Part<Outcome>]) -> Vec<String> {
         }
     }
     notes
+}
+
+/// What INFO tells of a server whose keys may not be listed.
+fn from_info(address: &str, found: &Outcome) -> String {
+    let expiring = match found.server.databases.len() {
+        // Those with a TTL are told over all databases.
+        0 | 1 => format!(", {} of them with a TTL", found.server.expires),
+        _ => String::new(),
+    };
+    let bytes = found.server.dataset.map(|bytes| format!("; all data takes {}", shown_bytes(bytes as f64)));
+    let bytes = bytes.unwrap_or_default();
+    format!("INFO of {address} tells {} keys{expiring}{bytes}", found.dbsize)
 }
 
 /// The largest there are of each type, as the server's own histogram has it (`INFO keysizes`, Redis 8.0 and later).
@@ -863,4 +1042,65 @@ fn ago(age: Duration) -> String {
 /// From the first byte, as text: `0.21 s`.
 pub fn seconds_text(took: Duration) -> String {
     format!("{:.2} s", took.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Seen, *};
+
+    fn tally(keys: &[(&str, Kind, u64, u64)]) -> Tally {
+        let mut tally = Tally::new(super::super::Wanted::default());
+        for (name, kind, bytes, elements) in keys {
+            tally.add(&Seen {
+                db: 0,
+                name: name.as_bytes(),
+                kind: *kind,
+                bytes: *bytes,
+                elements: Some(*elements),
+                ttl: Some(Ttl::Never),
+                stands_for: 1,
+            });
+        }
+        tally.settle();
+        tally
+    }
+
+    #[test]
+    fn of_each_type_the_first_few_come_before_the_rest_of_any() {
+        let mut keys = Vec::new();
+        for (kind, word, size) in [(Kind::List, "queue", 1_000), (Kind::Hash, "user", 10)] {
+            keys.extend(
+                (0..5).map(|n| (format!("{word}:{}", "a".repeat(n + 1)), kind, size + n as u64, 50 - n as u64)),
+            );
+        }
+        keys.push(("text".to_owned(), Kind::String, 5, 9_000));
+        let keys: Vec<_> = keys.iter().map(|(name, kind, bytes, n)| (name.as_str(), *kind, *bytes, *n)).collect();
+        let report = Report::of_tally("rdb", &tally(&keys), Showing { reveal: true, page: 1 });
+        let shown = |rows: &[KeyRow]| rows.iter().map(|row| (row.kind.clone(), row.bytes)).collect::<Vec<_>>();
+        let kinds = |rows: &[KeyRow]| rows.iter().map(|row| row.kind.clone()).collect::<Vec<_>>().join(" ");
+        assert_eq!(kinds(&report.largest_by_kind), "list list list hash hash hash string list list hash hash");
+        assert_eq!(
+            shown(&report.largest_by_kind)[..2],
+            [("list".to_owned(), Some(1_004)), ("list".to_owned(), Some(1_003))]
+        );
+        // A string's bytes are no elements, in a file as on a server.
+        assert_eq!(kinds(&report.longest_by_kind), "list list list hash hash hash list list hash hash");
+        assert!(report.longest.iter().all(|row| row.kind != "string"));
+        assert_eq!(report.longest_by_kind[0].elements, Some(50));
+        // Types by what they hold.
+        let kinds: Vec<&str> = report.kinds.iter().map(|row| row.kind.as_str()).collect();
+        assert_eq!(kinds, ["list", "hash", "string"]);
+    }
+
+    #[test]
+    fn there_are_no_parts_of_keys_and_a_key_without_a_name_is_told() {
+        let mut report = Report::empty("memkeys", Method::Sample);
+        let figure = Figure { value: 12.4, low: 0.2, high: 29.97 };
+        report.set_totals(figure, figure, figure, figure);
+        assert_eq!((report.keys, report.endless_keys_low, report.endless_keys_high), (12.0, 0.0, 30.0));
+        assert_eq!(report.bytes, 12.4);
+        for reveal in [true, false] {
+            assert_eq!(Showing { reveal, page: 1 }.key(b""), "(the empty name)");
+        }
+    }
 }

@@ -45,6 +45,12 @@ impl Figure {
         Self { value, low: (value - half).max(0.0), high: value + half }
     }
 
+    /// The same of things there are no parts of.
+    #[must_use]
+    pub fn whole(self) -> Self {
+        Self { value: self.value.round(), low: self.low.floor(), high: self.high.ceil() }
+    }
+
     /// Whether it was counted.
     pub fn is_exact(&self) -> bool {
         self.low == self.high
@@ -86,6 +92,10 @@ pub struct Sample {
     pub clusters: Vec<u32>,
     /// Those that match, with their facts.
     pub keys: Vec<Sampled>,
+    /// Keys of those seen that our user may not ask about.
+    pub barred: u64,
+    /// Questions that were refused, with the server's words.
+    pub denied: Vec<(String, String)>,
     /// The server.
     pub server: Server,
     /// The logical database.

@@ -12,6 +12,9 @@
 //! 4. walk: each lane takes stretches of the cursor space until none is left;
 //! 5. polls (only where use is not counted by the server): the least idle keys are looked at again and again;
 //! 6. last words: the few keys that will be named are asked for what the walk did not ask.
+//!
+//! What the server's ACL keeps from us is told, not counted as nothing: a command that is refused is
+//! not asked again and what it would have told is unknown; a key that is refused is passed over.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -67,6 +70,9 @@ const WEIGHED: u64 = 40_000;
 /// … one in so many, which stands for the others.
 const WEIGHED_OF: u64 = 8;
 
+/// What lists the keys.
+pub(super) const SCAN: &str = "SCAN";
+
 /// How often a lane that does not walk looks whether the walk is over.
 const ASIDE: Duration = Duration::from_millis(10);
 
@@ -104,12 +110,14 @@ struct Key {
     name: Vec<u8>,
     kind: Option<Kind>,
     ttl: Option<Ttl>,
-    bytes: u64,
+    bytes: Option<u64>,
     elements: Option<u64>,
     heat: Option<u64>,
     /// See [`Seen::stands_for`].
     stands_for: u64,
     gone: bool,
+    /// Our user may not ask about this key.
+    barred: bool,
 }
 
 impl Key {
@@ -118,11 +126,12 @@ impl Key {
             name: name.to_vec(),
             kind: None,
             ttl: None,
-            bytes: 0,
+            bytes: None,
             elements: None,
             heat: None,
             stands_for: 1,
             gone: false,
+            barred: false,
         }
     }
 }
@@ -194,7 +203,9 @@ pub struct Survey {
     hot: Top,
     walked: u64,
     vanished: u64,
+    barred: u64,
     walk_began: Option<(Duration, f64)>,
+    walk_ended: Option<Duration>,
     last_now: Duration,
     polled: Vec<Polled>,
     poll_queue: VecDeque<usize>,
@@ -224,6 +235,8 @@ pub struct Outcome {
     pub walked: u64,
     /// Names that were gone when they were asked about.
     pub vanished: u64,
+    /// Keys our user may not ask about; they are in no figure.
+    pub barred: u64,
     /// The part of the walk that is done, 0 to 1.
     pub done: f64,
     /// The walk went to its end.
@@ -241,11 +254,36 @@ pub struct Outcome {
     /// What the pace found.
     pub pace: super::pace::Found,
     /// The named keys' further facts, by name: type, bytes, lifetime.
-    pub named: HashMap<Vec<u8>, (Option<Kind>, u64, Option<Ttl>)>,
+    pub named: HashMap<Vec<u8>, NamedFacts>,
     /// From the first byte to the first answer.
     pub first_after: Option<Duration>,
+    /// From the first byte to the end of the walk.
+    pub counted_after: Option<Duration>,
     /// From the first byte to the end.
     pub took: Duration,
+}
+
+/// What was asked of a key that is named, as far as it was told: type, bytes, lifetime.
+pub type NamedFacts = (Option<Kind>, Option<u64>, Option<Ttl>);
+
+/// What a survey is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doing {
+    /// It has not begun to count.
+    Sampling,
+    /// It walks over every key.
+    Counting,
+    /// It looks again at those used last: which time, of how many.
+    Watching(u32, u32),
+    /// It asks about the keys it will name.
+    Naming,
+}
+
+impl Outcome {
+    /// The server refused that to our user.
+    pub fn is_denied(&self, what: &str) -> bool {
+        self.denied.iter().any(|(denied, _)| denied == what)
+    }
 }
 
 /// A key that is used much.
@@ -285,7 +323,9 @@ impl Survey {
             edges: Vec::new(),
             walked: 0,
             vanished: 0,
+            barred: 0,
             walk_began: None,
+            walk_ended: None,
             last_now: Duration::ZERO,
             polled: Vec::new(),
             poll_queue: VecDeque::new(),
@@ -312,6 +352,10 @@ impl Survey {
             self.hot = kept.hot;
             self.walked = kept.walked;
             self.vanished = kept.vanished;
+            self.barred = kept.barred;
+            // What was not told then is missing from the sums, whatever would be told now.
+            let known = |what: &str| Question::ALL.into_iter().map(Question::called).find(|called| *called == what);
+            self.denied = kept.denied.into_iter().filter_map(|(what, why)| Some((known(&what)?, why))).collect();
             self.resumed = Some(age);
         }
     }
@@ -328,6 +372,8 @@ impl Survey {
             self.hot.clone(),
             self.walked,
             self.vanished,
+            self.barred,
+            self.denied.iter().map(|(what, why)| ((*what).to_owned(), why.clone())).collect(),
         )
     }
 
@@ -357,6 +403,16 @@ impl Survey {
         )
     }
 
+    /// What it is at.
+    pub fn doing(&self) -> Doing {
+        match self.phase {
+            Phase::Hello | Phase::Quiet | Phase::Sample => Doing::Sampling,
+            Phase::Walk => Doing::Counting,
+            Phase::Poll => Doing::Watching(self.poll_round, POLLS),
+            Phase::LastWords | Phase::Done => Doing::Naming,
+        }
+    }
+
     fn walk_done(&self) -> f64 {
         if self.pieces.is_empty() {
             return 0.0;
@@ -372,19 +428,7 @@ impl Survey {
         self.tally.settle();
         let no_touch = self.touches_nothing();
         let complete = !self.pieces.is_empty() && self.pieces.iter().all(|piece| piece.finished);
-        let mut hot: Vec<Hot> = if self.polled.is_empty() {
-            let counted = self.server.counts_use();
-            let freq = |named: &Named| counted.then_some(named.weight);
-            self.hot
-                .sorted()
-                .into_iter()
-                .map(|named| Hot { freq: freq(&named), name: named.name, fresh: None })
-                .collect()
-        } else {
-            let polled = self.polled.iter().filter(|one| one.fresh > 0);
-            polled.map(|one| Hot { name: one.name.clone(), freq: None, fresh: Some((one.fresh, one.asked)) }).collect()
-        };
-        hot.sort_by(|a, b| (b.freq, b.fresh).cmp(&(a.freq, a.fresh)).then_with(|| a.name.cmp(&b.name)));
+        let hot = self.hottest();
         Outcome {
             done: if complete { 1.0 } else { self.walk_done() },
             complete,
@@ -398,12 +442,28 @@ impl Survey {
             tally: self.tally,
             walked: self.walked,
             vanished: self.vanished,
+            barred: self.barred,
             left_alone: self.left_alone,
             skipped_walk: self.skipped_walk,
             resumed: self.resumed,
             first_after: self.sampled_at,
+            counted_after: self.walk_ended,
             took: self.ended_at.unwrap_or(self.last_now),
         }
+    }
+
+    /// The keys used most, in the order they are told: those that are asked for their last words are the first of them.
+    fn hottest(&self) -> Vec<Hot> {
+        let mut hot: Vec<Hot> = if self.server.counts_use() {
+            let told = |named: Named| Hot { freq: Some(named.weight), name: named.name, fresh: None };
+            self.hot.sorted().into_iter().map(told).collect()
+        } else {
+            // How long a key was idle when the walk met it says nothing of now.
+            let polled = self.polled.iter().filter(|one| one.fresh > 0);
+            polled.map(|one| Hot { name: one.name.clone(), freq: None, fresh: Some((one.fresh, one.asked)) }).collect()
+        };
+        hot.sort_by(Hot::hotter);
+        hot
     }
 
     /// Takes a lane's replies (none at first, and after a wait) and says what it does next.
@@ -549,6 +609,12 @@ impl Survey {
                 self.sample.no_touch = self.touches_nothing();
                 self.sample.pace = self.pace.found;
                 self.sample.took = now;
+                if self.denied.contains_key(SCAN) {
+                    // No name was told: there is nothing to answer from.
+                    self.end(now);
+                    return;
+                }
+                self.sample.denied = self.denied.iter().map(|(what, why)| ((*what).to_owned(), why.clone())).collect();
                 self.sampled_at = Some(now);
                 self.first_ready = true;
                 if self.ask.sample_only || self.stopping || self.pace.is_crowded() {
@@ -560,6 +626,7 @@ impl Survey {
                 }
             }
             Phase::Walk if drained && (self.stopping || self.pieces.iter().all(|piece| piece.finished)) => {
+                self.walk_ended = Some(now);
                 let polls = self.ask.aim == Aim::Hotkeys && !self.server.counts_use();
                 if polls && !self.stopping && !self.denied.contains_key(Question::Idle.called()) {
                     let hot = self.hot.sorted();
@@ -647,7 +714,7 @@ impl Survey {
         let mut sent = Sent { questions: self.questions(), ..Sent::default() };
         if let Some(mut group) = self.lanes[lane].answered.take() {
             let mut asked = Vec::new();
-            for (index, key) in group.keys.iter_mut().enumerate().filter(|(_, key)| !key.gone) {
+            for (index, key) in group.keys.iter_mut().enumerate().filter(|(_, key)| !key.gone && !key.barred) {
                 if self.ask.aim == Aim::TtlAudit {
                     key.stands_for = self.stands_for(key);
                     if key.stands_for > 0 {
@@ -655,8 +722,10 @@ impl Survey {
                         batch.push(&words[..count]);
                         asked.push(index);
                     }
-                } else if let Some(command) = key.kind.and_then(length_command) {
-                    batch.push(&[command, &key.name]);
+                } else if let Some(command) =
+                    key.kind.and_then(length_command).filter(|command| !self.denied.contains_key(*command))
+                {
+                    batch.push(&[command.as_bytes(), &key.name]);
                     asked.push(index);
                 }
             }
@@ -794,14 +863,7 @@ impl Survey {
         let few = self.ask.wanted.top.max(10);
         let mut names: Vec<Vec<u8>> = match self.ask.aim {
             Aim::Keys => self.tally.handful().into_iter().map(|named| named.name).collect(),
-            Aim::Hotkeys if self.polled.is_empty() => {
-                self.hot.sorted().into_iter().take(few).map(|named| named.name).collect()
-            }
-            Aim::Hotkeys => {
-                let mut hot: Vec<&Polled> = self.polled.iter().filter(|one| one.fresh > 0).collect();
-                hot.sort_by_key(|one| std::cmp::Reverse(one.fresh));
-                hot.into_iter().take(few).map(|one| one.name.clone()).collect()
-            }
+            Aim::Hotkeys => self.hottest().into_iter().take(few).map(|one| one.name).collect(),
             Aim::Memkeys | Aim::TtlAudit => {
                 Kind::ALL.iter().flat_map(|kind| self.tally.largest(*kind)).map(|named| named.name).collect()
             }
@@ -890,7 +952,12 @@ impl Survey {
                 let key = &mut group.keys[index];
                 match self.ask.aim {
                     Aim::TtlAudit => self.answers(std::slice::from_mut(key), &[Question::Memory], &mut next)?,
-                    _ => key.elements = next().integer().map(|length| length.max(0) as u64),
+                    _ => match (next(), key.kind.and_then(length_command)) {
+                        (Reply::Error(line), Some(command)) if line.starts_with(b"NOPERM") => {
+                            self.denied.entry(command).or_insert_with(|| String::from_utf8_lossy(line).into_owned());
+                        }
+                        (reply, _) => key.elements = reply.integer().map(|length| length.max(0) as u64),
+                    },
                 }
             }
             self.count(group);
@@ -933,7 +1000,8 @@ impl Survey {
         self.edges.clear();
         self.tally = self.ask.tally();
         self.hot = Top::new(if self.ask.aim == Aim::Hotkeys { POLLED } else { 0 });
-        (self.walked, self.vanished) = (0, 0);
+        (self.walked, self.vanished, self.barred) = (0, 0, 0);
+        self.denied.clear();
     }
 
     fn answers<'r, 'b: 'r>(
@@ -953,6 +1021,7 @@ impl Survey {
                         "MOVED" | "ASK" | "TRYAGAIN" => key.gone = true,
                         // Gone between SCAN and OBJECT.
                         _ if line.contains("no such key") => key.gone = true,
+                        "NOPERM" if is_about_a_key(&line) => key.barred = true,
                         _ => {
                             self.denied.entry(question.called()).or_insert(line);
                         }
@@ -971,7 +1040,7 @@ impl Survey {
                         _ => key.gone = true,
                     },
                     Question::Memory => match reply.integer() {
-                        Some(bytes) => key.bytes = bytes.max(0) as u64,
+                        Some(bytes) => key.bytes = Some(bytes.max(0) as u64),
                         None => key.gone = true,
                     },
                     Question::Freq => match reply.integer() {
@@ -991,7 +1060,13 @@ impl Survey {
 
     fn scanned(&mut self, lane: usize, source: Source, reply: &Reply<'_>) -> Result<(), String> {
         if let Some(line) = reply.error() {
-            return Err(line);
+            if !line.starts_with("NOPERM") {
+                return Err(line);
+            }
+            // What INFO tells is still something.
+            self.denied.entry(SCAN).or_insert(line);
+            self.stopping = true;
+            return Ok(());
         }
         let parts = reply.array().filter(|parts| parts.len() == 2);
         let cursor =
@@ -1050,12 +1125,16 @@ impl Survey {
     fn count(&mut self, group: Group) {
         if self.phase == Phase::Sample {
             for key in group.keys.into_iter().filter(|key| !key.gone) {
+                if key.barred {
+                    self.sample.barred += 1;
+                    continue;
+                }
                 self.sample.keys.push(Sampled {
                     name: key.name,
                     cluster: group.cluster,
                     kind: key.kind.unwrap_or(Kind::Other),
                     ttl: key.ttl,
-                    bytes: key.bytes,
+                    bytes: key.bytes.unwrap_or(0),
                     elements: key.elements,
                     heat: key.heat,
                 });
@@ -1067,12 +1146,16 @@ impl Survey {
                 self.vanished += 1;
                 continue;
             }
+            if key.barred {
+                self.barred += 1;
+                continue;
+            }
             self.walked += 1;
             let seen = Seen {
                 db: self.ask.db,
                 name: &key.name,
                 kind: key.kind.unwrap_or(Kind::Other),
-                bytes: key.bytes,
+                bytes: key.bytes.unwrap_or(0),
                 elements: key.elements,
                 ttl: key.ttl,
                 stands_for: key.stands_for,
@@ -1086,7 +1169,7 @@ impl Survey {
                     name: key.name.clone(),
                     db: self.ask.db,
                     kind: seen.kind,
-                    bytes: key.bytes,
+                    bytes: seen.bytes,
                     elements: key.elements,
                     ttl: key.ttl,
                 });
@@ -1098,4 +1181,17 @@ impl Survey {
             piece.finished = cursor == 0;
         }
     }
+}
+
+impl Hot {
+    /// The order in which they are told.
+    pub(super) fn hotter(a: &Hot, b: &Hot) -> std::cmp::Ordering {
+        (b.freq, b.fresh).cmp(&(a.freq, a.fresh)).then_with(|| a.name.cmp(&b.name))
+    }
+}
+
+/// Whether a NOPERM is about the key and not about the command: `No permissions to access a key` since Redis 7.2,
+/// before `this user has no permissions to access one of the keys used as arguments`.
+fn is_about_a_key(line: &str) -> bool {
+    line.contains("access") && line.contains("key")
 }

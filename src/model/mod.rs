@@ -25,4 +25,5 @@ pub use service::{
     Address, Contact, Credential, Deployment, Direction, Endpoint, Environment, HeaderValue, HttpMethod, Instance,
     KeyPattern, Link, LogFrom, LogSource, MetricsSource, Queue, SecretRef, Service, Threshold, Tls,
 };
-pub use units::{parse_bytes, parse_duration, show_duration};
+pub(crate) use units::three_digits;
+pub use units::{parse_bytes, parse_duration, show_duration, shown_bytes, shown_number, shown_percent};

@@ -1,4 +1,4 @@
-//! Lengths of time and numbers of bytes, as people write them.
+//! Lengths of time and numbers, as people write and read them.
 
 use std::time::Duration;
 
@@ -71,6 +71,77 @@ pub fn parse_bytes(text: &str) -> Option<u64> {
     }
     let bytes = number.parse::<f64>().ok()? * scale as f64;
     (bytes.is_finite() && bytes <= 9e15).then_some(bytes as u64)
+}
+
+/// Bytes in powers of 1024, three digits: `812 MiB`, `1.50 GiB`.
+pub fn shown_bytes(count: f64) -> String {
+    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if !count.is_finite() {
+        return count.to_string();
+    }
+    let (sign, mut size) = (if count < 0.0 { "-" } else { "" }, count.abs());
+    let mut unit = 0;
+    while size >= 999.5 && unit < UNITS.len() - 1 {
+        size /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{sign}{size:.0} B") } else { format!("{sign}{} {}", three_digits(size), UNITS[unit]) }
+}
+
+/// A number with groups of thousands; at most two decimals, fewer as it grows.
+pub fn shown_number(value: f64) -> String {
+    if !value.is_finite() {
+        return value.to_string();
+    }
+    let size = value.abs();
+    let places = if value.fract() == 0.0 || size >= 1000.0 {
+        0
+    } else if size >= 100.0 {
+        1
+    } else {
+        2
+    };
+    let text = format!("{size:.places$}");
+    let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
+    let part = part.trim_end_matches('0');
+    let mut grouped = String::new();
+    for (index, digit) in whole.chars().enumerate() {
+        if index > 0 && (whole.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    let sign = if value < 0.0 && text.chars().any(|c| ('1'..='9').contains(&c)) { "-" } else { "" };
+    if part.is_empty() { format!("{sign}{grouped}") } else { format!("{sign}{grouped}.{part}") }
+}
+
+/// A ratio as a percentage: 0.79 is `79 %`.
+pub fn shown_percent(ratio: f64) -> String {
+    let percent = ratio * 100.0;
+    let size = percent.abs();
+    let text = if size >= 10.0 || size == 0.0 {
+        // 99.97 % of hits is not "100 %": rounding must not hide that something is missing.
+        if size > 99.0 && size < 100.0 {
+            format!("{:.2}", (percent * 100.0).trunc() / 100.0)
+        } else {
+            shown_number(percent.round())
+        }
+    } else {
+        format!("{percent:.1}")
+    };
+    format!("{text} %")
+}
+
+/// A number with three digits: `0.31`, `12.4`, `812`.
+pub(crate) fn three_digits(value: f64) -> String {
+    let size = value.abs();
+    if size >= 99.95 {
+        format!("{value:.0}")
+    } else if size >= 9.995 {
+        format!("{value:.1}")
+    } else {
+        format!("{value:.2}")
+    }
 }
 
 #[cfg(test)]

@@ -152,7 +152,11 @@ fn one(intent: &Intent, compiled: &Compiled, step: &Step, id: String, scope: &Sc
             last: *last,
         },
         Look::Backups { what, name } => Look::Backups { what: *what, name: fill(name)? },
-        Look::Keyspace { survey, options } => Look::Keyspace { survey: *survey, options: pairs(options)? },
+        Look::Keyspace { survey, options } => {
+            let options = pairs(options)?;
+            check_separators(&options)?;
+            Look::Keyspace { survey: *survey, options }
+        }
         other => other.clone(),
     };
     for (field, template) in &step.fill {
@@ -185,6 +189,20 @@ fn check_look(intent: &Intent, id: &str, argv: &[String]) -> Result<(), Explaine
             next: format!("use {instead}"),
         }),
         looks::LookVerdict::Write | looks::LookVerdict::NotListed => Err(broken(intent, id, "it is not a look")),
+    }
+}
+
+/// What parts names is punctuation: letters and digits are what names are made of.
+fn check_separators(options: &[(String, String)]) -> Result<(), Explained> {
+    let given = options.iter().find(|(name, _)| name == "separators").map_or("", |(_, text)| text.trim());
+    match given.chars().find(|character| !character.is_ascii_punctuation()) {
+        None => Ok(()),
+        Some(other) => Err(Explained {
+            code: "SEPARATORS".to_owned(),
+            what: format!("“{other}” parts no names"),
+            cause: "separators are punctuation, such as `:` or `/.`".to_owned(),
+            next: "leave `--separators` out, and they are found in the names themselves".to_owned(),
+        }),
     }
 }
 

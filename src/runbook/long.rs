@@ -173,30 +173,27 @@ impl LongAnswer {
         let opened = &self.tree[at];
         let below = self.below(at);
         let weighed = self.tree.iter().any(|branch| branch.bytes > 0.0);
-        let size = |branch: &Branch| if weighed { branch.bytes } else { branch.keys };
+        let weight = |branch: &Branch| if weighed { branch.bytes } else { branch.keys };
+        let keys = |branch: &Branch| match branch.keys.round() {
+            1.0 => "1 key".to_owned(),
+            many => format!("{} keys", show::number(many)),
+        };
         let mut sorted: Vec<&Branch> = below.clone();
-        sorted.sort_by(|a, b| size(b).total_cmp(&size(a)).then_with(|| a.prefix.cmp(&b.prefix)));
+        sorted.sort_by(|a, b| weight(b).total_cmp(&weight(a)).then_with(|| a.prefix.cmp(&b.prefix)));
         let shown = |branch: &Branch| match weighed {
             true => format!("{} · {}", show::bytes(branch.bytes), show::percent(branch.share)),
-            false => format!("{} keys", show::number(branch.keys.round())),
+            false => keys(branch),
         };
+        let size = if weighed { format!("{}, {}", keys(opened), shown(opened)) } else { keys(opened) };
         let verdict = match sorted.len() {
-            0 => format!(
-                "{prefix}: {} keys, {}. Nothing below it is told apart.",
-                show::number(opened.keys.round()),
-                shown(opened)
-            ),
-            many => format!(
-                "{prefix}: {} keys, {}. Directly below it: {many}.",
-                show::number(opened.keys.round()),
-                shown(opened)
-            ),
+            0 => format!("{prefix}: {size}. Nothing below it is told apart."),
+            many => format!("{prefix}: {size}. Directly below it: {many}."),
         };
         let mut blocks = Vec::new();
         if !sorted.is_empty() {
             let bars = sorted.iter().take(BARS);
             let bar =
-                |branch: &&Branch| Bar { label: branch.prefix.clone(), value: size(branch), shown: shown(branch) };
+                |branch: &&Branch| Bar { label: branch.prefix.clone(), value: weight(branch), shown: shown(branch) };
             let title = if weighed { "Bytes by prefix" } else { "Keys by prefix" };
             blocks.push(Block::Bars { title: title.to_owned(), bars: bars.map(bar).collect() });
             let column = |title: &str, align| Column { title: title.to_owned(), align };
@@ -558,6 +555,10 @@ mod tests {
         assert!(tenant.actions.iter().any(|action| action.command == "open 7K2QABCD \"*\""));
         assert_eq!(rows(&answer.open("tenant:*:wm:*").unwrap()), Vec::<String>::new());
         assert_eq!(answer.open("nothing:*"), None);
+        let mut few = answer;
+        few.tree[2].keys = 1.0;
+        let said = few.open("tenant:*:wm:*").unwrap().verdict.unwrap().to_plain();
+        assert!(said.starts_with("tenant:*:wm:*: 1 key, "), "{said}");
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub enum RdbCall {
         /// Show names of keys whole, and every word of prefixes.
         #[arg(long)]
         reveal: bool,
-        /// Do not compute the checksum.
+        /// Do not compute the checksum; whether the file is whole is then not known.
         #[arg(long)]
         no_checksum: bool,
         /// The allocator of the server, which rounds what every key takes.
@@ -281,7 +281,7 @@ fn of_file(call: &RdbCall, stop: &CancellationToken) -> anyhow::Result<ExitCode>
         RdbCall::Verify { file: FileArgs { file, output } } => {
             let (facts, error) = split(read_file(file, reading(), stop, |_| ()), file)?;
             if let Some(error) = error {
-                return damaged(file, *output, &facts, &error);
+                return damaged("verify", file, *output, &facts, &error);
             }
             let card = verify_card(&name_of(file), &facts, None, seconds());
             print(*output, &card, &facts_json(&facts, None))?;
@@ -294,7 +294,7 @@ fn of_file(call: &RdbCall, stop: &CancellationToken) -> anyhow::Result<ExitCode>
             let (facts, error) = split(read, file)?;
             if let Some(error) = error {
                 // Half a report would be read as a whole one.
-                return damaged(file, *output, &facts, &error);
+                return damaged("report", file, *output, &facts, &error);
             }
             let (card, document) = report(&name_of(file), &facts, &mut tally, *reveal)?;
             print(*output, &card, &document)?;
@@ -306,8 +306,9 @@ fn of_file(call: &RdbCall, stop: &CancellationToken) -> anyhow::Result<ExitCode>
     }
 }
 
-fn damaged(file: &Path, output: Form, facts: &Facts, error: &RdbError) -> anyhow::Result<ExitCode> {
-    let card = verify_card(&name_of(file), facts, Some(error), seconds());
+fn damaged(call: &str, file: &Path, output: Form, facts: &Facts, error: &RdbError) -> anyhow::Result<ExitCode> {
+    let mut card = verify_card(&name_of(file), facts, Some(error), seconds());
+    card.title = format!("rdb {call} · {}", name_of(file));
     print(output, &card, &facts_json(facts, Some(error)))?;
     Ok(ExitCode::from(BAD_CONFIGURATION))
 }
@@ -343,6 +344,11 @@ fn facts_json(facts: &Facts, error: Option<&RdbError>) -> serde_json::Value {
         Checksum::Disabled => "disabled",
         Checksum::Unchecked => "unchecked",
     };
+    // Of what was not checked nobody knows.
+    let whole = match (error, facts.checksum) {
+        (None, Checksum::Unchecked) if facts.complete => None,
+        _ => Some(error.is_none() && facts.complete),
+    };
     let databases: Vec<_> = facts
         .databases
         .iter()
@@ -354,7 +360,7 @@ fn facts_json(facts: &Facts, error: Option<&RdbError>) -> serde_json::Value {
         })
         .collect();
     json!({
-        "whole": error.is_none() && facts.complete,
+        "whole": whole,
         "error": error.map(|error| json!({
             "offset": error.offset, "what": error.damage.to_string(), "next": error.next(),
         })),

@@ -285,13 +285,11 @@ async fn tell(address: String, mut arrived: watch::Receiver<Arrived>) {
     let terminal = io::stderr().is_terminal();
     let every = if terminal { Duration::from_millis(250) } else { Duration::from_secs(10) };
     let begun = Instant::now();
-    say(terminal, &format!("{address}: asked for a full copy; it forks and saves first"));
+    say(terminal, &format!("{address}: asked for a full copy"));
     loop {
         let gone = tokio::time::timeout(every, async { while arrived.changed().await.is_ok() {} }).await.is_ok();
         let now = *arrived.borrow_and_update();
-        if now.bytes > 0 || gone {
-            say(terminal, &format!("{address}: {}", said(now, begun.elapsed())));
-        }
+        say(terminal, &format!("{address}: {}", said(now, begun.elapsed())));
         if gone {
             if terminal {
                 let _ = writeln!(io::stderr());
@@ -309,6 +307,10 @@ fn say(terminal: bool, line: &str) {
 }
 
 fn said(now: Arrived, took: Duration) -> String {
+    if now.bytes == 0 {
+        let doing = if now.answered { "it forks and saves first" } else { "no answer has come yet" };
+        return format!("{doing}, {:.0} s", took.as_secs_f64());
+    }
     let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
     let of = now.total.map_or(String::new(), |total| format!(" of {}", mb(total)));
     let rate = now.bytes as f64 / 1e6 / took.as_secs_f64().max(0.001);
@@ -330,9 +332,17 @@ mod tests {
 
     #[test]
     fn how_far_a_copy_is_is_said_with_or_without_an_end() {
-        let arrived = Arrived { bytes: 12_300_000, total: Some(40_000_000), keys: 31_221 };
+        let arrived = Arrived { answered: true, bytes: 12_300_000, total: Some(40_000_000), keys: 31_221 };
         assert_eq!(said(arrived, Duration::from_secs(2)), "12.3 MB of 40.0 MB, 31221 keys, 6 MB/s, 2 s");
         let endless = Arrived { total: None, ..arrived };
         assert_eq!(said(endless, Duration::from_secs(2)), "12.3 MB, 31221 keys, 6 MB/s, 2 s");
+    }
+
+    #[test]
+    fn a_server_that_has_not_answered_is_not_said_to_save() {
+        let silent = Arrived::default();
+        assert_eq!(said(silent, Duration::from_secs(20)), "no answer has come yet, 20 s");
+        let answered = Arrived { answered: true, ..silent };
+        assert_eq!(said(answered, Duration::from_secs(20)), "it forks and saves first, 20 s");
     }
 }

@@ -47,6 +47,16 @@ pub enum Damage {
         /// Bytes the file still has.
         left: u64,
     },
+    /// Something claims more elements than what is left has bytes for.
+    #[error("{what} claims {claimed} elements, the file has {left} bytes left")]
+    MoreThanFile {
+        /// What claims them.
+        what: &'static str,
+        /// Elements it claims.
+        claimed: u64,
+        /// Bytes the file still has.
+        left: u64,
+    },
     /// A length that cannot be.
     #[error("{what} has an impossible length ({length})")]
     Length {
@@ -82,6 +92,11 @@ pub enum Damage {
     Databases,
 }
 
+/// No server holds as much in one key: whatever claims it was not written like this.
+const ABSURD: u64 = 1 << 40;
+const DAMAGED: &str =
+    "The file is damaged here. Keep it, restore from an earlier one; everything before this byte was readable.";
+
 impl RdbError {
     /// What to do about it, one sentence or two.
     pub fn next(&self) -> &'static str {
@@ -101,13 +116,18 @@ impl RdbError {
             Damage::Unsupported(_) => {
                 "The file need not be damaged: verify it with the redis-check-rdb of the server that wrote it."
             }
+            Damage::LongerThanFile { claimed, .. } | Damage::MoreThanFile { claimed, .. } if claimed > ABSURD => {
+                DAMAGED
+            }
+            Damage::MoreThanFile { .. } => {
+                "Either the copy is incomplete (it was taken while the save still ran, or the transfer broke: copy again \
+                 and compare sizes), or the file is damaged here."
+            }
             Damage::Cut(_) | Damage::LongerThanFile { .. } => {
                 "The copy is incomplete: it was taken while the save still ran, or the transfer broke. Wait until \
                  LASTSAVE moves, copy again and compare sizes."
             }
-            Damage::Length { .. } | Damage::Broken(_) | Damage::Bomb { .. } | Damage::Databases => {
-                "The file is damaged here. Keep it, restore from an earlier one; everything before this byte was readable."
-            }
+            Damage::Length { .. } | Damage::Broken(_) | Damage::Bomb { .. } | Damage::Databases => DAMAGED,
             Damage::Checksum { .. } => {
                 "Some byte differs from what the server wrote: do not restore from this copy. Compare with another."
             }

@@ -72,7 +72,13 @@ impl Value {
         let mut parts = |kind, encoding, parts: &'static [Part]| {
             let left = window.length("a value's length")?;
             // Every part takes a byte at least.
-            window.check_left(left.saturating_mul(parts.len() as u64), "a value")?;
+            let what = match kind {
+                Kind::List => "a list",
+                Kind::Set => "a set",
+                Kind::Zset => "a sorted set",
+                _ => "a hash",
+            };
+            window.check_elements(left, parts.len() as u64, what)?;
             Ok(Self::new(kind, encoding, Shape::Parts { parts, at: 0, left }))
         };
         let packed =
@@ -96,7 +102,7 @@ impl Value {
             13 => packed(Kind::Hash, E::Ziplist, Packed::Ziplist, 2),
             14 | 18 => {
                 let left = window.length("a list's nodes")?;
-                window.check_left(left, "a list")?;
+                window.check_elements(left, 1, "a list")?;
                 // Since 7.2 a list of one node is kept as the node alone.
                 let alone = left == 1 && facts.version >= 11;
                 let encoding = if alone { E::Listpack } else { E::Quicklist };
@@ -105,7 +111,7 @@ impl Value {
             26 | 27 if valkey => Err(Damage::UnknownType(code).into()),
             15 | 19 | 21 | 26 | 27 => {
                 let nodes = window.length("a stream's nodes")?;
-                window.check_left(nodes, "a stream")?;
+                window.check_elements(nodes, 1, "a stream")?;
                 let version = match code {
                     15 => 1,
                     19 => 2,
@@ -124,7 +130,7 @@ impl Value {
             24 if !valkey => {
                 window.array::<8>()?;
                 let left = window.length("a value's length")?;
-                window.check_left(left.saturating_mul(3), "a value")?;
+                window.check_elements(left, 3, "a hash")?;
                 let shape = Shape::Parts { parts: &[Length, Text, Text], at: 0, left };
                 Ok(Self::new(Kind::Hash, E::HashtableTtl, shape))
             }

@@ -131,6 +131,13 @@ impl<'a> Window<'a> {
         if claimed > left { Err(Damage::LongerThanFile { what, claimed, left }.into()) } else { Ok(()) }
     }
 
+    /// Refuses what claims to have more elements than the file has room for, each of so many bytes at least.
+    pub(super) fn check_elements(&self, claimed: u64, each: u64, what: &'static str) -> Step<()> {
+        let Some(left) = self.file_left.map(|left| left.saturating_sub(self.at as u64)) else { return Ok(()) };
+        let fits = claimed.checked_mul(each).is_some_and(|bytes| bytes <= left);
+        if fits { Ok(()) } else { Err(Damage::MoreThanFile { what, claimed, left }.into()) }
+    }
+
     /// The first `count` bytes of what follows, which stays where it is.
     #[inline]
     pub(super) fn peek(&self, count: usize) -> Step<&'a [u8]> {

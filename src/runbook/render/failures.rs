@@ -45,7 +45,11 @@ pub(super) fn failures(command: &Command, diagnostic: &Diagnostic, evidence: &Ev
             level,
             next: next(&error),
             what: Text::plain(error.what),
-            evidence: Some(format!("{} · not seen: {}", error.cause, steps.join(", "))),
+            // Where nothing else is looked at, a step's name says nothing.
+            evidence: Some(match diagnostic.steps.as_slice() {
+                [_] => error.cause,
+                _ => format!("{} · not seen: {}", error.cause, steps.join(", ")),
+            }),
         });
     }
     // A cause that stands above is not told again in small print.

@@ -30,6 +30,7 @@ mod exports_trouble;
 mod hall;
 mod history;
 mod impact;
+mod keyspace_cards;
 mod keyspace_hotkeys;
 mod keyspace_nodes;
 mod keyspace_procedures;

@@ -58,6 +58,11 @@ fn a_whole_file_is_verified_and_reported() {
     let ran = home.run(&["rdb", "report", &file, "--output", "json", "--top", "3", "--no-checksum"], "");
     let told = &ran.json()[0];
     assert_eq!((&told["checksum"], &told["report"]["keys"]), (&"unchecked".into(), &19.0.into()));
+    // Of what was not checked nobody knows whether it is whole.
+    assert!(told["whole"].is_null(), "{told}");
+    let ran = home.run(&["rdb", "report", &file, "--no-checksum"], "");
+    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    assert!(ran.stdout.contains("The checksum was not looked at"), "{}", ran.stdout);
     assert_eq!(told["report"]["largest"].as_array().unwrap().len(), 3);
     assert_eq!(told["memory_rules"], serde_json::json!({ "of": "Redis 7 and 8", "own": true }));
 }
@@ -74,7 +79,7 @@ fn a_damaged_and_a_cut_file_are_told_with_the_offset_and_status_two() {
     for call in ["verify", "report"] {
         let ran = home.run(&["rdb", call, &damaged], "");
         assert_eq!(ran.code(), 2, "{}", ran.stdout);
-        says(&ran.stdout, &["do not restore from this file", "at byte"]);
+        says(&ran.stdout, &["do not restore from this file", "at byte", &format!("rdb {call} · damaged.rdb")]);
         let ran = home.run(&["rdb", call, &cut, "--output", "json"], "");
         assert_eq!(ran.code(), 2);
         let told = &ran.json()[0];

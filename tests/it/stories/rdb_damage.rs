@@ -24,7 +24,7 @@ fn a_file_cut_anywhere_is_said_to_be_cut() {
             let cut = &bytes[..end];
             for size in [None, Some(end as u64)] {
                 match read_in(cut, &[64], Reading { size, ..READING }).map_err(|error| error.damage) {
-                    Err(Damage::Cut(_) | Damage::LongerThanFile { .. }) => {}
+                    Err(Damage::Cut(_) | Damage::LongerThanFile { .. } | Damage::MoreThanFile { .. }) => {}
                     other => panic!("{server} cut at {end}: {other:?}"),
                 }
             }
@@ -63,10 +63,10 @@ fn what_is_wrong_is_told_with_its_place() {
         ("function", start().raw(&[246]).end(), 11, "release candidate"),
         ("name", start().raw(&[0]).length(huge).end(), 11, "9223372036854775808 bytes"),
         ("string", start().key(0, "k").length(huge).end(), 14, "9223372036854775808 bytes"),
-        ("set", start().key(2, "k").length(huge).end(), 14, "9223372036854775808 bytes"),
-        ("hash", start().key(4, "k").length(u64::MAX).end(), 14, "18446744073709551615 bytes"),
-        ("list", start().key(18, "k").length(huge).end(), 14, "9223372036854775808 bytes"),
-        ("stream", start().key(21, "k").length(huge).end(), 14, "9223372036854775808 bytes"),
+        ("set", start().key(2, "k").length(huge).end(), 14, "a set claims 9223372036854775808 elements"),
+        ("hash", start().key(4, "k").length(u64::MAX).end(), 14, "a hash claims 18446744073709551615 elements"),
+        ("list", start().key(18, "k").length(huge).end(), 14, "a list claims 9223372036854775808 elements"),
+        ("stream", start().key(21, "k").length(huge).end(), 14, "a stream claims 9223372036854775808 elements"),
         ("bomb", start().key(0, "k").raw(&[0xc3, 3]).length(huge).raw(b"abc").end(), 14, "more than LZF can yield"),
         ("lzf name", start().raw(&[0, 0xc3, 4, 20]).raw(&[0, b'a', 0x20, 9]).string("v").end(), 11, "not LZF"),
         ("listpack", start().key(16, "k").string([9; 20]).end(), 14, "not as long as it says"),
@@ -80,6 +80,18 @@ fn what_is_wrong_is_told_with_its_place() {
         assert_eq!(error.offset, offset, "{what}: {error}");
         assert!(error.to_string().contains(words), "{what}: {error}");
     }
+}
+
+#[test]
+fn what_no_server_holds_is_damage_and_no_copy_taken_too_soon() {
+    let claims = |length: u64| {
+        let bytes = Snapshot::new("REDIS0011").raw(&[0xfe, 0]).key(2, "k").length(length).end();
+        damage(&bytes).next()
+    };
+    assert!(claims(1 << 63).starts_with("The file is damaged"), "{}", claims(1 << 63));
+    // A set of a few million may well be cut off.
+    let next = claims(5_000_000);
+    assert!(next.contains("copy is incomplete") && next.contains("or the file is damaged"), "{next}");
 }
 
 #[test]

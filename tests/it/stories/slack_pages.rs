@@ -278,8 +278,13 @@ async fn a_prefix_is_opened_from_the_survey_that_was_made() {
     let (label, _, command) =
         buttons.iter().find(|(label, _, _)| label.starts_with("Open ")).unwrap_or_else(|| panic!("{buttons:?}"));
     let run = command.split(' ').nth(1).unwrap().to_owned();
+    // Every button that opens leads somewhere; the first to the first level of the tree.
     bot.fake.press("U2", "C1", &card.ts, label);
-    let opened = turned(&bot, "C1", &card.ts, "from the stored survey").await;
+    let root = turned(&bot, "C1", &card.ts, "Directly below it: 2").await;
+    let deeper = root.buttons().into_iter().find(|(label, _, _)| label.starts_with("Open ")).expect("it goes deeper");
+    bot.fake.press("U2", "C1", &card.ts, &deeper.0);
+    let opened = turned(&bot, "C1", &card.ts, "tenant:*: 1,500 keys").await;
+    assert!(!opened.words().contains("Nothing below it"), "{}", opened.words());
     bot.fake.press("U2", "C1", &card.ts, "Back to the card");
     turned(&bot, "C1", &card.ts, "every key counted").await;
     assert!(opened.buttons().iter().any(|(label, _, _)| label.starts_with("Up to ")), "{:?}", opened.buttons());
