@@ -665,6 +665,18 @@ impl Change {
         matches!(self, Change::ExportKeys { .. } | Change::DropExport { .. } | Change::ImportKeys { .. })
     }
 
+    /// Is it about keys, and so about more of them than one call can look at again?
+    pub fn is_about_keys(&self) -> bool {
+        self.is_copy()
+            || matches!(
+                self,
+                Change::RemoveKeys { .. }
+                    | Change::RetimeKeys { .. }
+                    | Change::RestoreKeys { .. }
+                    | Change::ClearAside { .. }
+            )
+    }
+
     /// Switching the append-only file on writes the whole data set once, and is done when that is.
     fn waits_for_aof(&self) -> bool {
         matches!(self, Change::SetConfig { parameter, new, .. } if parameter == "appendonly" && new == "yes")

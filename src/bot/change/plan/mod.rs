@@ -175,6 +175,9 @@ pub(super) async fn make(hall: &Arc<Hall>, permit: &Permit, wish: &Wish<'_>) -> 
     };
     for node in found.nodes.iter().filter(meant) {
         let Some(run_id) = node.run_id.clone() else {
+            if let Some(why) = node.silent.clone() {
+                return Err(Unplanned::Failed(why));
+            }
             return Err(Unplanned::Failed(trouble(
                 format!("{} does not tell its run id", node.node.address),
                 "without it nobody can say later that it is still the same server",
