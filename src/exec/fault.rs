@@ -59,7 +59,8 @@ impl Fault {
 pub(crate) fn of_a_change(explained: Explained) -> Explained {
     match explained.code.as_str() {
         "NOPERM" => Explained {
-            next: "grant it to the user for changes (`deploy/redis-acl.conf` has all it needs), and ask again".to_owned(),
+            next: "grant it to the user for changes (`deploy/redis-acl.conf` has all it needs), and ask again"
+                .to_owned(),
             ..explained
         },
         _ => explained,

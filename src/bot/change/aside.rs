@@ -61,11 +61,16 @@ pub(super) async fn settle(hall: &Arc<Hall>, plan: &Plan, seq: usize) -> Settlin
         Ok(found) => found.nodes,
         Err(why) => return unasked("its servers cannot be asked now".to_owned(), why.what),
     };
-    if let Some(why) = nodes.iter().find_map(|node| node.silent.as_ref()).filter(|_| nodes.iter().all(|node| node.silent.is_some())) {
+    if let Some(why) =
+        nodes.iter().find_map(|node| node.silent.as_ref()).filter(|_| nodes.iter().all(|node| node.silent.is_some()))
+    {
         return unasked(format!("its servers cannot be asked now ({})", why.what), why.what.clone());
     }
     let Some(address) = nodes.into_iter().next().map(|node| node.node.address) else {
-        return unasked("its servers cannot be asked now".to_owned(), "no server of the instance is known now".to_owned());
+        return unasked(
+            "its servers cannot be asked now".to_owned(),
+            "no server of the instance is known now".to_owned(),
+        );
     };
     let hands = Hands { instance, address: &address, store: &hall.store, meant: &[], cx: &cx };
     let settled = match hall.exec.settle(&tidy, plan, seq, &hands).await {

@@ -205,9 +205,7 @@ async fn again(
         ),
     })?;
     match plan.drift(&made.plan) {
-        Some(changed) => {
-            Err(Unfit::Otherwise(format!("{changed}. The consent was for what was shown, so ask again.")))
-        }
+        Some(changed) => Err(Unfit::Otherwise(format!("{changed}. The consent was for what was shown, so ask again."))),
         None => Ok(made),
     }
 }

@@ -43,8 +43,8 @@ use crate::{
     store::{Entry, Outcome, Owed, OwedWhat, PlanRow, PlanState, StoreError},
 };
 
-pub(super) use aside::keep as keep_aside;
 pub(super) use agree::{Question, ask, settle_if_enough};
+pub(super) use aside::keep as keep_aside;
 pub(super) use by_the_clock::backup as backup_by_the_clock;
 pub(super) use consent::{by_id, reacted, taken_back_by_id};
 pub(super) use ends::keep as keep_ends;

@@ -92,6 +92,7 @@ async fn settle(hall: &Arc<Hall>, row: &PlanRow) -> Settled {
     let mut told = vec!["The bot was restarted while this ran; nothing is done twice.".to_owned()];
     let mut uncertain = false;
     let mut left = false;
+    let mut changed = false;
     let mut done = 0;
     for known in &steps {
         let Some(step) = plan.steps.get(known.seq) else { continue };
@@ -99,6 +100,7 @@ async fn settle(hall: &Arc<Hall>, row: &PlanRow) -> Settled {
         match known.state {
             StepState::Done => {
                 done += 1;
+                changed = true;
                 told.push(format!("{name} was done."));
             }
             StepState::Begun => {
@@ -113,6 +115,7 @@ async fn settle(hall: &Arc<Hall>, row: &PlanRow) -> Settled {
                     }
                 };
                 left |= aside.is_some();
+                changed |= state != Some(false) || step.change.is_about_keys();
                 match state {
                     Some(true) => done += 1,
                     Some(false) => {}
@@ -128,7 +131,10 @@ async fn settle(hall: &Arc<Hall>, row: &PlanRow) -> Settled {
                 }
                 told.push(format!("{name} had begun: {found}."));
             }
-            state => told.push(format!("{name}: {}.", state.word())),
+            state => {
+                changed |= state != StepState::Undone;
+                told.push(format!("{name}: {}.", state.word()));
+            }
         }
     }
     let unbegun = plan.steps.len() - steps.len().min(plan.steps.len());
@@ -148,7 +154,7 @@ async fn settle(hall: &Arc<Hall>, row: &PlanRow) -> Settled {
         (false, true) => PlanState::Done,
         (false, false) => PlanState::Failed,
     };
-    Settled { state, why: told.join(" "), changed: done > 0 || uncertain || !steps.is_empty(), left }
+    Settled { state, why: told.join(" "), changed, left }
 }
 
 /// Whether a step that had begun was done, as far as a look can tell, and how that was checked.

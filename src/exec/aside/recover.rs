@@ -9,8 +9,7 @@ use super::{
     Ground, Listed,
     choose::fatal,
     lane::{self, Host, Lane, Walk},
-    name, primaries,
-    unkept,
+    name, primaries, unkept,
 };
 use crate::{
     diagnosis::Explained,
@@ -229,12 +228,7 @@ struct Back {
 }
 
 /// Gives each its name back that may have it; what the server refuses of one is no reason to leave the others.
-async fn names_back(
-    lane: &mut Lane,
-    back: Vec<Back>,
-    found: &mut Recovered,
-    left: &mut u64,
-) -> Result<(), Fault> {
+async fn names_back(lane: &mut Lane, back: Vec<Back>, found: &mut Recovered, left: &mut u64) -> Result<(), Fault> {
     let mut refused = None;
     for some in back.chunks(lane.keys().max(16)) {
         let mut batch = Batch::default();

@@ -212,7 +212,8 @@ async fn remove(
             let gone = found.unsure.saturating_sub(tidied.finished + tidied.put_back_written + tidied.left);
             counted(&mut said, gone, "are gone too: the server's answer was lost");
             said.push(recovered(&tidied));
-            let untidied = tidied.why.map(|why| Untidied { keys: if tidied.left > 0 { tidied.left } else { found.open }, why });
+            let untidied =
+                tidied.why.map(|why| Untidied { keys: if tidied.left > 0 { tidied.left } else { found.open }, why });
             (done + gone + tidied.finished + tidied.stranded.count > 0, untidied)
         }
         Err(why) => (true, Some(Untidied { keys: found.open, why })),
@@ -227,10 +228,9 @@ async fn remove(
             Touched::Aside { why, left: said.join("; "), keys, untidied }
         }
         None => match (&found.ended, anything) {
-            (Ended::Failed(why), false) => Touched::Untouched(Explained {
-                cause: format!("{}; {}", why.cause, said.join("; ")),
-                ..why.clone()
-            }),
+            (Ended::Failed(why), false) => {
+                Touched::Untouched(Explained { cause: format!("{}; {}", why.cause, said.join("; ")), ..why.clone() })
+            }
             (how, anything) => ended(how, anything, &said.join("; ")),
         },
     }
@@ -241,10 +241,9 @@ pub fn hidden(count: u64) -> String {
     match count {
         0 => "keys may be under another name on the server, where applications do not see them".to_owned(),
         1 => "up to 1 key is under another name on the server, where applications do not see it".to_owned(),
-        count => format!(
-            "up to {} are under another name on the server, where applications do not see them",
-            keys(count)
-        ),
+        count => {
+            format!("up to {} are under another name on the server, where applications do not see them", keys(count))
+        }
     }
 }
 

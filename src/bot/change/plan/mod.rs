@@ -11,6 +11,7 @@ mod keys;
 mod password;
 mod pause;
 mod requirepass;
+mod rights;
 mod save;
 mod settings;
 mod slowlog;
@@ -219,6 +220,7 @@ pub(super) async fn make(hall: &Arc<Hall>, permit: &Permit, wish: &Wish<'_>) -> 
             already.join(" ")
         }));
     };
+    rights::held(&maker, &draft.steps).await?;
     let at_least = match &wish.command.kind {
         Kind::Remediation(remediation) => remediation.at_least,
         _ => Risk::Low,
