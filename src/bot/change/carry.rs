@@ -359,6 +359,9 @@ impl<'a> Running<'a> {
                 Touched::Otherwise { found } => {
                     (StepState::Failed, Tick::Failed, format!("the server took it and tells {found} now"))
                 }
+                Touched::Partly { why, left } if self.was_wanted(why) => {
+                    (StepState::Failed, Tick::Failed, format!("stopped: {left}"))
+                }
                 Touched::Partly { why, left } => (
                     StepState::Failed,
                     Tick::Failed,
@@ -399,11 +402,11 @@ impl<'a> Running<'a> {
                         ..self.ended()
                     };
                 }
-                Touched::Partly { why, left } if why.code == STOPPED && self.stop.is_cancelled() => {
+                Touched::Partly { why, left } if self.was_wanted(&why) => {
                     let why = format!("{}; nothing is half done. Next: {}", sentence(&left), why.next);
                     return self.broken(seq + 1, Halt { why, changed: true, wanted: self.wanted() }).await;
                 }
-                Touched::Untouched(why) if why.code == STOPPED && self.stop.is_cancelled() => {
+                Touched::Untouched(why) if self.was_wanted(&why) => {
                     let halt = Halt { why: "It had not begun".to_owned(), changed: false, wanted: self.wanted() };
                     return self.broken(seq + 1, halt).await;
                 }
@@ -424,6 +427,11 @@ impl<'a> Running<'a> {
         }
         let held = freeze::holds_up(self.hall, &self.hall.rules(), &self.plan().service).await.err();
         held.map(|why| Halt::trouble(why, false))
+    }
+
+    /// Whether it ended early because somebody wished it.
+    fn was_wanted(&self, why: &Explained) -> bool {
+        why.code == STOPPED && self.stop.is_cancelled()
     }
 
     /// Whose wish it was that it stops.

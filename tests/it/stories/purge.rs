@@ -99,7 +99,7 @@ async fn what_is_freed_is_what_the_keys_took_under_their_own_names() {
     let took: u64 = (0..100).map(|i| server.run::<u64>(&["MEMORY", "USAGE", &format!("k:{i}")])).sum();
     let chat = builder.start().await;
     let mut room = Room::of(&chat);
-    let done = agreed(&mut room, "purge k:* shop").await.text();
+    let done = agreed(&mut room, "purge k:* --type string shop").await.text();
     let said = format!("100 keys removed ({})", rediscue::runbook::show_bytes(took));
     assert!(done.contains(&said), "{said} is missing in {done}");
     chat.stop().await;
