@@ -149,6 +149,8 @@ struct Hall {
     touching: change::Touching,
     /// Told when a change was made that takes itself back.
     new_end: tokio::sync::Notify,
+    /// Told when keys were left aside, or what stood in the way of tidying them up may be gone.
+    new_aside: tokio::sync::Notify,
     /// Runbooks under way.
     books: book::Books,
     /// Told when a plan begins to wait for consent.
@@ -266,6 +268,7 @@ impl Bot {
             claiming: tokio::sync::RwLock::default(),
             touching: change::Touching::default(),
             new_end: tokio::sync::Notify::new(),
+            new_aside: tokio::sync::Notify::new(),
             books: book::Books::default(),
             new_wait: tokio::sync::Notify::new(),
             stopping: CancellationToken::new(),
@@ -277,6 +280,7 @@ impl Bot {
         tasks.spawn(housekeep::keep(hall.clone()));
         tasks.spawn(change::recover(hall.clone()));
         tasks.spawn(change::keep_ends(hall.clone()));
+        tasks.spawn(change::keep_aside(hall.clone()));
         tasks.spawn(book::keep(hall.clone()));
         tasks.spawn(change::keep_waits(hall.clone()));
         tasks.spawn(scheduled::keep(hall.clone()));

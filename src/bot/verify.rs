@@ -4,15 +4,36 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Hall, command::plain_card, deliver, errand::Errand};
 use crate::{
-    model::Place,
+    model::{Place, RunId},
     store::{Entry, Outcome, OwedWhat, PlanRow},
 };
 
 /// The command, which a team may replace by a file of its own.
 const VERIFY: &str = "verify";
 
+/// After what of a change it is looked: each is said once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    /// Its run.
+    Run,
+    /// Its own end, which took it back.
+    End,
+    /// What it had left aside was tidied up.
+    Tidied,
+}
+
+impl When {
+    fn key(self, run: &RunId) -> String {
+        match self {
+            When::Run => format!("verify-{run}"),
+            When::End => format!("verify-end-{run}"),
+            When::Tidied => format!("verify-tidied-{run}"),
+        }
+    }
+}
+
 /// Looks whether all is well after a change, and says so where it was asked for.
-pub(super) async fn after(hall: &Arc<Hall>, row: &PlanRow) {
+pub(super) async fn after(hall: &Arc<Hall>, row: &PlanRow, when: When) {
     let plan = &row.plan;
     let rules = hall.rules();
     let place = Place { via: None, ..row.place.clone() };
@@ -57,6 +78,6 @@ pub(super) async fn after(hall: &Arc<Hall>, row: &PlanRow) {
     }
     if let Some(gateway) = hall.gateway(place.platform) {
         let what = OwedWhat::Say { place: place.clone(), card, only: None };
-        deliver::deliver(hall, &**gateway, &format!("verify-{}", plan.run), what).await;
+        deliver::deliver(hall, &**gateway, &when.key(&plan.run), what).await;
     }
 }

@@ -55,6 +55,18 @@ impl Fault {
     }
 }
 
+/// The same of a change: what would do for a look, to go without, does not for that.
+pub(crate) fn of_a_change(explained: Explained) -> Explained {
+    match explained.code.as_str() {
+        "NOPERM" => Explained {
+            next: "grant it to the user for changes (`deploy/redis-acl.conf` has all it needs), and ask again"
+                .to_owned(),
+            ..explained
+        },
+        _ => explained,
+    }
+}
+
 /// The command was given up after `after`, with the connection made.
 pub(crate) fn silence(after: Duration) -> Fault {
     Fault::Network(NetworkFault::Timeout { after, connected: true })

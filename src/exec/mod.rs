@@ -84,7 +84,7 @@ use crate::{
 pub(crate) use keyspace::COUNTING;
 pub use keyspace::survey;
 pub(crate) use touch::save::under_way;
-pub use touch::{Hands, Settled, Touched, touching};
+pub use touch::{Hands, STOPPED, Settled, Touched, Untidied, hidden, touching};
 pub use wire::Flavour;
 
 use flight::Question;

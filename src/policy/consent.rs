@@ -134,6 +134,13 @@ impl Policy {
         if self.counts(person, plan, command, service, place) {
             return Ok(person);
         }
+        if self.mode() == Mode::Observe {
+            return Err(Refusal {
+                rule: "mode".to_owned(),
+                why: "This bot only observes: it changes nothing, whoever consents.".to_owned(),
+                next: format!("Ask {} to set `mode = \"normal\"` in policy.toml.", self.keepers()),
+            });
+        }
         let reach = asked(command, Reach::Service(service));
         let role = plan.asks.as_ref().and_then(|asks| asks.by.as_ref());
         let role = role.map(|role| format!(", which asks for {}", role.replace(['`', '*'], ""))).unwrap_or_default();

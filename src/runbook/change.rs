@@ -665,6 +665,53 @@ impl Change {
         matches!(self, Change::ExportKeys { .. } | Change::DropExport { .. } | Change::ImportKeys { .. })
     }
 
+    /// Is it about keys, and so about more of them than one call can look at again?
+    pub fn is_about_keys(&self) -> bool {
+        self.is_copy()
+            || matches!(
+                self,
+                Change::RemoveKeys { .. }
+                    | Change::RetimeKeys { .. }
+                    | Change::RestoreKeys { .. }
+                    | Change::ClearAside { .. }
+            )
+    }
+
+    /// What the user for changes must be allowed to run, as it could be typed; not all of it is known beforehand.
+    pub fn needs(&self) -> Vec<Vec<&str>> {
+        match self {
+            Change::SetConfig { parameter, .. } => vec![vec!["CONFIG", "SET", parameter, "0"]],
+            Change::RewriteConfig => vec![vec!["CONFIG", "REWRITE"]],
+            Change::ResetSlowlog { .. } => vec![vec!["SLOWLOG", "RESET"]],
+            Change::KillClients { .. } => vec![vec!["CLIENT", "KILL", "ID", "0"]],
+            Change::PauseWrites { .. } => vec![vec!["CLIENT", "PAUSE", "0"]],
+            Change::ResumeWrites => vec![vec!["CLIENT", "UNPAUSE"]],
+            Change::SaveSnapshot => vec![vec!["BGSAVE"]],
+            Change::RewriteAof => vec![vec!["BGREWRITEAOF"]],
+            Change::RemoveKeys { keep: Kept::Nothing, .. } | Change::ClearAside { .. } => vec![vec!["UNLINK", "key"]],
+            Change::RemoveKeys { keep, .. } => {
+                let last = if *keep == Kept::Snapshot { vec!["UNLINK", "key"] } else { vec!["PEXPIREAT", "key", "0"] };
+                vec![vec!["RENAMENX", "key", "key"], vec!["DUMP", "key"], last]
+            }
+            Change::RetimeKeys { to: Retime::Persist, .. } => vec![vec!["PERSIST", "key"]],
+            Change::RetimeKeys { .. } => vec![vec!["PEXPIREAT", "key", "0"]],
+            Change::ExportKeys { .. } => vec![vec!["DUMP", "key"]],
+            Change::ImportKeys { .. } => vec![vec!["RESTORE", "key", "0", "value"]],
+            Change::SetRequirePass { .. } | Change::RestoreRequirePass { .. } => {
+                vec![vec!["CONFIG", "SET", "requirepass", "0"]]
+            }
+            Change::AddPassword { .. } | Change::DropPassword { .. } | Change::DropOtherPasswords { .. } => {
+                vec![vec!["ACL", "SETUSER", "user"]]
+            }
+            Change::SaveAcl => vec![vec!["ACL", "SAVE"]],
+            Change::RestoreKeys { .. }
+            | Change::DropExport { .. }
+            | Change::Backup { .. }
+            | Change::SentinelFailover { .. }
+            | Change::ClusterFailover { .. } => Vec::new(),
+        }
+    }
+
     /// Switching the append-only file on writes the whole data set once, and is done when that is.
     fn waits_for_aof(&self) -> bool {
         matches!(self, Change::SetConfig { parameter, new, .. } if parameter == "appendonly" && new == "yes")

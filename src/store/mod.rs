@@ -51,7 +51,7 @@ pub use open::StorePaths;
 pub use owed::{Attachment, Due, Owed, OwedWhat};
 pub use plans::{PlanRow, PlanState};
 pub use standing::Standing;
-pub use steps::{EndState, StepRow, StepState};
+pub use steps::{AsideRow, EndState, LeftAside, StepRow, StepState};
 pub use verify::{VerifyReport, verify};
 pub use words::{Call, SeverityRow};
 
@@ -169,6 +169,7 @@ impl Store {
             None => open::make_key(&paths.key)?,
         };
         let (report, health) = watch::channel(StoreHealth::Ok);
+        open::keep_private(&paths.database)?;
         let mut writer = Writer::new(open::writing(&paths.database), key, paths.key.clone(), lock, report);
         match writer.connect().await {
             Ok(()) => {}

@@ -1,9 +1,9 @@
 //! Getting hold of the store: its directory, its lock, its key, its connections.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions, TryLockError},
+    fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -36,6 +36,31 @@ pub struct StorePaths {
 pub(super) fn make_parent(file: &Path) -> Result<(), StoreError> {
     let Some(dir) = file.parent().filter(|dir| !dir.as_os_str().is_empty()) else { return Ok(()) };
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| cannot(dir, &error))
+}
+
+/// Makes the database's file readable by its owner alone, whatever the umask; SQLite makes those beside it alike.
+pub(super) fn keep_private(database: &Path) -> Result<(), StoreError> {
+    let made = OpenOptions::new().append(true).create(true).mode(0o600).open(database);
+    match made.and_then(|file| Ok((file.metadata()?.permissions().mode(), file))) {
+        // An earlier version left it, and what was beside it then, open to others.
+        Ok((mode, _)) if mode & 0o077 != 0 => {
+            for end in ["", "-wal", "-shm"] {
+                let mut path = database.as_os_str().to_owned();
+                path.push(end);
+                match std::fs::set_permissions(&path, Permissions::from_mode(0o600)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        tracing::warn!(%error, path = %path.display(), "others may read the store's file");
+                    }
+                    _ => {}
+                }
+            }
+            Ok(())
+        }
+        Ok(_) => Ok(()),
+        // A disk that is full or read-only still lets a store that is there be read.
+        Err(_) if database.exists() => Ok(()),
+        Err(error) => Err(cannot(database, &error)),
+    }
 }
 
 /// Takes the lock, which ends with the process whatever ends it.

@@ -49,6 +49,26 @@ pub struct StepRow {
     pub note: Option<String>,
 }
 
+/// Keys a step left under another name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftAside {
+    /// How many at most; 0 where nobody could count them.
+    pub keys: u64,
+    /// Why they could not be tidied up yet.
+    pub why: String,
+}
+
+/// A step that left keys under another name, as it stands in the store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AsideRow {
+    /// The plan it is of.
+    pub row: PlanRow,
+    /// Which of the plan's steps.
+    pub seq: usize,
+    /// What it left.
+    pub left: LeftAside,
+}
+
 /// How far a change's own end has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EndState {
@@ -66,7 +86,8 @@ pub enum EndState {
 /// A write about steps or ends.
 #[derive(Debug)]
 pub(super) enum StepWork {
-    Step { run: String, seq: i64, state: StepState, note: Option<String>, at_ms: i64 },
+    Step { run: String, seq: i64, state: StepState, note: Option<String>, aside: Option<LeftAside>, at_ms: i64 },
+    Aside { run: String, seq: i64, left: Option<LeftAside> },
     EndAt { run: String, due_ms: i64 },
     EndNow { run: String, due_ms: i64 },
     EndMove { run: String, from: &'static str, to: &'static str, note: Option<String> },
@@ -78,11 +99,27 @@ impl Store {
     /// # Errors
     /// When the store cannot be written.
     pub async fn step(&self, run: &RunId, seq: usize, state: StepState, note: Option<&str>) -> Result<(), StoreError> {
+        self.step_left(run, seq, state, note, None).await
+    }
+
+    /// The same of a step that left keys under another name: at one stroke, so that none is forgotten.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn step_left(
+        &self,
+        run: &RunId,
+        seq: usize,
+        state: StepState,
+        note: Option<&str>,
+        aside: Option<LeftAside>,
+    ) -> Result<(), StoreError> {
         let work = StepWork::Step {
             run: run.to_string(),
             seq: seq as i64,
             state,
             note: note.map(str::to_owned),
+            aside,
             at_ms: Timestamp::now().as_millisecond(),
         };
         self.ask(Work::Step(work)).await.map(drop)
@@ -99,6 +136,34 @@ impl Store {
             let word: String = row.get(1);
             let state = StepState::ALL.into_iter().find(|state| state.word() == word)?;
             Some(StepRow { seq: usize::try_from(row.get::<i64, _>(0)).ok()?, state, note: row.get(2) })
+        };
+        Ok(rows.iter().filter_map(read).collect())
+    }
+
+    /// What of a step is under another name still, after it was tried again; `None`: nothing any more.
+    ///
+    /// # Errors
+    /// When the store cannot be written: it is tried once more then.
+    pub async fn step_aside(&self, run: &RunId, seq: usize, left: Option<LeftAside>) -> Result<(), StoreError> {
+        self.ask(Work::Step(StepWork::Aside { run: run.to_string(), seq: seq as i64, left })).await.map(drop)
+    }
+
+    /// Every step that left keys under another name, oldest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn asides(&self) -> Result<Vec<AsideRow>, StoreError> {
+        let query = sqlx::query(
+            "SELECT plans.document, plans.place, plans.message, plans.state, steps.seq, steps.aside, steps.aside_why \
+             FROM steps JOIN plans ON plans.run = steps.run WHERE steps.aside IS NOT NULL \
+             ORDER BY steps.at_ms, steps.run, steps.seq",
+        );
+        let rows = self.reading(query.fetch_all(self.reader())).await?;
+        let read = |row: &sqlx::sqlite::SqliteRow| {
+            let seq = usize::try_from(row.get::<i64, _>(4)).ok()?;
+            let keys = u64::try_from(row.get::<i64, _>(5)).unwrap_or(0);
+            let why = row.get::<Option<String>, _>(6).unwrap_or_default();
+            Some(AsideRow { row: plans::read(row)?, seq, left: LeftAside { keys, why } })
         };
         Ok(rows.iter().filter_map(read).collect())
     }
@@ -183,18 +248,34 @@ impl Store {
     }
 }
 
+fn count(left: &LeftAside) -> i64 {
+    i64::try_from(left.keys).unwrap_or(i64::MAX)
+}
+
 /// Carries one write out, within the writer's transaction; `true` when it changed a row.
 pub(super) async fn write(on: &mut SqliteConnection, work: &StepWork) -> Result<bool, sqlx::Error> {
     let query = match work {
-        StepWork::Step { run, seq, state, note, at_ms } => sqlx::query(
-            "INSERT INTO steps (run, seq, state, note, at_ms) VALUES ($1, $2, $3, $4, $5) \
-             ON CONFLICT (run, seq) DO UPDATE SET state = excluded.state, note = excluded.note, at_ms = excluded.at_ms",
+        // What is known to be aside stays known until it is said to be gone.
+        StepWork::Step { run, seq, state, note, aside, at_ms } => sqlx::query(
+            "INSERT INTO steps (run, seq, state, note, at_ms, aside, aside_why) VALUES ($1, $2, $3, $4, $5, $6, $7) \
+             ON CONFLICT (run, seq) DO UPDATE SET state = excluded.state, note = excluded.note, \
+             at_ms = excluded.at_ms, aside = COALESCE(excluded.aside, steps.aside), \
+             aside_why = COALESCE(excluded.aside_why, steps.aside_why)",
         )
         .bind(run)
         .bind(seq)
         .bind(state.word())
         .bind(note)
-        .bind(at_ms),
+        .bind(at_ms)
+        .bind(aside.as_ref().map(count))
+        .bind(aside.as_ref().map(|left| &left.why)),
+        StepWork::Aside { run, seq, left } => {
+            sqlx::query("UPDATE steps SET aside = $3, aside_why = $4 WHERE run = $1 AND seq = $2")
+                .bind(run)
+                .bind(seq)
+                .bind(left.as_ref().map(count))
+                .bind(left.as_ref().map(|left| &left.why))
+        }
         StepWork::EndAt { run, due_ms } => {
             sqlx::query("INSERT INTO ends (run, due_ms, state) VALUES ($1, $2, 'waiting') ON CONFLICT (run) DO NOTHING")
                 .bind(run)

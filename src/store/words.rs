@@ -115,7 +115,7 @@ impl Store {
         }))
     }
 
-    /// Keeps how bad somebody says it is.
+    /// Keeps how bad somebody says it is: beside those who say the same, in place of those who say otherwise.
     ///
     /// # Errors
     /// When the store cannot be written.
@@ -130,22 +130,25 @@ impl Store {
         self.ask(Work::Word(work)).await.map(drop)
     }
 
-    /// How bad somebody last said it is with a service.
+    /// How bad people say it is with a service, the last first: all who say the same as the last did.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn severity(&self, service: &ServiceName) -> Result<Option<SeverityRow>, StoreError> {
-        let query = sqlx::query("SELECT severity, person, reason, at_ms FROM severities WHERE service = $1")
-            .bind(service.as_str());
-        let row = self.reading(query.fetch_optional(self.reader())).await?;
-        Ok(row.and_then(|row| {
+    pub async fn severities(&self, service: &ServiceName) -> Result<Vec<SeverityRow>, StoreError> {
+        let query = sqlx::query(
+            "SELECT severity, person, reason, at_ms FROM severities WHERE service = $1 ORDER BY at_ms DESC, person",
+        )
+        .bind(service.as_str());
+        let rows = self.reading(query.fetch_all(self.reader())).await?;
+        let read = |row: &SqliteRow| {
             Some(SeverityRow {
                 severity: Severity::parse(row.get(0)),
                 person: row.get::<String, _>(1).parse().ok()?,
                 reason: row.get(2),
-                at: moment(&row, 3)?,
+                at: moment(row, 3)?,
             })
-        }))
+        };
+        Ok(rows.iter().filter_map(read).collect())
     }
 
     /// Stops all changes of a service, or of all; `false` when they were stopped already.
@@ -221,16 +224,23 @@ pub(super) async fn write(on: &mut SqliteConnection, work: &WordWork) -> Result<
         .bind(reason)
         .bind(declared)
         .bind(at_ms),
-        WordWork::Severity { service, severity, person, reason, at_ms } => sqlx::query(
-            "INSERT INTO severities (service, severity, person, reason, at_ms) VALUES ($1, $2, $3, $4, $5) \
-             ON CONFLICT (service) DO UPDATE SET severity = excluded.severity, person = excluded.person, \
-             reason = excluded.reason, at_ms = excluded.at_ms",
-        )
-        .bind(service)
-        .bind(severity)
-        .bind(person)
-        .bind(reason)
-        .bind(at_ms),
+        WordWork::Severity { service, severity, person, reason, at_ms } => {
+            sqlx::query("DELETE FROM severities WHERE service = $1 AND severity <> $2")
+                .bind(service)
+                .bind(severity)
+                .execute(&mut *on)
+                .await?;
+            sqlx::query(
+                "INSERT INTO severities (service, severity, person, reason, at_ms) VALUES ($1, $2, $3, $4, $5) \
+                 ON CONFLICT (service, person) DO UPDATE SET severity = excluded.severity, reason = excluded.reason, \
+                 at_ms = excluded.at_ms",
+            )
+            .bind(service)
+            .bind(severity)
+            .bind(person)
+            .bind(reason)
+            .bind(at_ms)
+        }
         WordWork::Freeze { service, person, reason, at_ms } => sqlx::query(
             "INSERT INTO freezes (service, person, reason, at_ms) VALUES ($1, $2, $3, $4) ON CONFLICT (service) DO NOTHING",
         )

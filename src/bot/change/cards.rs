@@ -263,6 +263,11 @@ pub(super) fn clock(at_ms: i64) -> String {
         .map_or_else(|_| "unknown".to_owned(), |at| at.strftime("%H:%M:%S UTC").to_string())
 }
 
+/// While another change goes on before it.
+pub(super) fn queued(plan: &Plan, doing: &str) -> Card {
+    Card { title: format!("queued · {} · {}", plan.command, plan.service), ..running(plan, Vec::new(), None, doing) }
+}
+
 /// While it goes on.
 pub(super) fn running(plan: &Plan, steps: Vec<(Tick, Text)>, progress: Option<Progress>, doing: &str) -> Card {
     let mut blocks = vec![Block::Checklist(steps)];

@@ -10,17 +10,18 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::{
-    CALL, asker_of, bound, cards, edit, end, freeze,
+    CALL, LATER, asker_of, bound, cards, edit, end, freeze,
     plan::{self, Made, Unplanned, Wish},
-    say_last, word,
+    say_last, sentence, word,
 };
 use crate::{
-    bot::{Hall, Rules, command::plain_card, verify},
-    exec::{Hands, Looking, Touched, aside::CountFor},
-    model::{Card, Instance, Level, Progress, Text, Tick},
+    bot::{Hall, Rules, command::plain_card, runs, verify},
+    diagnosis::Explained,
+    exec::{Hands, Looking, STOPPED, Touched, aside::CountFor},
+    model::{Action, ActionStyle, Card, Instance, Level, Progress, Text, Tick},
     policy::{Consent, Said, TouchPermit},
-    runbook::{Command, Plan},
-    store::{Entry, Outcome, PlanRow, PlanState, StepState},
+    runbook::{Command, Plan, Risk},
+    store::{Entry, LeftAside, Outcome, PlanRow, PlanState, StepState},
 };
 
 /// Carries a plan out if the consents suffice, and says how it ended: in the
@@ -48,25 +49,44 @@ pub(super) async fn carry(hall: &Arc<Hall>, row: &PlanRow) -> (Card, bool) {
         Err(_) => {
             let ahead = lane.holder().map_or_else(|| "another change".to_owned(), |run| format!("run {run}"));
             let doing = format!("It has consent and waits until {ahead} on the same instance is over.");
-            edit(hall, row, cards::running(&row.plan, Vec::new(), None, &doing)).await;
+            edit(hall, row, cards::queued(&row.plan, &doing)).await;
             lane.alone.clone().lock_owned().await
         }
     };
     lane.hold(Some(run.clone()));
-    let (card, state) = checked(hall, row).await;
+    let Carried { card, state, changed } = checked(hall, row).await;
     lane.hold(None);
     hall.touching.put_down(run);
-    if row.message.is_some() {
+    // What it left aside is tidied up once it is out of the way, and so is what an undo came upon.
+    hall.new_aside.notify_one();
+    // A plan that waits again keeps its own message.
+    if row.message.is_some() && state != PlanState::Pending {
         say_last(hall, row, card.clone()).await;
     }
-    if state == PlanState::Done {
-        verify::after(hall, row).await;
+    if changed {
+        verify::after(hall, row, verify::When::Run).await;
     }
     (card, state == PlanState::Done)
 }
 
+/// What came of a plan that was taken up.
+struct Carried {
+    card: Card,
+    state: PlanState,
+    /// Something was changed, whatever became of it.
+    changed: bool,
+}
+
+/// Why a plan that was to be carried out is not.
+enum Unfit {
+    /// It is not what was consented to.
+    Otherwise(String),
+    /// Nobody can tell, because the servers could not be asked.
+    Unasked(Explained),
+}
+
 /// Everything that can still say no, then the change.
-async fn checked(hall: &Arc<Hall>, row: &PlanRow) -> (Card, PlanState) {
+async fn checked(hall: &Arc<Hall>, row: &PlanRow) -> Carried {
     let plan = &row.plan;
     let rules = hall.rules();
     let void = async |why: String| {
@@ -74,7 +94,7 @@ async fn checked(hall: &Arc<Hall>, row: &PlanRow) -> (Card, PlanState) {
         if let Err(error) = end(hall, row, PlanState::Claimed, PlanState::Void, &why, &card).await {
             tracing::warn!(%error, run = %plan.run, "a plan that does not run could not be closed; a restart does it");
         }
-        (card, PlanState::Void)
+        Carried { card, state: PlanState::Void, changed: false }
     };
     let Some((command, service, instance)) = bound(&rules, plan) else {
         return void("its command, service or instance is no longer configured.".to_owned()).await;
@@ -97,7 +117,13 @@ async fn checked(hall: &Arc<Hall>, row: &PlanRow) -> (Card, PlanState) {
     // The plan is made again: whoever consented did so to what they saw, and to nothing else.
     let made = match again(hall, row, command, service, instance, &permit).await {
         Ok(made) => made,
-        Err(why) => return void(why).await,
+        Err(Unfit::Otherwise(why)) => return void(why).await,
+        Err(Unfit::Unasked(why)) => {
+            if let Some(waits) = waits_again(hall, row, &permit, &why).await {
+                return waits;
+            }
+            return void(format!("{}: {}. Next: {}.", why.what, why.cause, why.next)).await;
+        }
     };
     if hall.stopping.is_cancelled() {
         return void("the bot is being stopped.".to_owned()).await;
@@ -116,10 +142,40 @@ async fn checked(hall: &Arc<Hall>, row: &PlanRow) -> (Card, PlanState) {
     let ran = Running::new(hall, row, instance, &made, &permit, entered.stop.clone()).run().await;
     let told = ran.told(&rules, &permit);
     note(hall, row, &permit, &ran, &told).await;
-    (told, ran.state)
+    Carried { card: told, state: ran.state, changed: ran.touched }
 }
 
-/// The same plan from what is so now; why it no longer holds, when it does not.
+/// A plan whose servers could not be asked waits again, and the consent to it holds: that they are silent for a
+/// moment says nothing of what was consented to. `None`: nobody's word would set it going once more.
+async fn waits_again(hall: &Hall, row: &PlanRow, permit: &TouchPermit, why: &Explained) -> Option<Carried> {
+    let plan = &row.plan;
+    if permit.consented().is_empty() || permit.broken().is_some() || plan.expired(Timestamp::now()) {
+        return None;
+    }
+    let note = format!("{}: {}", why.what, why.cause);
+    match hall.store.plan_move(&plan.run, PlanState::Claimed, PlanState::Pending, Some(&note)).await {
+        Ok(true) => hall.new_wait.notify_one(),
+        Ok(false) => return None,
+        Err(error) => {
+            tracing::warn!(%error, run = %plan.run, "a plan could not be put back; it is void");
+            return None;
+        }
+    }
+    let line = match plan.risk >= Risk::Critical {
+        true => format!("approve {} {}", plan.run, plan.service),
+        false => format!("approve {}", plan.run),
+    };
+    let what = format!(
+        "Nothing was changed: {note}. The consent to it holds until {}. Next: {}; then whoever consented types /redis {line}",
+        cards::until(plan),
+        why.next
+    );
+    let mut card = cards::end(plan, Level::Warn, "not run yet", &what, Vec::new());
+    card.actions.push(Action { label: "Try again".to_owned(), command: line, style: ActionStyle::Danger });
+    Some(Carried { card, state: PlanState::Pending, changed: false })
+}
+
+/// The same plan from what is so now; why it is not carried out, when it is not.
 async fn again(
     hall: &Arc<Hall>,
     row: &PlanRow,
@@ -127,7 +183,7 @@ async fn again(
     service: &Arc<crate::model::Service>,
     instance: &Instance,
     permit: &TouchPermit,
-) -> Result<Made, String> {
+) -> Result<Made, Unfit> {
     let plan = &row.plan;
     let wish = Wish {
         run: &plan.run,
@@ -142,14 +198,14 @@ async fn again(
         count: CountFor::Run,
     };
     let made = plan::make(hall, permit.look(), &wish).await.map_err(|unplanned| match unplanned {
-        Unplanned::Failed(error) => format!("{}: {}.", error.what, error.cause),
-        Unplanned::Nothing(why) => why,
-        Unplanned::Misunderstood(card) => {
-            card.verdict.map_or_else(|| "it can no longer be planned.".to_owned(), |text| text.to_plain())
-        }
+        Unplanned::Failed(error) => Unfit::Unasked(error),
+        Unplanned::Nothing(why) => Unfit::Otherwise(why),
+        Unplanned::Misunderstood(card) => Unfit::Otherwise(
+            card.verdict.map_or_else(|| "it can no longer be planned.".to_owned(), |text| text.to_plain()),
+        ),
     })?;
     match plan.drift(&made.plan) {
-        Some(changed) => Err(format!("{changed}. The consent was for what was shown, so ask again.")),
+        Some(changed) => Err(Unfit::Otherwise(format!("{changed}. The consent was for what was shown, so ask again."))),
         None => Ok(made),
     }
 }
@@ -198,6 +254,26 @@ struct Ran<'a> {
     title: &'static str,
     why: String,
     steps: Vec<(Tick, Text)>,
+    /// Something was sent that changes something, also where it was taken back.
+    touched: bool,
+    /// Something is not as it was.
+    left: bool,
+}
+
+/// Why a run goes no further.
+struct Halt {
+    /// In words.
+    why: String,
+    /// The step it was at left something changed.
+    changed: bool,
+    /// By whose wish, where somebody wished it.
+    wanted: Option<String>,
+}
+
+impl Halt {
+    fn trouble(why: String, changed: bool) -> Self {
+        Self { why, changed, wanted: None }
+    }
 }
 
 impl<'a> Running<'a> {
@@ -253,20 +329,24 @@ impl<'a> Running<'a> {
                 self.hall.store.end_at(&plan.run, Timestamp::now() + Duration::from_millis(ms.unsigned_abs())).await
         {
             // A change that could not be relied on to end is not begun.
-            return self.ended(
-                PlanState::Failed,
-                Level::Warn,
-                "failed",
-                format!("Nothing was changed: its end could not be written down ({error})."),
-            );
+            return Ran {
+                state: PlanState::Failed,
+                level: Level::Warn,
+                title: "failed",
+                why: format!("Nothing was changed: its end could not be written down ({error})."),
+                touched: false,
+                left: false,
+                ..self.ended()
+            };
         }
         self.hall.new_end.notify_one();
         for seq in 0..plan.steps.len() {
-            if let Some(why) = self.halted().await {
-                return self.broken(seq, why, false).await;
+            if let Some(halt) = self.halted().await {
+                return self.broken(seq, halt).await;
             }
             if let Err(error) = self.hall.store.step(&plan.run, seq, StepState::Begun, None).await {
-                return self.broken(seq, format!("the store cannot be written ({error})"), false).await;
+                let halt = Halt::trouble(format!("the store cannot be written ({error})"), false);
+                return self.broken(seq, halt).await;
             }
             let touched = self.touch(seq, progress).await;
             let (state, tick, said) = match &touched {
@@ -274,14 +354,24 @@ impl<'a> Running<'a> {
                 Touched::Untouched(why) => (
                     StepState::Failed,
                     Tick::Failed,
-                    format!("nothing was changed: {}. {}. Next: {}", why.what, why.cause, why.next),
+                    format!("nothing was changed: {}: {}. Next: {}", why.what, why.cause, why.next),
                 ),
                 Touched::Otherwise { found } => {
                     (StepState::Failed, Tick::Failed, format!("the server took it and tells {found} now"))
                 }
-                Touched::Partly { why, left } => {
-                    (StepState::Failed, Tick::Failed, format!("{}: {}. {left}", why.what, why.cause))
+                Touched::Partly { why, left } if self.was_wanted(why) => {
+                    (StepState::Failed, Tick::Failed, format!("stopped: {left}"))
                 }
+                Touched::Partly { why, left } => (
+                    StepState::Failed,
+                    Tick::Failed,
+                    format!("{}: {}. {}. Next: {}", why.what, why.cause, sentence(left), why.next),
+                ),
+                Touched::Aside { why, left, .. } => (
+                    StepState::Failed,
+                    Tick::Failed,
+                    format!("{}: {}. {}. {LATER}", why.what, why.cause, sentence(left)),
+                ),
                 Touched::Uncertain(why) => (
                     StepState::Uncertain,
                     Tick::Skipped,
@@ -289,31 +379,69 @@ impl<'a> Running<'a> {
                 ),
             };
             self.tick(seq, tick, &said);
-            if let Err(error) = self.hall.store.step(&plan.run, seq, state, Some(&said)).await {
+            let aside = match &touched {
+                Touched::Aside { keys, untidied, .. } => Some(LeftAside { keys: *keys, why: untidied.what.clone() }),
+                _ => None,
+            };
+            if let Err(error) = self.hall.store.step_left(&plan.run, seq, state, Some(&said), aside).await {
                 tracing::error!(%error, run = %plan.run, seq, "a step that was done could not be written");
                 if seq + 1 < plan.steps.len() {
-                    return self.broken(seq + 1, format!("the store cannot be written ({error})"), true).await;
+                    let halt = Halt::trouble(format!("the store cannot be written ({error})"), true);
+                    return self.broken(seq + 1, halt).await;
                 }
             }
             match touched {
                 Touched::Verified(_) => {}
                 Touched::Uncertain(_) => {
-                    return self.ended(PlanState::Uncertain, Level::Unknown, "uncertain", said_of(&said));
+                    let why = format!("{}.", sentence(&said));
+                    return Ran {
+                        state: PlanState::Uncertain,
+                        level: Level::Unknown,
+                        title: "uncertain",
+                        why,
+                        ..self.ended()
+                    };
                 }
-                Touched::Partly { .. } | Touched::Otherwise { .. } => return self.broken(seq + 1, said, true).await,
-                Touched::Untouched(_) => return self.broken(seq + 1, said, false).await,
+                Touched::Partly { why, left } if self.was_wanted(&why) => {
+                    let why = format!("{}; nothing is half done. Next: {}", sentence(&left), why.next);
+                    return self.broken(seq + 1, Halt { why, changed: true, wanted: self.wanted() }).await;
+                }
+                Touched::Untouched(why) if self.was_wanted(&why) => {
+                    let halt = Halt { why: "It had not begun".to_owned(), changed: false, wanted: self.wanted() };
+                    return self.broken(seq + 1, halt).await;
+                }
+                Touched::Partly { .. } | Touched::Aside { .. } | Touched::Otherwise { .. } => {
+                    return self.broken(seq + 1, Halt::trouble(said, true)).await;
+                }
+                Touched::Untouched(_) => return self.broken(seq + 1, Halt::trouble(said, false)).await,
             }
         }
-        self.ended(PlanState::Done, Level::Ok, "done", String::new())
+        self.ended()
     }
 
     /// Why the next step is not begun, when it must not be.
-    async fn halted(&self) -> Option<String> {
+    async fn halted(&self) -> Option<Halt> {
         if self.stop.is_cancelled() {
-            let why = self.hall.runs.why(&self.plan().run);
-            return Some(why.map_or_else(|| "it was stopped before this step".to_owned(), |why| why.to_string()));
+            let why = "It was stopped before this step".to_owned();
+            return Some(Halt { why, changed: false, wanted: self.wanted() });
         }
-        freeze::holds_up(self.hall, &self.hall.rules(), &self.plan().service).await.err()
+        let held = freeze::holds_up(self.hall, &self.hall.rules(), &self.plan().service).await.err();
+        held.map(|why| Halt::trouble(why, false))
+    }
+
+    /// Whether it ended early because somebody wished it.
+    fn was_wanted(&self, why: &Explained) -> bool {
+        why.code == STOPPED && self.stop.is_cancelled()
+    }
+
+    /// Whose wish it was that it stops.
+    fn wanted(&self) -> Option<String> {
+        Some(match self.hall.runs.why(&self.plan().run) {
+            Some(runs::Why::By(who)) => format!("Stopped by {who}"),
+            Some(runs::Why::Stopping) => "Stopped, because the bot was".to_owned(),
+            Some(runs::Why::Frozen(why)) => format!("Stopped: {}", why.trim_end_matches('.')),
+            None => "Stopped".to_owned(),
+        })
     }
 
     async fn touch(&self, seq: usize, progress: &watch::Sender<Progress>) -> Touched {
@@ -335,8 +463,9 @@ impl<'a> Running<'a> {
     }
 
     /// A run that does not go on after `seq` steps: those before it are taken back where one call can.
-    async fn broken(&self, seq: usize, why: String, changed: bool) -> Ran<'a> {
+    async fn broken(&self, seq: usize, halt: Halt) -> Ran<'a> {
         let plan = self.plan();
+        let Halt { why, changed, wanted } = halt;
         let mut left = changed;
         let done: Vec<usize> = {
             let ticks = self.ticks.lock().expect("nobody panics while ticking");
@@ -360,17 +489,23 @@ impl<'a> Running<'a> {
         {
             tracing::warn!(%error, run = %plan.run, "the end of a change could not be called off");
         }
-        let told = match (left, done.is_empty()) {
-            (true, _) => format!("It did not get through: {why}."),
-            (false, true) => format!("Nothing was changed: {why}."),
-            (false, false) => format!("It did not get through, and what was done has been taken back: {why}."),
+        let told = match (&wanted, left, done.is_empty()) {
+            (Some(stopped), true, _) => format!("{stopped}. {why}."),
+            (Some(stopped), false, true) => format!("{stopped}. Nothing was changed."),
+            (Some(stopped), false, false) => format!("{stopped}, and what was done has been taken back."),
+            (None, true, _) => format!("It did not get through: {why}."),
+            (None, false, true) => format!("Nothing was changed: {why}."),
+            (None, false, false) => format!("It did not get through, and what was done has been taken back: {why}."),
         };
-        self.ended(
-            PlanState::Failed,
-            Level::Warn,
-            "failed",
-            told.replace("nothing was changed: ", "").replace("..", "."),
-        )
+        Ran {
+            state: PlanState::Failed,
+            level: Level::Warn,
+            title: if wanted.is_some() { "stopped" } else { "failed" },
+            why: told.replace("nothing was changed: ", "").replace("..", "."),
+            touched: left || !done.is_empty(),
+            left,
+            ..self.ended()
+        }
     }
 
     async fn back(&self, seq: usize) -> Result<(), String> {
@@ -391,7 +526,10 @@ impl<'a> Running<'a> {
                     .await
                     .map_err(|error| error.to_string())
             }
-            Touched::Untouched(why) | Touched::Uncertain(why) | Touched::Partly { why, .. } => Err(why.what),
+            Touched::Untouched(why)
+            | Touched::Uncertain(why)
+            | Touched::Partly { why, .. }
+            | Touched::Aside { why, .. } => Err(why.what),
             Touched::Otherwise { found } => Err(format!("the server tells {found} now")),
         }
     }
@@ -409,8 +547,18 @@ impl<'a> Running<'a> {
         ticks.iter().map(|(tick, line)| (*tick, Text::plain(line.clone()))).collect()
     }
 
-    fn ended(&self, state: PlanState, level: Level, title: &'static str, why: String) -> Ran<'a> {
-        Ran { plan: self.plan(), state, level, title, why, steps: self.lines() }
+    /// Every step was done.
+    fn ended(&self) -> Ran<'a> {
+        Ran {
+            plan: self.plan(),
+            state: PlanState::Done,
+            level: Level::Ok,
+            title: "done",
+            why: String::new(),
+            steps: self.lines(),
+            touched: true,
+            left: true,
+        }
     }
 
     /// Edits the plan's message while the run goes on, for as long as it is polled.
@@ -438,11 +586,6 @@ impl<'a> Running<'a> {
     }
 }
 
-fn said_of(said: &str) -> String {
-    let mut letters = said.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect::<String>() + ".")
-}
-
 impl Ran<'_> {
     fn told(&self, rules: &Rules, permit: &TouchPermit) -> Card {
         let plan = self.plan;
@@ -466,8 +609,7 @@ impl Ran<'_> {
             self.why.clone()
         };
         let mut card = cards::end(plan, self.level, self.title, &what, self.steps.clone());
-        let anything = self.steps.iter().any(|(tick, _)| *tick != Tick::Open);
-        if anything && (self.state != PlanState::Failed || self.why.starts_with("It did not get through:")) {
+        if self.left {
             card.actions.extend(cards::undo(plan));
         }
         if self.state == PlanState::Done {

@@ -7,9 +7,9 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{CALL, PLAN_WITHIN, asker_of, bound, cards, freeze, word};
+use super::{CALL, PLAN_WITHIN, asker_of, bound, cards, freeze, sentence, word};
 use crate::{
-    bot::Hall,
+    bot::{Hall, verify},
     exec::{Hands, Touched, touching},
     model::{Card, Level, Text, Tick},
     store::{Call, Outcome, PlanRow, StepState},
@@ -87,9 +87,10 @@ async fn take_back(hall: &Arc<Hall>, row: &PlanRow) {
                                 let hands = Hands { instance, address, store: &hall.store, meant: &[], cx: &cx };
                                 match hall.exec.touch_back(&permit, plan, known.seq, &hands).await {
                                     Touched::Verified(said) => Ok(said),
-                                    Touched::Untouched(why) | Touched::Uncertain(why) | Touched::Partly { why, .. } => {
-                                        Err(format!("{}. {}", why.what, why.cause))
-                                    }
+                                    Touched::Untouched(why)
+                                    | Touched::Uncertain(why)
+                                    | Touched::Partly { why, .. }
+                                    | Touched::Aside { why, .. } => Err(format!("{}: {}", why.what, why.cause)),
                                     Touched::Otherwise { found } => Err(format!("the server tells {found} now")),
                                 }
                             }
@@ -111,7 +112,7 @@ async fn take_back(hall: &Arc<Hall>, row: &PlanRow) {
                     }
                     (good, lines)
                 }
-                Err(error) => (false, vec![(Tick::Failed, Text::plain(format!("{}. {}", error.what, error.cause)))]),
+                Err(error) => (false, vec![(Tick::Failed, Text::plain(format!("{}: {}", error.what, error.cause)))]),
             }
         }
         _ => (false, vec![(Tick::Failed, Text::plain("its command, service or instance is no longer configured"))]),
@@ -126,6 +127,7 @@ async fn take_back(hall: &Arc<Hall>, row: &PlanRow) {
         tracing::error!(%error, run = %plan.run, "a change's end could not be journalled");
     }
     tell(hall, row, good, lines).await;
+    verify::after(hall, row, verify::When::End).await;
 }
 
 /// Its time is up, and all changes are stopped: said once, until they go on.
@@ -142,24 +144,19 @@ async fn waits(hall: &Arc<Hall>, row: &PlanRow, why: &str) {
     super::tell(hall, &row.place, format!("end-waits-{}", row.plan.run), card).await;
 }
 
-fn up(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
-}
-
 async fn tell(hall: &Arc<Hall>, row: &PlanRow, good: bool, lines: Vec<(Tick, Text)>) {
     let plan = &row.plan;
     let early = plan.lasts_ms.is_none_or(|ms| Timestamp::now().as_millisecond() < plan.made_ms.saturating_add(ms));
     let why = match &plan.rolls_back {
-        Some(watch) if early => format!("{} did not hold", up(watch)),
+        Some(watch) if early => format!("{} did not hold", sentence(watch)),
         _ => "Its time is up".to_owned(),
     };
-    let (level, what) = if good {
-        (Level::Ok, format!("{why}, and it has been taken back."))
+    let (level, title, what) = if good {
+        (Level::Ok, "taken back", format!("{why}, and it has been taken back."))
     } else {
         let next = format!("see /redis config, and set by hand what is still wanted; or /redis undo {}", plan.run);
-        (Level::Warn, format!("{why}, and it could not be taken back whole. Next: {next}"))
+        (Level::Warn, "not taken back", format!("{why}, and it could not be taken back whole. Next: {next}"))
     };
-    let card: Card = cards::end(plan, level, "taken back", &what, lines);
+    let card: Card = cards::end(plan, level, title, &what, lines);
     super::tell(hall, &row.place, format!("end-{}", plan.run), card).await;
 }

@@ -112,6 +112,7 @@ pub(in crate::bot) async fn unfreeze(hall: &Hall, asked: &Asked<'_>, line: &str)
     };
     // Ends that waited are due.
     hall.new_end.notify_one();
+    hall.new_aside.notify_one();
     let left = shown(hall).await.join(" ");
     let what = service.map_or_else(|| "everything".to_owned(), |service| service.name.to_string());
     let said = match (lifted, left.is_empty()) {

@@ -8,10 +8,11 @@
 //! [`mod@agree`] asks for people's word where a runbook does; [`consent`] hears what people say to them, [`glass`] whoever goes on alone;
 //! [`waits`] calls the approvers and lets plans expire; [`carry`] carries them
 //! out; [`mod@freeze`] and [`mod@stop`] halt them;
-//! [`ends`] takes back what was made for a while; [`mod@recover`] tells after a
+//! [`ends`] takes back what was made for a while; [`mod@aside`] tidies up what was left under another name; [`mod@recover`] tells after a
 //! restart what its end cut short; [`cards`] is what people read.
 
 mod agree;
+mod aside;
 mod by_the_clock;
 mod cards;
 mod carry;
@@ -43,6 +44,7 @@ use crate::{
 };
 
 pub(super) use agree::{Question, ask, settle_if_enough};
+pub(super) use aside::keep as keep_aside;
 pub(super) use by_the_clock::backup as backup_by_the_clock;
 pub(super) use consent::{by_id, reacted, taken_back_by_id};
 pub(super) use ends::keep as keep_ends;
@@ -62,6 +64,10 @@ const CALL: Duration = Duration::from_secs(5);
 
 /// The answer to a line comes within this of the end of its change, or never.
 const ANSWERED_BY: Duration = Duration::from_secs(120);
+
+/// What becomes of keys that are under another name.
+const LATER: &str = "They get their names back, or are removed for good where they are written down, as soon as the \
+                     server lets us: that is tried again by itself, also after a restart, and said here when it is done.";
 
 const YES: &str = "✅";
 const NO: &str = "❌";
@@ -169,6 +175,12 @@ async fn tell(hall: &Hall, place: &Place, key: String, card: Card) {
 /// Words of a person that others will read and the journal keeps: no secrets, no emphasis of their own.
 fn tidy(words: &str) -> String {
     crate::diagnosis::redact::line(words.trim()).replace(['`', '*'], "").chars().take(300).collect()
+}
+
+/// With a capital letter in front.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// The one who asked for a plan, as the journal names them.

@@ -1,12 +1,12 @@
-//! What waits for consent, is queued, or runs; and what is stopped.
+//! What waits for consent, is queued, or runs; what a run left aside; and what is stopped.
 
 use jiff::Timestamp;
 
-use super::{cards, close, freeze};
+use super::{aside, cards, close, freeze};
 use crate::{
     bot::Hall,
     model::{Align, Block, Card, Cell, Column, Level, Table, Text},
-    store::{PlanRow, PlanState},
+    store::{AsideRow, PlanRow, PlanState},
 };
 
 /// The changes that wait, are queued or run, those that have waited too long closed.
@@ -37,6 +37,12 @@ pub(in crate::bot) async fn pending(hall: &Hall) -> Card {
             shown.push((row, how));
         }
     }
+    let asides = match hall.store.asides().await {
+        Ok(asides) => asides,
+        Err(error) => return cards::unwritten(&error),
+    };
+    let hidden = !asides.is_empty();
+    shown.extend(asides.into_iter().map(|AsideRow { row, left, .. }| (row, aside::shown(&left))));
     let freezes = freeze::shown(hall).await;
     let cell = |text: String| Cell { text, level: None };
     let column = |title: &str| Column { title: title.to_owned(), align: Align::Left };
@@ -60,7 +66,7 @@ pub(in crate::bot) async fn pending(hall: &Hall) -> Card {
     });
     Card {
         title: "changes under way".to_owned(),
-        level: (!freezes.is_empty()).then_some(Level::Warn),
+        level: (hidden || !freezes.is_empty()).then_some(Level::Warn),
         blocks: freezes.into_iter().map(|freeze| Block::Text(Text::plain(freeze))).chain([table]).collect(),
         ..Card::default()
     }

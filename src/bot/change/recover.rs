@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{CALL, PLAN_WITHIN, bound, close};
+use super::{CALL, LATER, PLAN_WITHIN, aside, bound, close};
 use crate::{
-    bot::Hall,
+    bot::{Hall, verify},
     diagnosis::{Observation, Role},
-    exec::{Hands, touching, under_way},
+    exec::{touching, under_way},
     model::{Instance, Service},
     policy::Permit,
     runbook::{Change, Look, Nodes, Plan, PlanStep, Risk},
@@ -14,8 +14,6 @@ use crate::{
 };
 
 const BEFORE: &str = "The bot was restarted before anything was changed. Ask again.";
-/// What a run left aside is tidied up within this.
-const SETTLE_WITHIN: std::time::Duration = std::time::Duration::from_secs(600);
 
 /// Settles every plan that was under way when the bot ended.
 pub(in crate::bot) async fn recover(hall: Arc<Hall>) {
@@ -49,31 +47,52 @@ pub(in crate::bot) async fn recover(hall: Arc<Hall>) {
         }
         Err(error) => tracing::warn!(%error, "plans under way at the last end could not be read"),
     }
+    let mut looked_after = Vec::new();
     match hall.store.plans(PlanState::Running).await {
         Ok(rows) => {
             for row in rows.into_iter().filter(|row| !hall.touching.is_ours(&row.plan.run)) {
-                let (state, why) = settle(&hall, &row).await;
+                let Settled { state, why, changed, left } = settle(&hall, &row).await;
                 close(&hall, &row, state, &why).await;
+                if left {
+                    // The checklist comes once that is tidied up.
+                    hall.new_aside.notify_one();
+                } else if changed {
+                    looked_after.push(row);
+                }
             }
         }
         Err(error) => tracing::warn!(%error, "runs under way at the last end could not be read"),
     }
+    for row in looked_after {
+        verify::after(&hall, &row, verify::When::Run).await;
+    }
+}
+
+/// What became of a run that was cut short.
+struct Settled {
+    state: PlanState,
+    /// In words.
+    why: String,
+    /// Something was changed, or may have been.
+    changed: bool,
+    /// Something is under another name still.
+    left: bool,
 }
 
 /// What became of a run: which steps were done, which one is uncertain, and how that was checked.
-async fn settle(hall: &Arc<Hall>, row: &PlanRow) -> (PlanState, String) {
+async fn settle(hall: &Arc<Hall>, row: &PlanRow) -> Settled {
     let plan = &row.plan;
     let steps = match hall.store.steps(&plan.run).await {
         Ok(steps) => steps,
         Err(error) => {
-            return (
-                PlanState::Uncertain,
-                format!("The bot was restarted while this ran, and its steps cannot be read ({error})."),
-            );
+            let why = format!("The bot was restarted while this ran, and its steps cannot be read ({error}).");
+            return Settled { state: PlanState::Uncertain, why, changed: true, left: false };
         }
     };
     let mut told = vec!["The bot was restarted while this ran; nothing is done twice.".to_owned()];
     let mut uncertain = false;
+    let mut left = false;
+    let mut changed = false;
     let mut done = 0;
     for known in &steps {
         let Some(step) = plan.steps.get(known.seq) else { continue };
@@ -81,10 +100,22 @@ async fn settle(hall: &Arc<Hall>, row: &PlanRow) -> (PlanState, String) {
         match known.state {
             StepState::Done => {
                 done += 1;
+                changed = true;
                 told.push(format!("{name} was done."));
             }
             StepState::Begun => {
-                let (state, found) = seen(hall, plan, known.seq, step).await;
+                let (state, found, aside) = match step.change.is_about_keys() {
+                    true => {
+                        let settled = aside::settle(hall, plan, known.seq).await;
+                        (settled.done, settled.said, settled.left)
+                    }
+                    false => {
+                        let (state, found) = seen(hall, plan, step).await;
+                        (state, found, None)
+                    }
+                };
+                left |= aside.is_some();
+                changed |= state != Some(false) || step.change.is_about_keys();
                 match state {
                     Some(true) => done += 1,
                     Some(false) => {}
@@ -95,17 +126,23 @@ async fn settle(hall: &Arc<Hall>, row: &PlanRow) -> (PlanState, String) {
                     Some(false) => StepState::Failed,
                     None => StepState::Uncertain,
                 };
-                if let Err(error) = hall.store.step(&plan.run, known.seq, state, Some(&found)).await {
+                if let Err(error) = hall.store.step_left(&plan.run, known.seq, state, Some(&found), aside).await {
                     tracing::warn!(%error, run = %plan.run, "what became of a step could not be written");
                 }
                 told.push(format!("{name} had begun: {found}."));
             }
-            state => told.push(format!("{name}: {}.", state.word())),
+            state => {
+                changed |= state != StepState::Undone;
+                told.push(format!("{name}: {}.", state.word()));
+            }
         }
     }
-    let left = plan.steps.len() - steps.len().min(plan.steps.len());
-    if left > 0 {
-        told.push(format!("{left} of {} steps were not begun.", plan.steps.len()));
+    let unbegun = plan.steps.len() - steps.len().min(plan.steps.len());
+    if unbegun > 0 {
+        told.push(format!("{unbegun} of {} steps were not begun.", plan.steps.len()));
+    }
+    if left {
+        told.push(LATER.to_owned());
     }
     if done > 0
         && let Some(line) = plan.undo_line()
@@ -117,11 +154,11 @@ async fn settle(hall: &Arc<Hall>, row: &PlanRow) -> (PlanState, String) {
         (false, true) => PlanState::Done,
         (false, false) => PlanState::Failed,
     };
-    (state, told.join(" "))
+    Settled { state, why: told.join(" "), changed, left }
 }
 
 /// Whether a step that had begun was done, as far as a look can tell, and how that was checked.
-async fn seen(hall: &Arc<Hall>, plan: &Plan, seq: usize, step: &PlanStep) -> (Option<bool>, String) {
+async fn seen(hall: &Arc<Hall>, plan: &Plan, step: &PlanStep) -> (Option<bool>, String) {
     let rules = hall.rules();
     let Some((command, service, instance)) = bound(&rules, plan) else {
         return (None, "its service is no longer configured, so it could not be checked".to_owned());
@@ -173,32 +210,7 @@ async fn seen(hall: &Arc<Hall>, plan: &Plan, seq: usize, step: &PlanStep) -> (Op
         | Change::ExportKeys { .. }
         | Change::DropExport { .. }
         | Change::ImportKeys { .. }
-        | Change::ClearAside { .. } => {
-            let tidy = rules.policy.tidying(plan, jiff::Timestamp::now());
-            let cx = touching(Instant::now() + SETTLE_WITHIN, CALL);
-            let target = match hall.exec.target(&permit, service, instance, &cx).await {
-                Ok(found) => found.nodes.into_iter().next().map(|node| node.node.address),
-                Err(_) => None,
-            };
-            let Some(address) = target else {
-                return (None, "its servers cannot be asked now; nothing is lost by that".to_owned());
-            };
-            let hands = Hands { instance, address: &address, store: &hall.store, meant: &[], cx: &cx };
-            match hall.exec.settle(&tidy, plan, seq, &hands).await {
-                // A copy is done when it is whole.
-                Ok(settled) if matches!(step.change, Change::ExportKeys { .. }) => {
-                    (Some(settled.kept > 0), settled.said)
-                }
-                Ok(settled) if matches!(step.change, Change::ImportKeys { .. }) && settled.kept > 0 => {
-                    (Some(false), format!("{}; `/redis undo {}` takes back what it put there", settled.said, plan.run))
-                }
-                Ok(settled) if settled.kept > 0 && plan.undo_line().is_some() => {
-                    (Some(false), format!("{}; `/redis undo {}` brings them back", settled.said, plan.run))
-                }
-                Ok(settled) => (Some(false), settled.said),
-                Err(why) => (None, format!("{}: {}; nothing is lost by that", why.what, why.cause)),
-            }
-        }
+        | Change::ClearAside { .. } => unreachable!("steps about keys are settled, not only looked at"),
         Change::SentinelFailover { .. } | Change::ClusterFailover { .. } => {
             let target = hall.exec.target(&permit, service, instance, &touching(Instant::now() + PLAN_WITHIN, CALL)).await;
             let then = plan.target_of(step).map(|target| target.address.as_str()).unwrap_or_default();

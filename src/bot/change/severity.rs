@@ -64,11 +64,11 @@ pub(super) async fn declared(hall: &Hall, service: &Service) -> (Vec<Declared>, 
     let holds = rules.settings.consent.severity_for;
     let mut known = Vec::new();
     let mut trouble = None;
-    match hall.store.severity(&service.name).await {
-        Ok(Some(SeverityRow { severity: Some(severity), person, at, .. })) if fresh(at, holds) => {
-            known.push(Declared { severity, by: Some(person) });
-        }
-        Ok(_) => {}
+    match hall.store.severities(&service.name).await {
+        Ok(said) => known.extend(said.into_iter().filter(|said| fresh(said.at, holds)).filter_map(|said| {
+            let SeverityRow { severity, person, .. } = said;
+            Some(Declared { severity: severity?, by: Some(person) })
+        })),
         Err(error) => trouble = Some(format!("what people declared cannot be read ({error})")),
     }
     if let Some(path) = rules.settings.alerts.clone() {

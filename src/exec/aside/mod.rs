@@ -32,7 +32,12 @@ mod weigh;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Exec, Looking, fault::Fault, foreign, site::Site};
+use super::{
+    Exec, Looking,
+    fault::{Fault, of_a_change},
+    foreign,
+    site::Site,
+};
 use crate::{
     diagnosis::{Explained, Role},
     model::{Address, Credential, Instance, Service},
@@ -172,7 +177,8 @@ impl Ground {
     }
 
     fn explain(&self, fault: &Fault, address: &Address, command: &str) -> Explained {
-        fault.explain(Some(address), self.credential(), Some(command))
+        let explained = fault.explain(Some(address), self.credential(), Some(command));
+        if self.touches { of_a_change(explained) } else { explained }
     }
 }
 

@@ -9,9 +9,7 @@ use super::{
     Ground, Listed,
     choose::fatal,
     lane::{self, Host, Lane, Walk},
-    name, primaries,
-    remove::put_back,
-    unkept,
+    name, primaries, unkept,
 };
 use crate::{
     diagnosis::Explained,
@@ -35,8 +33,14 @@ pub(in crate::exec) struct Recovered {
     pub put_back: u64,
     /// Keys that are meant to stay aside.
     pub kept: u64,
+    /// Of these, how many are written down all the same: they could not be removed.
+    pub put_back_written: u64,
     /// Keys that are aside still, because their names were taken anew meanwhile.
     pub stranded: Listed,
+    /// Keys that are aside still, because neither could be done with them.
+    pub left: u64,
+    /// Why; `Some` with none left: not every server could be looked at.
+    pub why: Option<Explained>,
     /// The snapshot ended inside a frame, which is as if it had not been written.
     pub torn: bool,
 }
@@ -57,21 +61,35 @@ pub(in crate::exec) async fn recover(
     let count = count(snapshots, step).await.map_err(|error| unkept(&error))?;
     let mut found = Recovered { written: count, ..Recovered::default() };
     for address in primaries(ground, cx).await? {
-        let explain = |fault: Fault| ground.explain(&fault, &address, "SCAN");
-        let host = lane::meet(ground, &address, 1, cx).await.map_err(explain)?;
-        let explain = |fault: Fault| ground.explain(&fault, &address, "SCAN");
-        let names = own(ground, &host, step).await.map_err(explain)?;
-        if names.is_empty() {
-            continue;
+        // What one server refuses is no reason to leave what is on the others.
+        if let Err(why) = recover_on(ground, snapshots, step, &address, cx, &mut found).await {
+            found.why = Some(why);
         }
-        let originals = names.iter().filter_map(|aside| name::original(step, aside).map(<[u8]>::to_vec)).collect();
-        let (written, torn) = written(snapshots, step, originals).await.map_err(|error| unkept(&error))?;
-        found.torn |= torn;
-        tidy(ground, &host, step, names, &written, &mut found)
-            .await
-            .map_err(|fault| ground.explain(&fault, &address, "RENAMENX"))?;
     }
     Ok(found)
+}
+
+async fn recover_on(
+    ground: &Ground,
+    snapshots: &Snapshots,
+    step: &StepId,
+    address: &Address,
+    cx: &Looking,
+    found: &mut Recovered,
+) -> Result<(), Explained> {
+    let explain = |fault: Fault| ground.explain(&fault, address, "SCAN");
+    let host = lane::meet(ground, address, 1, cx).await.map_err(explain)?;
+    let names = own(ground, &host, step).await.map_err(explain)?;
+    if names.is_empty() {
+        return Ok(());
+    }
+    let originals = names.iter().filter_map(|aside| name::original(step, aside).map(<[u8]>::to_vec)).collect();
+    let (written, torn) = written(snapshots, step, originals).await.map_err(|error| unkept(&error))?;
+    found.torn |= torn;
+    let mut left = names.len() as u64;
+    let tidied = tidy(ground, &host, step, names, &written, found, &mut left).await;
+    found.left += left;
+    tidied.map_err(|fault| ground.explain(&fault, address, "RENAMENX"))
 }
 
 /// Every name of a run on a server.
@@ -152,42 +170,88 @@ async fn tidy(
     names: Vec<Vec<u8>>,
     written: &HashMap<Vec<u8>, Written>,
     found: &mut Recovered,
+    left: &mut u64,
 ) -> Result<(), Fault> {
     let mut lane = Lane::open(ground, host).await?;
     let (mut back, mut check) = (Vec::new(), Vec::new());
     for aside in names {
-        let Some(original) = name::original(step, &aside).map(<[u8]>::to_vec) else { continue };
-        match written.get(&original) {
-            Some(written) if written.aside => found.kept += 1,
-            Some(written) => check.push((original, aside, &written.fingerprints)),
-            None => back.push((original, aside)),
+        match name::original(step, &aside).map(<[u8]>::to_vec) {
+            None => *left -= 1,
+            Some(original) => match written.get(&original) {
+                Some(written) if written.aside => {
+                    found.kept += 1;
+                    *left -= 1;
+                }
+                Some(written) => check.push((original, aside, &written.fingerprints)),
+                None => back.push(Back { original, aside, written: false }),
+            },
         }
     }
     for some in check.chunks(lane.keys().max(8)) {
         let mut batch = Batch::default();
         some.iter().for_each(|(_, aside, _)| batch.push(&[b"DUMP", aside]));
-        let mut done = Batch::default();
+        let (mut done, mut removed) = (Batch::default(), Vec::new());
         {
             let replies = lane.ask(&batch, some.len()).await?;
-            fatal(replies.iter())?;
             for ((original, aside, fingerprints), reply) in some.iter().zip(&replies) {
                 match reply {
                     // It has expired where it was.
-                    Reply::Nil => {}
+                    Reply::Nil => *left -= 1,
                     // The very value that is on the disk, and not one that took its name later.
                     reply if reply.text().is_some_and(|dump| fingerprints.contains(&fingerprint(dump))) => {
                         done.push(&[b"UNLINK", aside]);
+                        removed.push(Back { original: original.clone(), aside: aside.clone(), written: true });
                     }
-                    _ => back.push((original.clone(), aside.clone())),
+                    _ => back.push(Back { original: original.clone(), aside: aside.clone(), written: true }),
                 }
             }
         }
-        found.finished += done.replies as u64;
-        let count = done.replies;
-        fatal(lane.ask(&done, count).await?.iter())?;
+        let replies = lane.ask(&done, removed.len()).await?;
+        for (key, reply) in removed.into_iter().zip(&replies) {
+            // Where it may not be removed, it is to be seen again rather than hidden.
+            if reply.error().is_some() {
+                back.push(key);
+            } else {
+                found.finished += 1;
+                *left -= 1;
+            }
+        }
     }
-    found.put_back += put_back(&mut lane, back, &mut found.stranded).await?;
-    Ok(())
+    names_back(&mut lane, back, found, left).await
+}
+
+/// A key that is to have its name back.
+struct Back {
+    original: Vec<u8>,
+    aside: Vec<u8>,
+    written: bool,
+}
+
+/// Gives each its name back that may have it; what the server refuses of one is no reason to leave the others.
+async fn names_back(lane: &mut Lane, back: Vec<Back>, found: &mut Recovered, left: &mut u64) -> Result<(), Fault> {
+    let mut refused = None;
+    for some in back.chunks(lane.keys().max(16)) {
+        let mut batch = Batch::default();
+        some.iter().for_each(|key| batch.push(&[b"RENAMENX", &key.aside, &key.original]));
+        let replies = lane.ask(&batch, some.len()).await?;
+        for (key, reply) in some.iter().zip(&replies) {
+            match (reply.integer(), reply.error()) {
+                (Some(1), _) => {
+                    found.put_back += 1;
+                    found.put_back_written += u64::from(key.written);
+                }
+                (Some(_), _) => found.stranded.add(&key.original),
+                (None, Some(line)) if !line.starts_with("ERR no such key") => {
+                    refused = Some(Fault::Server(line));
+                    continue;
+                }
+                // It has expired where it was.
+                (None, _) => {}
+            }
+            *left -= 1;
+        }
+    }
+    refused.map_or(Ok(()), Err)
 }
 
 /// Unlinks every name of a run; how many there were.

@@ -53,6 +53,10 @@ pub(in crate::exec) struct Removed {
     pub put_back: u64,
     /// Keys whose names were taken anew before they could be put back: they are aside still.
     pub stranded: Listed,
+    /// Keys that may be aside still: sent to be renamed, and not heard of as removed or put back.
+    pub open: u64,
+    /// Keys that were sent to be unlinked, of which no answer came.
+    pub unsure: u64,
     /// Keys that were not meant because it could not be told.
     pub doubts: Doubts,
     /// How it ended.
@@ -71,6 +75,8 @@ impl Outcome for Removed {
             elsewhere: 0,
             put_back: 0,
             stranded: Listed::default(),
+            open: 0,
+            unsure: 0,
             doubts: Doubts::default(),
             ended,
         }
@@ -86,6 +92,8 @@ impl Outcome for Removed {
         self.elsewhere += other.elsewhere;
         self.put_back += other.put_back;
         self.stranded.merge(std::mem::take(&mut other.stranded));
+        self.open += other.open;
+        self.unsure += other.unsure;
         self.doubts.merge(std::mem::take(&mut other.doubts));
     }
 
@@ -235,7 +243,9 @@ async fn unlink(work: &Work<'_>, lane: &mut Lane, names: &[Vec<u8>], found: &mut
     let mut batch = Batch::default();
     names.iter().for_each(|name| batch.push(&[b"UNLINK", name]));
     let count = names.len();
+    found.unsure += count as u64;
     let replies = lane.ask(&batch, count).await?;
+    found.unsure -= count as u64;
     fatal(replies.iter())?;
     let gone = replies.iter().filter(|reply| is_one(reply)).count() as u64;
     let elsewhere = replies.iter().filter(|reply| reply.error().is_some()).count() as u64;
@@ -261,20 +271,22 @@ async fn set_aside(
         batch.push(&[b"TIME"]);
     }
     for (name, aside) in &pairs {
+        // By its own name: the other one is longer, and would be counted as freed.
+        batch.push(&[b"MEMORY", b"USAGE", name]);
         batch.push(&[b"RENAMENX", name, aside]);
         batch.push(&[if absolute { b"PEXPIRETIME".as_slice() } else { b"PTTL" }, aside]);
-        batch.push(&[b"MEMORY", b"USAGE", aside]);
     }
     if pairs.is_empty() {
         return Ok(Vec::new());
     }
     let count = pairs.len();
+    found.open += count as u64;
     let replies = lane.ask(&batch, count).await?;
     let mut trouble = if absolute { Ok(()) } else { fatal(replies.iter().take(1)) };
     let (clock, replies) = clock(&replies, absolute);
     let mut moved = Vec::with_capacity(count);
     for ((name, aside), replies) in pairs.into_iter().zip(replies.chunks(3)) {
-        let [renamed, deadline, bytes] = replies else { break };
+        let [bytes, renamed, deadline] = replies else { break };
         if is_one(renamed) {
             // A deadline that was not told must not be taken for none.
             if let Some(line) = deadline.error() {
@@ -298,10 +310,13 @@ async fn set_aside(
             None => found.changed += 1,
         }
     }
+    found.open -= (count - moved.len()) as u64;
     if trouble.is_err() && !moved.is_empty() {
         // What was renamed before the trouble came must not stay aside unsaid.
-        let back = moved.drain(..).map(|moved| (moved.name, moved.aside)).collect();
+        let back: Vec<_> = moved.drain(..).map(|moved| (moved.name, moved.aside)).collect();
+        let count = back.len() as u64;
         found.put_back += put_back(lane, back, &mut found.stranded).await?;
+        found.open -= count;
     }
     trouble.map(|()| moved)
 }
@@ -395,7 +410,10 @@ async fn capture(
             let Some(dump) = reply.text() else {
                 match reply {
                     // Expired or evicted, there as anywhere.
-                    Reply::Nil => found.gone += 1,
+                    Reply::Nil => {
+                        found.gone += 1;
+                        found.open -= 1;
+                    }
                     // What cannot be dumped cannot be kept, and so is not removed.
                     _ => {
                         found.changed += 1;
@@ -426,7 +444,10 @@ async fn capture(
             open.aside.push((key.name, key.aside, key.bytes));
         }
     }
-    put_back(lane, back, &mut found.stranded).await.map(drop)
+    let count = back.len() as u64;
+    put_back(lane, back, &mut found.stranded).await?;
+    found.open -= count;
+    Ok(())
 }
 
 /// Writes the frame, and only then unlinks what it holds. What cannot be written gets its name back.
@@ -452,9 +473,13 @@ async fn flush(work: &Work<'_>, lane: &mut Lane, open: &mut Open, found: &mut Re
         let kept =
             kept.into_iter().map(|name| (name::aside(work.step, &name), name)).map(|(aside, name)| (name, aside));
         let back: Vec<_> = aside.into_iter().map(|(name, aside, _)| (name, aside)).chain(kept).collect();
+        let count = back.len() as u64;
         found.put_back += put_back(lane, back, &mut found.stranded).await?;
+        found.open -= count;
         return Ok(());
     }
+    // What is written down as kept aside is meant to be there.
+    found.open -= kept.len() as u64;
     work.told.add(kept.len() as u64);
     for some in expiring.chunks(lane.keys().max(8)) {
         let mut batch = Batch::default();
@@ -474,9 +499,15 @@ async fn flush(work: &Work<'_>, lane: &mut Lane, open: &mut Open, found: &mut Re
             words.extend(keys.iter().map(|(_, aside, _)| aside.as_slice()));
             batch.push(&words);
         }
+        let count = keys.len() as u64;
+        found.unsure += count;
         let replies = lane.ask(&batch, keys.len()).await?;
+        found.unsure -= count;
         fatal(replies.iter())?;
-        found.keys += keys.len() as u64;
+        // One whose slot is on the move is aside still.
+        let elsewhere = replies.iter().filter(|reply| reply.error().is_some()).count() as u64;
+        found.open -= count - elsewhere;
+        found.keys += count - elsewhere;
         found.bytes += keys.iter().map(|(.., bytes)| bytes).sum::<u64>();
         work.told.add(keys.len() as u64);
     }

@@ -90,17 +90,24 @@ pub(in crate::exec) async fn restore(ground: &Ground, snapshots: &Snapshots, ste
         Err(error) => return fail(error),
     };
     // A run that was cut short may have left keys aside; they come first.
-    if !frames.closed
-        && let Err(error) = recover::recover(ground, snapshots, step, cx).await
-    {
-        return fail(error);
+    let mut found = Restored::nothing(Ended::Done);
+    if !frames.closed {
+        let tidied = match recover::recover(ground, snapshots, step, cx).await {
+            Ok(tidied) => tidied,
+            Err(error) => return fail(error),
+        };
+        // What is written down besides is met again in its frame, and counted there.
+        found.keys = tidied.put_back - tidied.put_back_written;
+        if let Some(why) = tidied.why {
+            return Restored { keys: tidied.put_back, ended: Ended::Failed(why), ..found };
+        }
     }
     let ways = match Ways::of(ground, cx).await {
         Ok(ways) => ways,
-        Err(error) => return fail(error),
+        Err(error) => return Restored { ended: Ended::Failed(error), ..found },
     };
     let told = Told::new("bringing back", None, cx);
-    let mut work = Work { step, ways, told, found: Restored::nothing(Ended::Done), unmade: HashSet::new() };
+    let mut work = Work { step, ways, told, found, unmade: HashSet::new() };
     // From the last frame to the first: of a key that was taken twice, the newer value is the one to come back.
     let mut frames = frames.backwards();
     while let Some(records) = frames.next().await {

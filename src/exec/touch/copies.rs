@@ -84,13 +84,13 @@ impl Exec {
             Change::ExportKeys { .. } => match whole(&snapshots, &step, hands).await {
                 Ok(contents) => {
                     let said = format!("its file is there, was read to its end and holds {}", keys(contents.keys));
-                    Ok(Settled { kept: contents.keys, said })
+                    Ok(Settled { kept: contents.keys, said, untidied: None })
                 }
                 // What nobody can rely on is of no use, and holds people's data.
                 Err(_) => {
                     remove(&snapshots, &step).await?;
                     let said = "its file was cut short and was removed; nothing of the server changed".to_owned();
-                    Ok(Settled { kept: 0, said })
+                    Ok(Settled { kept: 0, said, untidied: None })
                 }
             },
             Change::ImportKeys { export, seq, only, .. } => {
@@ -106,9 +106,9 @@ impl Exec {
                 counted(&mut parts, found.different.count, "hold something else");
                 counted(&mut parts, found.unread, "could not be compared");
                 parts.push("asked for again, it goes on with what is missing".to_owned());
-                Ok(Settled { kept: written, said: parts.join("; ") })
+                Ok(Settled { kept: written, said: parts.join("; "), untidied: None })
             }
-            _ => Ok(Settled { kept: 0, said: "it can be asked for again".to_owned() }),
+            _ => Ok(Settled { kept: 0, said: "it can be asked for again".to_owned(), untidied: None }),
         }
     }
 }

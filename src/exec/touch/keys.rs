@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Hands, Touched, refused};
+use super::{Hands, STOPPED, Touched, refused};
 use crate::{
     diagnosis::Explained,
     exec::{
@@ -10,7 +10,7 @@ use crate::{
         aside::{self, Ended, Ground, Keep, Listed, Meant, Recovered, Removal, Removed, Restored, Retimed, Retiming},
     },
     policy::TouchPermit,
-    runbook::{Change, Kept, Plan, show_bytes, show_number},
+    runbook::{Change, Kept, Plan, Retime, show_bytes, show_number},
     store::snapshot::{Header, SnapshotError, SnapshotWriter, Snapshots, StepId},
 };
 
@@ -21,6 +21,17 @@ pub struct Settled {
     pub kept: u64,
     /// All of it, in words.
     pub said: String,
+    /// What could not be tidied up now.
+    pub untidied: Option<Untidied>,
+}
+
+/// Keys that are under another name still.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Untidied {
+    /// How many at most; 0 where nobody could count them.
+    pub keys: u64,
+    /// Why they could not be tidied up.
+    pub why: Explained,
 }
 
 impl Exec {
@@ -70,7 +81,7 @@ impl Exec {
                     keep: writer,
                 };
                 let found = aside::retime(&ground, retiming, hands.cx).await;
-                ended(&found.ended, found.keys + found.unsure > 0, &retimed(&found))
+                ended(&found.ended, found.keys + found.unsure > 0, &retimed(&found, *to))
             }
             Change::RestoreKeys { run, seq, .. } => {
                 let snapshots = match hands.store.snapshots() {
@@ -107,8 +118,9 @@ impl Exec {
         }
     }
 
-    /// After the bot was cut short in a step about keys: what is aside and on
-    /// the disk is finished, what is aside and not on the disk gets its name back.
+    /// After a step about keys was cut short: what is aside and on the disk is
+    /// finished, what is aside and not on the disk gets its name back, as far as
+    /// the server lets us.
     ///
     /// # Errors
     ///
@@ -140,15 +152,19 @@ impl Exec {
                 let found = aside::recover(&ground, &snapshots, &id, hands.cx).await?;
                 let said =
                     format!("{} are written down and can be brought back; {}", keys(found.written), recovered(&found));
-                Ok(Settled { kept: found.written, said })
+                let untidied = found.why.map(|why| Untidied { keys: found.left, why });
+                Ok(Settled { kept: found.written, said, untidied })
             }
             Change::RetimeKeys { .. } => {
                 let written = aside::count(&snapshots, &id).await.map_err(|error| aside::unkept(&error))?;
                 let said =
                     format!("the deadlines of {} are written down; some of these may not have changed", keys(written));
-                Ok(Settled { kept: written, said })
+                Ok(Settled { kept: written, said, untidied: None })
             }
-            _ => Ok(Settled { kept: 0, said: "it can be asked for again: what was done is left as it is".to_owned() }),
+            _ => {
+                let said = "it can be asked for again: what was done is left as it is".to_owned();
+                Ok(Settled { kept: 0, said, untidied: None })
+            }
         }
     }
 
@@ -172,18 +188,63 @@ async fn remove(
     hands: &Hands<'_>,
 ) -> Touched {
     let found = aside::remove(ground, removal, hands.cx).await;
-    let failed = matches!(found.ended, Ended::Failed(_));
     let mut said = removed(&found);
-    if failed && let Some(snapshots) = snapshots {
-        let cx = super::touching(Instant::now() + hands.cx.call * 4, hands.cx.call);
-        match aside::recover(ground, snapshots, step, &cx).await {
-            Ok(tidied) => said = format!("{said}; {}", recovered(&tidied)),
-            Err(_) => {
-                said.push_str("; what is aside will be put back or finished by `undo`, or when the bot starts again");
+    let done = found.keys + found.aside.count + found.stranded.count;
+    if found.open == 0 {
+        let anything = done + found.unsure > 0;
+        counted(&mut said, found.unsure, "may be gone too: the server did not say whether it removed them");
+        return ended(&found.ended, anything, &said.join("; "));
+    }
+    let cx = super::touching(Instant::now() + hands.cx.call * 4, hands.cx.call);
+    // A slot on the move took what is aside along with it.
+    let ground = Ground { only: ground.only.clone().filter(|_| found.ended != Ended::Done), ..ground.clone() };
+    let tidied = match snapshots {
+        Some(snapshots) => aside::recover(&ground, snapshots, step, &cx).await,
+        None => Err(refused(
+            "what is written down of the run cannot be read now",
+            "the bot's directory of snapshots cannot be used",
+            "see `/redis version`",
+        )),
+    };
+    let (anything, untidied) = match tidied {
+        Ok(tidied) => {
+            // What was sent to be removed, is not aside, and does not have its name again.
+            let gone = found.unsure.saturating_sub(tidied.finished + tidied.put_back_written + tidied.left);
+            counted(&mut said, gone, "are gone too: the server's answer was lost");
+            said.push(recovered(&tidied));
+            let untidied =
+                tidied.why.map(|why| Untidied { keys: if tidied.left > 0 { tidied.left } else { found.open }, why });
+            (done + gone + tidied.finished + tidied.stranded.count > 0, untidied)
+        }
+        Err(why) => (true, Some(Untidied { keys: found.open, why })),
+    };
+    match untidied {
+        Some(Untidied { keys, why: untidied }) => {
+            said.push(hidden(keys));
+            let why = match found.ended {
+                Ended::Failed(why) => why,
+                Ended::Done | Ended::Stopped(_) => untidied.clone(),
+            };
+            Touched::Aside { why, left: said.join("; "), keys, untidied }
+        }
+        None => match (&found.ended, anything) {
+            (Ended::Failed(why), false) => {
+                Touched::Untouched(Explained { cause: format!("{}; {}", why.cause, said.join("; ")), ..why.clone() })
             }
+            (how, anything) => ended(how, anything, &said.join("; ")),
+        },
+    }
+}
+
+/// What it means for applications that keys are aside.
+pub fn hidden(count: u64) -> String {
+    match count {
+        0 => "keys may be under another name on the server, where applications do not see them".to_owned(),
+        1 => "up to 1 key is under another name on the server, where applications do not see it".to_owned(),
+        count => {
+            format!("up to {} are under another name on the server, where applications do not see them", keys(count))
         }
     }
-    ended(&found.ended, failed || found.keys + found.aside.count > 0, &said)
 }
 
 /// The most keys a step may touch: its share of what was shown, and the tolerance.
@@ -207,17 +268,21 @@ pub(super) fn ended(how: &Ended, anything: bool, said: &str) -> Touched {
     match how {
         Ended::Done => Touched::Verified(said.to_owned()),
         Ended::Stopped(why) if anything => Touched::Partly {
-            why: refused(
+            why: stopped(
                 &format!("it went no further: {why}"),
                 "it stopped in good order, with nothing half done",
                 "undo it, or ask for the rest",
             ),
             left: said.to_owned(),
         },
-        Ended::Stopped(why) => Touched::Untouched(refused(why, "it stopped before anything was done", "ask again")),
+        Ended::Stopped(why) => Touched::Untouched(stopped(why, "it stopped before anything was done", "ask again")),
         Ended::Failed(why) if anything => Touched::Partly { why: why.clone(), left: said.to_owned() },
         Ended::Failed(why) => Touched::Untouched(why.clone()),
     }
+}
+
+fn stopped(what: &str, cause: &str, next: &str) -> Explained {
+    Explained { code: STOPPED.into(), ..refused(what, cause, next) }
 }
 
 /// What is said of keys that were sent to the server, when its answer did not come whole.
@@ -242,7 +307,7 @@ pub(super) fn counted(parts: &mut Vec<String>, count: u64, what: &str) {
     }
 }
 
-fn removed(found: &Removed) -> String {
+fn removed(found: &Removed) -> Vec<String> {
     let mut parts = vec![format!("{} removed ({})", keys(found.keys), show_bytes(found.bytes))];
     if found.aside.count > 0 {
         parts.push(format!(
@@ -259,11 +324,13 @@ fn removed(found: &Removed) -> String {
     if let Some(doubts) = found.doubts.words() {
         parts.push(format!("not meant: {doubts}"));
     }
-    parts.join("; ")
+    parts
 }
 
-fn retimed(found: &Retimed) -> String {
-    let mut parts = vec![format!("{} have the new deadline", keys(found.keys))];
+fn retimed(found: &Retimed, to: Retime) -> String {
+    let have = if found.keys == 1 { "has" } else { "have" };
+    let what = if to == Retime::Persist { "no deadline any more" } else { "the new deadline" };
+    let mut parts = vec![format!("{} {have} {what}", keys(found.keys))];
     counted(&mut parts, found.unsure, UNSURE);
     counted(&mut parts, found.unchanged, "were left as they are");
     counted(&mut parts, found.gone, "had gone when their turn came (a walk may meet a name twice)");

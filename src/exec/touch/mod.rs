@@ -16,7 +16,7 @@ mod saving;
 mod settings;
 mod slowlog;
 
-pub use keys::Settled;
+pub use keys::{Settled, Untidied, hidden};
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ use super::{
     Exec, Looking,
     aside::Meant,
     budget,
-    fault::Fault,
+    fault::{Fault, of_a_change},
     server::{Budget, one},
     wire::{Setup, Wire},
 };
@@ -37,6 +37,9 @@ use crate::{
     runbook::{Change, Plan, PlanTarget},
     store::Store,
 };
+
+/// The code of a touch that ended before its time, in good order.
+pub const STOPPED: &str = "STOPPED";
 
 /// How a touch ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +59,17 @@ pub enum Touched {
         why: Explained,
         /// What was done and what is left, in words.
         left: String,
+    },
+    /// It was stopped or failed on the way, and left keys under another name.
+    Aside {
+        /// Why it went no further.
+        why: Explained,
+        /// What was done and what is left, in words.
+        left: String,
+        /// How many keys at most; 0 where nobody could count them.
+        keys: u64,
+        /// Why these could not be tidied up.
+        untidied: Explained,
     },
     /// It was sent and no answer came, not even when the server was asked again.
     Uncertain(Explained),
@@ -272,7 +286,7 @@ impl Lane<'_> {
     /// A fault as people read it.
     fn explain(&self, fault: &Fault, command: &str) -> Explained {
         let credential = self.instance.touch.as_ref().unwrap_or(&self.instance.look);
-        fault.explain(Some(self.address), credential, Some(command))
+        of_a_change(fault.explain(Some(self.address), credential, Some(command)))
     }
 }
 

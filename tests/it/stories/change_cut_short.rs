@@ -50,9 +50,12 @@ async fn a_purge_under_way_is_stopped_by_its_button_and_what_it_removed_comes_ba
     proxy.delay(Duration::from_millis(25));
     let (done, ()) = tokio::join!(others.reacts("bo", "✅", &id), stopping);
     let text = done.text();
-    for said in ["It did not get through", "stopped", "nothing half done"] {
+    for said in ["stopped · purge", "Stopped by Ana. ", " keys removed", "nothing is half done"] {
         assert!(text.contains(said), "{said} is missing in {text}");
     }
+    assert!(!text.contains("failed") && !text.contains("did not get through"), "{text}");
+    // What a stopped run left is looked at.
+    room.hears("verify · shop").await;
     let now = seen(&server);
     assert!(now.len() < before.len() && now.len() > before.len() - 1_500, "{} of {}", now.len(), before.len());
     assert!(now.keys().all(|name| !name.starts_with(b"rediscue:aside:")), "nothing is left aside");
@@ -89,6 +92,15 @@ async fn whoever_comes_to_the_terminal_after_a_restart_is_told_what_was_cut_shor
             told.push(text_of(&card));
         }
     }
+    // What may have been changed is looked at, and it is said to whoever asked for it.
+    let looked = loop {
+        if let FromBot::Say { card, .. } = heard(&mut terminal).await
+            && card.title.starts_with("verify ·")
+        {
+            break card;
+        }
+    };
+    assert!(looked.footer.unwrap_or_default().contains(done.as_str()));
     let of = |run: &rediscue::model::RunId| {
         told.iter().find(|text| text.contains(run.as_str())).unwrap_or_else(|| panic!("{told:?}"))
     };

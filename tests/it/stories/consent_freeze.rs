@@ -90,9 +90,12 @@ async fn a_run_stops_between_its_steps_and_says_what_was_done() {
     proxy.delay(Duration::ZERO);
     assert!(frozen.text().contains("1 of them had begun"), "{}", frozen.text());
     let said = ran.text();
-    for words in
-        ["failed · set-two", "all changes were stopped by Bo", "not taken back: all changes are stopped", "[Undo]"]
-    {
+    for words in [
+        "stopped · set-two",
+        "Stopped: all changes were stopped by Bo",
+        "not taken back: all changes are stopped",
+        "[Undo]",
+    ] {
         assert!(said.contains(words), "{words} is missing in {said}");
     }
     assert_eq!(setting(&server, "slowlog-max-len"), "99");

@@ -49,6 +49,7 @@ async fn a_lone_responder_goes_on_only_when_every_gate_is_open_and_the_owners_ar
         .await;
     says(&mut room, "eli", &format!("break-glass {run} shop now"), "a reason that others can understand").await;
     says(&mut room, "eli", &format!("break-glass {run}"), "not the service of that plan").await;
+    says(&mut room, "cy", "severity SEV2 shop it is bad", "SEV2").await;
     says(&mut room, "eli", "severity SEV1 shop it is bad", "Eli declares a SEV1").await;
     says(&mut room, "eli", &line, "said by an alert or by another person").await;
     says(&mut room, "ana", &line, "said by an alert or by another person").await;
@@ -59,6 +60,8 @@ async fn a_lone_responder_goes_on_only_when_every_gate_is_open_and_the_owners_ar
     says(&mut room, "dora", "severity SEV1 shop it is bad", "not yours to declare").await;
     says(&mut room, "cy", "severity SEV1 nowhere it is bad", "The second word is a service's name").await;
     says(&mut room, "cy", "severity SEV1 shop nobody can log in", "Cy declares a SEV1").await;
+    // Whoever agrees hides nobody's word.
+    says(&mut room, "eli", "severity SEV1 shop nobody can log in", "Eli declares a SEV1").await;
     says(&mut room, "ana", "freeze shop wait for the provider", "All changes of shop").await;
     says(&mut room, "eli", &line, "Not even glass is broken through a stop").await;
     says(&mut room, "bo", "unfreeze shop", "go on").await;

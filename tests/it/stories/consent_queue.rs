@@ -22,7 +22,7 @@ async fn a_second_change_queues_behind_the_first_is_told_so_and_its_consent_can_
     let _: String = server.run(&["CLIENT", "PAUSE", "4000", "ALL"]);
     let watching = async {
         let told = room.hears("It has consent and waits until").await;
-        assert!(told.contains(&format!("run {first}")), "{told}");
+        assert!(told.contains(&format!("run {first}")) && told.starts_with("queued ·"), "{told}");
         room.hears("It has consent and waits until").await;
         let pending = room.types("cy", "pending").await.text();
         let state = |run: &str| pending.lines().find(|line| line.starts_with(run)).unwrap_or_default().to_owned();

@@ -25,8 +25,8 @@ use crate::world::{
     room::setting,
 };
 
-/// What `CONFIG SET` of a setting looks like on its way.
-const SETS: &str = "CONFIG\r\n$3\r\nSET\r\n";
+/// What `CONFIG SET` of a setting looks like on its way; asking whether it may be sent is longer.
+const SETS: &str = "*4\r\n$6\r\nCONFIG\r\n$3\r\nSET\r\n";
 
 /// What a dead bot had written down about a run.
 struct Left {

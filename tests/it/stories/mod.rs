@@ -36,6 +36,7 @@ mod keyspace_nodes;
 mod keyspace_procedures;
 mod keyspace_resume;
 mod keyspace_survey;
+mod left_aside;
 mod limits;
 mod long_looks;
 mod next_commands;

@@ -91,6 +91,21 @@ async fn p7_sessions_of_one_organisation_are_counted_purged_and_brought_back_as_
 }
 
 #[tokio::test]
+async fn what_is_freed_is_what_the_keys_took_under_their_own_names() {
+    let (server, builder) = house("normal");
+    for i in 0..100 {
+        let _: () = server.run(&["SET", &format!("k:{i}"), "x"]);
+    }
+    let took: u64 = (0..100).map(|i| server.run::<u64>(&["MEMORY", "USAGE", &format!("k:{i}")])).sum();
+    let chat = builder.start().await;
+    let mut room = Room::of(&chat);
+    let done = agreed(&mut room, "purge k:* --type string shop").await.text();
+    let said = format!("100 keys removed ({})", rediscue::runbook::show_bytes(took));
+    assert!(done.contains(&said), "{said} is missing in {done}");
+    chat.stop().await;
+}
+
+#[tokio::test]
 async fn a_cluster_is_purged_on_every_primary_and_brought_back_as_it_was() {
     let cluster = ClusterWorld::start(false);
     let mut addresses = Vec::new();
@@ -298,7 +313,8 @@ async fn s5_working_memory_of_a_tenant_is_deleted_and_a_session_is_extended_and_
     assert!(pttl("session:short") > 3_500_000 && pttl("session:long") > 8_000_000 && pttl("session:forever") == -1);
     let done = agreed(&mut room, "expire session:* 30m --only-shorten shop").await;
     assert!(pttl("session:long") <= 1_800_000 && (0..=1_800_000).contains(&pttl("session:forever")), "{}", done.text());
-    agreed(&mut room, "persist session:short shop").await;
+    let done = agreed(&mut room, "persist session:short shop").await.text();
+    assert!(done.contains("1 key has no deadline any more") && !done.contains("new deadline"), "{done}");
     assert_eq!(pttl("session:short"), -1);
     agreed(&mut room, "purge tenant:7:wm:* --type hash shop").await;
     assert!(names(&seen(&server)).iter().all(|name| !name.starts_with("tenant:7")));

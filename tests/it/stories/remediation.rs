@@ -9,6 +9,7 @@ use crate::world::{
     chat::{Answer, text_of},
     eventually_async,
     room::{POLICY, Room, house, setting},
+    team,
 };
 
 #[tokio::test]
@@ -79,10 +80,13 @@ async fn a_dry_run_and_a_bot_that_observes_change_nothing() {
     assert_eq!(setting(&server, "slowlog-max-len"), "128");
     let low = room.types("ana", "set-config slowlog-max-len 99 shop").await;
     assert_eq!((low.level(), setting(&server, "slowlog-max-len").as_str()), (Some(Level::Ok), "99"), "{}", low.text());
+    let waiting = room.types("ana", "set-config timeout 300 shop").await;
     let left = chat.leave().await;
 
     let chat = left.file("policy.toml", &POLICY.replace("MODE", "observe")).start().await;
     let mut room = Room::of(&chat);
+    let refused = room.types("bo", &format!("approve {}", team::run_of(&waiting))).await.text();
+    assert!(refused.contains("This bot only observes") && !refused.contains("Your word does not count"), "{refused}");
     let held = room.types("ana", "set-config slowlog-max-len 128 shop").await;
     assert!(!held.text().contains("→ 128"), "{}", held.text());
     assert_eq!(setting(&server, "slowlog-max-len"), "99");
@@ -143,11 +147,13 @@ async fn a_change_for_a_while_takes_itself_back_and_leaves_alone_what_others_cha
     let told = room.hears("Its time is up").await;
     assert!(told.contains("has been taken back"), "{told}");
     assert_eq!(setting(&server, "slowlog-max-len"), "128");
+    room.hears("verify · shop").await;
 
     room.types("ana", "set-config slowlog-max-len 99 shop --for 1s").await;
     let _: String = server.run(&["CONFIG", "SET", "slowlog-max-len", "55"]);
     let told = room.hears("could not be taken back").await;
     assert!(told.contains("slowlog-max-len is 55 now, not 99"), "{told}");
+    assert!(told.starts_with("not taken back ·"), "{told}");
     assert_eq!(setting(&server, "slowlog-max-len"), "55");
     chat.stop().await;
 }

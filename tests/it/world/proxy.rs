@@ -54,10 +54,16 @@ pub(crate) enum How {
     CutAfter,
 }
 
+/// Whether a word is sent; to ask whether it may be sent is not to send it.
+fn meets(chunk: &[u8], word: &str) -> bool {
+    let has = |word: &str| chunk.windows(word.len()).any(|bytes| bytes.eq_ignore_ascii_case(word.as_bytes()));
+    has(word) && !has("DRYRUN")
+}
+
 impl Way {
     /// What is done to a chunk; of connections that may change something they are counted.
     fn fails(&self, chunk: &[u8], touches: bool) -> Option<How> {
-        let has = |word: &str| chunk.windows(word.len()).any(|bytes| bytes.eq_ignore_ascii_case(word.as_bytes()));
+        let has = |word: &str| meets(chunk, word);
         if self.refused.lock().unwrap().take_if(|word| has(word)).is_some() {
             return Some(How::Refused);
         }
@@ -77,8 +83,7 @@ impl Way {
 
     fn springs(&self, chunk: &[u8]) -> Option<Trap> {
         let mut trap = self.trap.lock().unwrap();
-        let found = |word: &str| chunk.windows(word.len()).any(|bytes| bytes.eq_ignore_ascii_case(word.as_bytes()));
-        if trap.as_ref().is_some_and(|trap| found(trap.word)) { trap.take() } else { None }
+        if trap.as_ref().is_some_and(|trap| meets(chunk, trap.word)) { trap.take() } else { None }
     }
 }
 

@@ -11,6 +11,7 @@ mod keys;
 mod password;
 mod pause;
 mod requirepass;
+mod rights;
 mod save;
 mod settings;
 mod slowlog;
@@ -175,6 +176,9 @@ pub(super) async fn make(hall: &Arc<Hall>, permit: &Permit, wish: &Wish<'_>) -> 
     };
     for node in found.nodes.iter().filter(meant) {
         let Some(run_id) = node.run_id.clone() else {
+            if let Some(why) = node.silent.clone() {
+                return Err(Unplanned::Failed(why));
+            }
             return Err(Unplanned::Failed(trouble(
                 format!("{} does not tell its run id", node.node.address),
                 "without it nobody can say later that it is still the same server",
@@ -216,6 +220,7 @@ pub(super) async fn make(hall: &Arc<Hall>, permit: &Permit, wish: &Wish<'_>) -> 
             already.join(" ")
         }));
     };
+    rights::held(&maker, &draft.steps).await?;
     let at_least = match &wish.command.kind {
         Kind::Remediation(remediation) => remediation.at_least,
         _ => Risk::Low,

@@ -73,6 +73,24 @@ async fn a_second_bot_on_one_store_is_refused_and_told_who_has_it() {
 }
 
 #[tokio::test]
+async fn the_database_and_what_is_beside_it_are_for_its_owner_alone_also_where_they_were_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = StoreSettings::in_dir(dir.path()).paths();
+    let files = ["", "-wal", "-shm"].map(|end| std::path::PathBuf::from(format!("{}{end}", paths.database.display())));
+    let mode = |file: &std::path::PathBuf| {
+        let permissions = std::fs::metadata(file).unwrap().permissions();
+        std::os::unix::fs::PermissionsExt::mode(&permissions) & 0o777
+    };
+    let first = open(dir.path()).await;
+    assert_eq!(files.each_ref().map(mode), [0o600; 3]);
+    first.close().await;
+    let wide = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(&paths.database, wide).unwrap();
+    let _again = open(dir.path()).await;
+    assert_eq!(files.each_ref().map(mode), [0o600; 3]);
+}
+
+#[tokio::test]
 async fn a_store_is_not_opened_without_its_key_or_with_another() {
     let dir = tempfile::tempdir().unwrap();
     let paths = StoreSettings::in_dir(dir.path()).paths();
