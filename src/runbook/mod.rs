@@ -40,7 +40,7 @@ pub use book::{
 };
 pub use built_in::built_in;
 pub use catalogue::{Catalogue, Known};
-pub use change::{Change, Kept, Remediation, Touch, TouchKind, TouchWord, Wanted};
+pub use change::{Change, Deed, Kept, Remediation, Touch, TouchKind, TouchWord, Wanted};
 pub use clients::{ClientFilter, ClientKind, spared};
 pub use command::{
     ArgumentKind, ArgumentSpec, ArgumentValue, Arguments, Command, Cost, Diagnostic, Each, Intent, Kind, Step,
@@ -69,6 +69,11 @@ pub use spec::{
 /// Bytes as cards show them: `812 MiB`.
 pub fn show_bytes(count: u64) -> String {
     language::show::bytes(count as f64)
+}
+
+/// A count and what it counts: `1 key`, `12,400 keys`.
+pub fn show_count(count: u64, one: &str) -> String {
+    language::show::plural(count as f64, one, None)
 }
 
 /// A count as cards show it: `12,400`.

@@ -85,6 +85,7 @@ pub(super) struct Chooser {
     idle_s: Option<u64>,
     kind: Option<String>,
     measures: bool,
+    deadlines: bool,
 }
 
 impl Chooser {
@@ -98,7 +99,12 @@ impl Chooser {
         })?;
         let fields = predicate.as_ref().map(Predicate::hash_fields).unwrap_or_default();
         let Select { no_ttl, idle_s, kind, .. } = select.clone();
-        Ok(Self { predicate, fields, now_ms, no_ttl, idle_s, kind, measures })
+        Ok(Self { predicate, fields, now_ms, no_ttl, idle_s, kind, measures, deadlines: false })
+    }
+
+    /// Lifetime is asked of every key, whether or not it is measured.
+    pub(super) fn telling_deadlines(self, deadlines: bool) -> Self {
+        Self { deadlines, ..self }
     }
 
     /// Whether bytes and lifetime are asked of every key.
@@ -138,7 +144,7 @@ impl Chooser {
         doubts: &mut Doubts,
     ) -> Result<Vec<Chosen>, Fault> {
         let asks_type = self.predicate.is_some() || self.kind.is_some() || self.measures;
-        let asks_ttl = self.no_ttl || self.measures;
+        let asks_ttl = self.no_ttl || self.measures || self.deadlines;
         let mut batch = Batch::default();
         for name in &names {
             if asks_type {
