@@ -134,6 +134,10 @@ impl Policy {
         if self.counts(person, plan, command, service, place) {
             return Ok(person);
         }
+        if self.mode() == Mode::Observe {
+            // Nobody's word counts while the bot only observes, and that is the reason to tell.
+            self.judge(person, command, Reach::Service(service), place, false)?;
+        }
         let reach = asked(command, Reach::Service(service));
         let role = plan.asks.as_ref().and_then(|asks| asks.by.as_ref());
         let role = role.map(|role| format!(", which asks for {}", role.replace(['`', '*'], ""))).unwrap_or_default();

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClientFilter, Compiled, Parameter, Retime, Risk, Select};
+use super::{ClientFilter, Compiled, Parameter, Retime, Risk, Select, show_count, show_entries};
 use crate::model::{RunId, show_duration};
 
 /// What a server does in the background is followed for this long.
@@ -485,11 +485,12 @@ impl Change {
                 format!("set {parameter} from {old} to {new}")
             }
             Change::RewriteConfig => "write the settings into the configuration file".to_owned(),
-            Change::ResetSlowlog { entries } => format!("empty the slow log of {entries} entries"),
+            Change::ResetSlowlog { entries } => format!("empty the slow log of {}", show_entries(*entries)),
             Change::Backup { save: false } => "back up all data over the replication stream".to_owned(),
             Change::Backup { save: true } => "save all data on the server and back its file up".to_owned(),
-            Change::KillClients { filter, clients: 1, .. } => format!("close 1 connection {}", filter.words()),
-            Change::KillClients { filter, clients, .. } => format!("close {clients} connections {}", filter.words()),
+            Change::KillClients { filter, clients, .. } => {
+                format!("close {} {}", show_count(*clients, "connection"), filter.words())
+            }
             Change::PauseWrites { ms, all: false } => format!("hold writes back for {}", length(*ms)),
             Change::PauseWrites { ms, all: true } => format!("hold everything back, reads too, for {}", length(*ms)),
             Change::ResumeWrites => "let writes through again".to_owned(),

@@ -35,8 +35,8 @@ mod words;
 
 pub use bind::{bind, bind_touches};
 pub use book::{
-    Act, BOOK_VERSION, Back, Book, BookRun, BookStart, BookStep, Happened, How, Next, NotNow, Note, Or, Phase, Slot,
-    StepRun, StepState, TouchEnd, Verify, book_card, seen,
+    Act, BOOK_VERSION, Back, Book, BookRun, BookStart, BookStep, Happened, How, Next, NotNow, Note, Or, Phase,
+    Rehearsed, Slot, StepRun, StepState, TouchEnd, Verify, book_card, seen,
 };
 pub use built_in::built_in;
 pub use catalogue::{Catalogue, Known};
@@ -74,6 +74,11 @@ pub fn show_bytes(count: u64) -> String {
 /// A count and what it counts: `1 key`, `12,400 keys`.
 pub fn show_count(count: u64, one: &str) -> String {
     language::show::plural(count as f64, one, None)
+}
+
+/// `1 entry`, `12,400 entries`.
+pub fn show_entries(count: u64) -> String {
+    language::show::plural(count as f64, "entry", Some("entries"))
 }
 
 /// A count as cards show it: `12,400`.

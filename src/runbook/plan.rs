@@ -75,11 +75,7 @@ impl Reach {
     /// What a run may go beyond what is shown by, in words: `5 %`, or of a handful `10 more`.
     pub fn allowance(&self, shown: u64) -> String {
         let percent = self.tolerance_percent;
-        if u128::from(shown) * u128::from(percent) < FEW * 100 {
-            format!("{FEW} more")
-        } else {
-            format!("{percent} %")
-        }
+        if u128::from(shown) * u128::from(percent) < FEW * 100 { format!("{FEW} more") } else { format!("{percent} %") }
     }
 
     fn drift(&self, now: &Reach) -> Option<String> {
@@ -90,7 +86,10 @@ impl Reach {
             let (most, shown, found) = (most?, shown?, found?);
             (found > most).then(|| {
                 let (was, is) = (show_number(shown), show_number(found));
-                format!("it was about {was} {what} and is now about {is}, beyond what was shown and {}", self.allowance(shown))
+                format!(
+                    "it was about {was} {what} and is now about {is}, beyond what was shown and {}",
+                    self.allowance(shown)
+                )
             })
         })
     }

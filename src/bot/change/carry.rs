@@ -53,7 +53,8 @@ pub(super) async fn carry(hall: &Arc<Hall>, row: &PlanRow) -> (Card, bool) {
         }
     };
     lane.hold(Some(run.clone()));
-    let (card, state) = checked(hall, row).await;
+    let mut moved = None;
+    let (card, state) = checked(hall, row, &mut moved).await;
     lane.hold(None);
     hall.touching.put_down(run);
     if row.message.is_some() {
@@ -62,11 +63,14 @@ pub(super) async fn carry(hall: &Arc<Hall>, row: &PlanRow) -> (Card, bool) {
     if state == PlanState::Done {
         verify::after(hall, row).await;
     }
+    if let Some(changed) = moved {
+        super::propose::anew(hall, row, &changed).await;
+    }
     (card, state == PlanState::Done)
 }
 
-/// Everything that can still say no, then the change.
-async fn checked(hall: &Arc<Hall>, row: &PlanRow) -> (Card, PlanState) {
+/// Everything that can still say no, then the change. `moved`: what is no longer so, where the plan is to be made anew.
+async fn checked(hall: &Arc<Hall>, row: &PlanRow, moved: &mut Option<String>) -> (Card, PlanState) {
     let plan = &row.plan;
     let rules = hall.rules();
     let void = async |why: String| {
@@ -95,7 +99,7 @@ async fn checked(hall: &Arc<Hall>, row: &PlanRow) -> (Card, PlanState) {
         Err(why) => return void(why).await,
     };
     // The plan is made again: whoever consented did so to what they saw, and to nothing else.
-    let made = match again(hall, row, command, service, instance, &permit).await {
+    let made = match again(hall, row, (command, service, instance), &permit, moved).await {
         Ok(made) => made,
         Err(why) => return void(why).await,
     };
@@ -123,10 +127,9 @@ async fn checked(hall: &Arc<Hall>, row: &PlanRow) -> (Card, PlanState) {
 async fn again(
     hall: &Arc<Hall>,
     row: &PlanRow,
-    command: &Arc<Command>,
-    service: &Arc<crate::model::Service>,
-    instance: &Instance,
+    (command, service, instance): (&Arc<Command>, &Arc<crate::model::Service>, &Instance),
     permit: &TouchPermit,
+    moved: &mut Option<String>,
 ) -> Result<Made, String> {
     let plan = &row.plan;
     let wish = Wish {
@@ -149,6 +152,11 @@ async fn again(
         }
     })?;
     match plan.drift(&made.plan) {
+        Some(changed) if super::propose::may_be_anew(hall, row).await => {
+            let said = format!("{changed}. The consent was for what was shown, so a new plan asks for it.");
+            *moved = Some(changed);
+            Err(said)
+        }
         Some(changed) => Err(format!("{changed}. The consent was for what was shown, so ask again.")),
         None => Ok(made),
     }

@@ -55,7 +55,7 @@ fn last_word(snapshots: &Snapshots, step: &StepId) -> Result<Option<WrittenDown>
 
 fn kind(record: Record) -> Option<String> {
     match record {
-        Record::Key { kind, .. } => Some(String::from_utf8_lossy(kind.as_ref()).into_owned()),
+        Record::Key { kind, .. } => Some(kind),
         _ => None,
     }
 }

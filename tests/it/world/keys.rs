@@ -10,7 +10,9 @@ use rediscue::{
     exec::{Exec, ExecSettings, Hands, Looking, Settled, Touched},
     model::{Address, Credential, Identity, Instance, Place, PlaceKind, Platform, RunId, Service},
     policy::{CommandSet, Consent, Grant, Only, Person, Policy, Role, Rules, Said, TouchPermit},
-    runbook::{Change, Command, Cost, Deed, Kept, Kind, PLAN_VERSION, Plan, PlanStep, PlanTarget, Reach, Risk, Select, Undo},
+    runbook::{
+        Change, Command, Cost, Deed, Kept, Kind, PLAN_VERSION, Plan, PlanStep, PlanTarget, Reach, Risk, Select, Undo,
+    },
     store::{Store, StoreSettings},
 };
 
@@ -248,7 +250,8 @@ impl Hand {
 
     /// Brings back what run `run` did.
     pub(crate) async fn restore(&self, run: u64) -> Touched {
-        let change = Change::RestoreKeys { run: RunId::from_bits(run), seq: 0, what: "test".into(), did: Deed::default() };
+        let change =
+            Change::RestoreKeys { run: RunId::from_bits(run), seq: 0, what: "test".into(), did: Deed::default() };
         self.touch(&self.plan(run + 1_000_000, change)).await
     }
 }

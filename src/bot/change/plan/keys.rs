@@ -13,7 +13,7 @@ use crate::{
         touching,
     },
     keyspace::glob,
-    model::Address,
+    model::{Address, Service},
     runbook::{Change, Kept, Keys, Reach, Retime, Risk, Select, Undo, Wanted, show_bytes, show_count, show_number},
 };
 
@@ -30,11 +30,11 @@ pub(super) async fn remove(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, 
     let one = wanted.get("key").is_some();
     let whole = matches!(select.keys, Keys::Every) || (select == Select::matching(wanted.need("pattern")) && !one);
     if whole && !is_on(wanted, "all") && !matches!(select.keys, Keys::One(_)) {
-        return Err(misunderstood(
-            maker,
-            format!("That means {}, live ones among them.", select.what()),
-            "narrow it by `--where`, `--idle`, `--no-ttl` or `--type`; or say `--all`, which is critical",
-        ));
+        let next = match select.keys {
+            Keys::Every => "name a narrower pattern than `*`; or say `--all`, which is critical",
+            _ => "narrow it by `--where`, `--idle`, `--no-ttl` or `--type`; or say `--all`, which is critical",
+        };
+        return Err(misunderstood(maker, format!("That means {}, live ones among them.", select.what()), next));
     }
     let keep = match (wanted.get("aside").and_then(|ms| ms.parse().ok()), is_on(wanted, "no_undo")) {
         (Some(_), true) => {
@@ -161,7 +161,10 @@ pub(super) async fn retime(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, 
     let mut facts = found.facts(&select);
     facts.push(("New deadline".to_owned(), to.what()));
     if found.left > 0 {
-        facts.push(("Left as they are".to_owned(), format!("{} that {}", show_count(found.left, "key"), to.so_already())));
+        facts.push((
+            "Left as they are".to_owned(),
+            format!("{} that {}", show_count(found.left, "key"), to.so_already()),
+        ));
     }
     let mut warnings = Vec::new();
     let risk = match to {
@@ -187,26 +190,28 @@ const OF_THE_PROFILE: &str = "profile";
 
 /// The deadline that the profile declares for all of these keys, in milliseconds.
 fn of_the_profile(maker: &Maker<'_>, select: &Select) -> Result<u64, Unplanned> {
-    declared(maker, select).map(|(ttl, _)| ttl).ok_or_else(|| {
+    declared(maker.wish.service, select).map(|(ttl, _)| ttl).ok_or_else(|| {
         let what = format!("The profile of {} declares no TTL for {}.", maker.wish.service.name, select.what());
         misunderstood(maker, what, "say how long they are to live: `/redis expire PATTERN 15m`")
     })
 }
 
 /// The TTL of the profile's pattern that holds all of these keys, and that pattern's name.
-fn declared<'s>(maker: &Maker<'s>, select: &Select) -> Option<(u64, &'s str)> {
+pub(in crate::bot::change) fn declared<'s>(service: &'s Service, select: &Select) -> Option<(u64, &'s str)> {
     let holds = |glob: &str| match &select.keys {
         Keys::One(name) | Keys::Matching(name) => glob::matches(glob.as_bytes(), name.as_bytes()),
         Keys::Every => false,
     };
-    maker.wish.service.patterns.iter().filter(|pattern| holds(&pattern.glob)).find_map(|pattern| {
-        Some((u64::try_from(pattern.ttl?.as_millis()).unwrap_or(u64::MAX), pattern.name.as_str()))
-    })
+    service
+        .patterns
+        .iter()
+        .filter(|pattern| holds(&pattern.glob))
+        .find_map(|pattern| Some((u64::try_from(pattern.ttl?.as_millis()).unwrap_or(u64::MAX), pattern.name.as_str())))
 }
 
 /// Keys without a deadline that should have one: to give it to them takes nothing away, and can be taken back.
 fn better_a_deadline(maker: &Maker<'_>, select: &Select) -> Option<String> {
-    let (ttl, name) = declared(maker, select).filter(|_| select.no_ttl)?;
+    let (ttl, name) = declared(maker.wish.service, select).filter(|_| select.no_ttl)?;
     let wish = maker.wish;
     Some(format!(
         "Safer: the profile gives its {name} a TTL of {}, and these lack it. `/redis expire {} {}/{}` sets it on them \
@@ -225,7 +230,9 @@ fn place(maker: &Maker<'_>) -> String {
 
 /// The draft of a `clear-aside`.
 pub(super) async fn clear(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, Unplanned> {
-    let nothing = |why: String| misunderstood(maker, why, "the run's id stands at the foot of its card");
+    let nothing = |not: undo::NotBack| {
+        Unplanned::Misunderstood(Box::new(plain_card(&maker.wish.command.name, not.why, not.next)))
+    };
     let row = undo::of(maker.hall, wanted.need("run")).await.map_err(nothing)?;
     let mut steps = Vec::new();
     for (seq, done) in row.plan.steps.iter().enumerate() {

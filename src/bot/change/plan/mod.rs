@@ -40,6 +40,7 @@ use crate::{
     },
 };
 
+pub(super) use keys::declared;
 pub(super) use undo::of as undone_run;
 
 /// What a plan is made of, each time it is made.

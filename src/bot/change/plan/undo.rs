@@ -14,24 +14,50 @@ use crate::{
     },
 };
 
+/// Why a run is not taken back, and what to do instead where there is something.
+#[derive(Debug)]
+pub(in crate::bot::change) struct NotBack {
+    pub(in crate::bot::change) why: String,
+    pub(in crate::bot::change) next: Option<String>,
+}
+
 /// The run somebody wants taken back.
 ///
 /// # Errors
-/// That there is none, or that there is nothing to take back, as a card's sentence.
-pub(in crate::bot::change) async fn of(hall: &Hall, word: &str) -> Result<PlanRow, String> {
-    let row = match RunId::parse(word) {
-        Some(run) => hall.store.plan(&run).await.map_err(|error| format!("The store cannot be read: {error}."))?,
-        None => None,
+/// That there is none, or that there is nothing to take back.
+pub(in crate::bot::change) async fn of(hall: &Hall, word: &str) -> Result<PlanRow, NotBack> {
+    let not = |why: String, next: Option<String>| Err(NotBack { why, next });
+    let found = match RunId::parse(word) {
+        Some(run) => hall.store.plan(&run).await,
+        None => Ok(None),
     };
-    let Some(row) = row else {
-        return Err("No change has that run id; it stands at the foot of the run's card.".to_owned());
+    let row = match found {
+        Ok(Some(row)) => row,
+        Ok(None) => {
+            let next = "`/redis undo RUN`, with the id at the foot of the run's card".to_owned();
+            return not("No change has that run id; it stands at the foot of the run's card.".to_owned(), Some(next));
+        }
+        Err(error) => {
+            let next = "`/redis doctor --bot` says what is wrong with the store".to_owned();
+            return not(format!("The store cannot be read: {error}."), Some(next));
+        }
     };
     match (row.state, &row.plan.undo) {
         // What a profile forbade when it was removed was kept all the same: it may be allowed by now.
         (PlanState::Done | PlanState::Failed | PlanState::Uncertain, Undo::Never(_)) if keeps(&row.plan) => Ok(row),
-        (_, Undo::Never(why)) => Err(format!("It cannot be taken back: {why}.")),
+        (PlanState::Done | PlanState::Failed | PlanState::Uncertain, Undo::Never(why)) => {
+            not(format!("It cannot be taken back: {why}."), None)
+        }
         (PlanState::Done | PlanState::Failed | PlanState::Uncertain, Undo::By(_)) => Ok(row),
-        (state, _) => Err(format!("There is nothing to take back: that plan is {}.", state.word())),
+        (state, _) => {
+            let run = &row.plan.run;
+            let next = match state {
+                PlanState::Pending => Some(format!("`/redis decline {run}` calls it off")),
+                PlanState::Claimed | PlanState::Running => Some(format!("`/redis cancel {run}` stops it")),
+                _ => None,
+            };
+            not(format!("There is nothing to take back: that plan is {}.", state.word()), next)
+        }
     }
 }
 
@@ -43,11 +69,11 @@ fn keeps(plan: &crate::runbook::Plan) -> bool {
 
 /// The draft that takes the run named by `wanted` back, from what is so now.
 pub(super) async fn draft(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, Unplanned> {
-    let nothing = |why: String| Unplanned::Misunderstood(Box::new(plain_card("undo", why, None)));
-    let row = of(maker.hall, wanted.need("run")).await.map_err(nothing)?;
+    let nothing = |why, next| Unplanned::Misunderstood(Box::new(plain_card("undo", why, next)));
+    let row = of(maker.hall, wanted.need("run")).await.map_err(|NotBack { why, next }| nothing(why, next))?;
     let plan = &row.plan;
     if (&plan.service, &plan.instance) != (&maker.wish.service.name, &maker.wish.instance.name) {
-        return Err(nothing(format!("That run was on {}/{}.", plan.service, plan.instance)));
+        return Err(nothing(format!("That run was on {}/{}.", plan.service, plan.instance), None));
     }
     let done = maker.hall.store.steps(&plan.run).await.map_err(|error| {
         trouble(
