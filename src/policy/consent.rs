@@ -459,6 +459,15 @@ mod tests {
     }
 
     #[test]
+    fn an_approver_of_a_bot_that_only_observes_is_told_that_and_not_that_they_lack_a_right() {
+        let (plan, command, service, place) = (plan(Risk::High), command(), service(), place());
+        let observing = policy(Mode::Observe);
+        let refusal = observing.may_consent(&speaker("bo"), &plan, &command, &service, &place).unwrap_err();
+        assert_eq!(refusal.rule, "mode");
+        assert!(refusal.why.contains("only observes"), "{}", refusal.why);
+    }
+
+    #[test]
     fn consent_is_judged_anew_when_the_run_begins() {
         let (normal, plan) = (policy(Mode::Normal), plan(Risk::High));
         let bo = [vote("bo", &plan)];

@@ -140,6 +140,11 @@ mod tests {
         });
         assert_eq!(config.services.len(), 5);
         assert_eq!(config.warnings, []);
+        let flush = config.catalogue.find("flushdb").unwrap();
+        for service in config.services.values() {
+            let lacking = config.policy.too_few(flush, service, crate::runbook::Risk::Critical);
+            assert_eq!(lacking, None, "a critical change of {} can be made", service.name);
+        }
         assert!(took.as_secs_f64() < 4.0, "{took:?}");
         trial.stop().await;
         assert!(!dir.exists());

@@ -6,7 +6,7 @@ use super::{Draft, Maker, Unplanned, step, trouble};
 use crate::{
     bot::command::plain_card,
     diagnosis::Explained,
-    runbook::{Change, Parameter, Reach, Risk, Undo, Wanted, show_bytes},
+    runbook::{Change, Parameter, Reach, Risk, TouchKind, Undo, Wanted, show_bytes},
 };
 
 fn whole_server() -> Reach {
@@ -99,8 +99,10 @@ pub(super) async fn to(
         facts.push(("The machine".to_owned(), format!("{} of memory", show_bytes(machine))));
         if let Some(warning) = beyond(machine, typed) {
             warnings.push(warning);
-            let olds = held.iter().filter_map(|(_, _, old)| old.parse().ok());
-            if olds.into_iter().any(|old: u64| !is_beyond(machine, old)) {
+            let mut olds = held.iter().filter_map(|(_, _, old)| old.parse().ok());
+            // To set what was there before is no new danger.
+            let undoes = maker.wish.wanted.iter().any(|wanted| wanted.kind == TouchKind::Undo);
+            if !undoes && olds.any(|old: u64| !is_beyond(machine, old)) {
                 risk = risk.raised();
             }
         }
