@@ -202,7 +202,7 @@ impl Hand {
         // What a bot does once a plan has its consents: it counts again, and carries it out.
         let start = Instant::now();
         let of = (&self.service, instance);
-        let counted = self.exec.measure(permit.look(), of, select, *now_ms, CountFor::Run, &cx).await.unwrap();
+        let counted = self.exec.measure(permit.look(), of, (select, None), *now_ms, CountFor::Run, &cx).await.unwrap();
         let on = counted.into_iter().filter_map(|(address, found)| Some((address, found.names?))).collect();
         let meant = [Meant { select: select.clone(), on }];
         let counting = start.elapsed();

@@ -353,7 +353,7 @@ async fn diagnose(
         tokio::select! {
             biased;
             evidence = &mut gathering => evidence.map(|evidence| {
-                let mut rendered = runbook::render(command, &evidence);
+                let mut rendered = scene.render(&evidence);
                 if is_cut_off(diagnostic, &evidence) {
                     keep_first(&mut rendered.card, &scene, command, &known, &far);
                 }

@@ -115,7 +115,7 @@ impl Errand<'_> {
         let scene =
             Scene { hall, asked: &asked, intent: &intent, service, instance, permit: &permit, looking: &looking };
         let evidence = scene.gather(diagnostic).await.map_err(|explained| explained.what)?;
-        let rendered = runbook::render(&command, &evidence);
+        let rendered = scene.render(&evidence);
         if !rendered.figures.is_empty() {
             scene.remember(&rendered).await;
         }

@@ -69,6 +69,10 @@ impl Scene<'_> {
             run: self.asked.run.clone(),
             took: Duration::ZERO,
         };
+        if is_in_part(&evidence) {
+            // What was counted of a part is neither compared with the whole nor remembered as if it were that.
+            (evidence.last, evidence.healthy) = (None, None);
+        }
         for step in &derived {
             let observation = self.derive(step, &evidence);
             evidence.observations.insert(step.id.clone(), observation);
@@ -228,6 +232,15 @@ impl Scene<'_> {
         }
     }
 
+    /// The card of what was seen.
+    pub(super) fn render(&self, evidence: &Evidence) -> Rendered {
+        let mut rendered = runbook::render(&self.intent.command, evidence);
+        if is_in_part(evidence) {
+            rendered.figures.clear();
+        }
+        rendered
+    }
+
     /// Keeps the figures, so that the next look can say what changed.
     pub(super) async fn remember(&self, rendered: &Rendered) {
         let row = FiguresRow {
@@ -242,6 +255,12 @@ impl Scene<'_> {
             tracing::warn!(%error, "figures were not remembered");
         }
     }
+}
+
+/// Is what was seen of the keyspace only a part of it?
+fn is_in_part(evidence: &Evidence) -> bool {
+    let methods = evidence.observations.values().filter_map(|seen| seen.merged.as_ref().ok()?.get("method")?.as_str());
+    methods.into_iter().any(|method| ["partial", "left-alone"].contains(&method))
 }
 
 /// What a step saw; a list where the step was repeated for each thing of a profile.

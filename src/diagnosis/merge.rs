@@ -40,7 +40,7 @@ const FIELDS: &[(&str, Join)] = &[
     ("maxclients", Sum), ("maxmemory", Limit), ("mem_aof_buffer", Sum), ("mem_clients_normal", Sum), ("mem_clients_slaves", Sum),
     ("mem_not_counted_for_evict", Sum), ("mem_replication_backlog", Sum), ("min_slaves_good_slaves", Min), ("number_of_cached_scripts", Max), ("pubsub_channels", Sum),
     ("pubsub_patterns", Sum), ("pubsubclients", Sum), ("rdb_bgsave_in_progress", Max), ("rdb_changes_since_last_save", Sum), ("rdb_last_bgsave_status", Worst),
-    ("rdb_last_bgsave_time_sec", Max), ("rdb_last_save_time", Min), ("rejected_connections", Sum), ("repl_backlog_size", Sum), ("sync_full", Sum),
+    ("rdb_last_bgsave_time_sec", Max), ("rdb_last_save_time", Min), ("rdb_saves", Min), ("rejected_connections", Sum), ("repl_backlog_size", Sum), ("sync_full", Sum),
     ("sync_partial_err", Sum), ("sync_partial_ok", Sum), ("total_commands_processed", Sum), ("total_connections_received", Sum),
     ("total_error_replies", Sum), ("total_eviction_exceeded_time", Sum), ("total_forks", Sum), ("total_net_input_bytes", Sum), ("total_net_output_bytes", Sum),
     ("tracking_clients", Sum), ("unexpected_error_replies", Sum), ("uptime_in_days", Min), ("uptime_in_seconds", Min),

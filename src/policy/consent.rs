@@ -135,11 +135,8 @@ impl Policy {
             return Ok(person);
         }
         if self.mode() == Mode::Observe {
-            return Err(Refusal {
-                rule: "mode".to_owned(),
-                why: "This bot only observes: it changes nothing, whoever consents.".to_owned(),
-                next: format!("Ask {} to set `mode = \"normal\"` in policy.toml.", self.keepers()),
-            });
+            // Nobody's word counts while the bot only observes, and that is the reason to tell.
+            self.judge(person, command, Reach::Service(service), place, false)?;
         }
         let reach = asked(command, Reach::Service(service));
         let role = plan.asks.as_ref().and_then(|asks| asks.by.as_ref());
@@ -459,6 +456,15 @@ mod tests {
         assert_eq!(may("bo-2", Risk::High).as_deref(), Some("bo"));
         assert_eq!(may("ora", Risk::Medium).as_deref(), Some("ora"));
         assert_eq!(may("ora", Risk::High), None, "running is not approving");
+    }
+
+    #[test]
+    fn an_approver_of_a_bot_that_only_observes_is_told_that_and_not_that_they_lack_a_right() {
+        let (plan, command, service, place) = (plan(Risk::High), command(), service(), place());
+        let observing = policy(Mode::Observe);
+        let refusal = observing.may_consent(&speaker("bo"), &plan, &command, &service, &place).unwrap_err();
+        assert_eq!(refusal.rule, "mode");
+        assert!(refusal.why.contains("only observes"), "{}", refusal.why);
     }
 
     #[test]

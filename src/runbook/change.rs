@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClientFilter, Compiled, Parameter, Retime, Risk, Select};
+use super::{ClientFilter, Compiled, Parameter, Retime, Risk, Select, show_count, show_entries};
 use crate::model::{RunId, show_duration};
 
 /// What a server does in the background is followed for this long.
@@ -293,6 +293,9 @@ pub enum Change {
         seq: usize,
         /// What it did, in words.
         what: String,
+        /// What it did, by kind: the way back differs.
+        #[serde(default, skip_serializing_if = "Deed::is_removal")]
+        did: Deed,
     },
     /// What a step of an earlier run kept aside is freed.
     ClearAside {
@@ -379,6 +382,54 @@ pub enum Change {
     SaveAcl,
 }
 
+/// What a run that is taken back did to keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Deed {
+    /// It removed them.
+    #[default]
+    Removed,
+    /// It gave them other deadlines.
+    Retimed,
+    /// It put them there.
+    Imported,
+    /// It put them there, and overwrote what was there before.
+    Overwrote,
+}
+
+impl Deed {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over like that")]
+    fn is_removal(&self) -> bool {
+        *self == Deed::Removed
+    }
+
+    /// Exactly what is sent to take it back.
+    fn back(self) -> Vec<&'static str> {
+        match self {
+            Deed::Removed => vec![
+                "put back what is still aside",
+                "RESTORE each key with the deadline it had, unless its name is taken or that moment has passed",
+                "DUMP it and read its deadline: both must be what was kept",
+            ],
+            Deed::Retimed => vec![
+                "read each key's deadline: one that was given another since is left alone",
+                "PEXPIREAT it to the deadline it had, or PERSIST it where it had none",
+                "read its deadline again",
+            ],
+            Deed::Imported => vec![
+                "DUMP each key the import put there and read its deadline: one that was changed since is left alone",
+                "UNLINK it, unless somebody writes it at that moment",
+            ],
+            Deed::Overwrote => vec![
+                "DUMP each key the import put there and read its deadline: one that was changed since is left alone",
+                "UNLINK it where nothing was there before, else RESTORE REPLACE what it overwrote, unless somebody \
+                 writes it at that moment",
+                "DUMP what came back: it must be what was kept",
+            ],
+        }
+    }
+}
+
 /// What becomes of removed keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -434,11 +485,12 @@ impl Change {
                 format!("set {parameter} from {old} to {new}")
             }
             Change::RewriteConfig => "write the settings into the configuration file".to_owned(),
-            Change::ResetSlowlog { entries } => format!("empty the slow log of {entries} entries"),
+            Change::ResetSlowlog { entries } => format!("empty the slow log of {}", show_entries(*entries)),
             Change::Backup { save: false } => "back up all data over the replication stream".to_owned(),
             Change::Backup { save: true } => "save all data on the server and back its file up".to_owned(),
-            Change::KillClients { filter, clients: 1, .. } => format!("close 1 connection {}", filter.words()),
-            Change::KillClients { filter, clients, .. } => format!("close {clients} connections {}", filter.words()),
+            Change::KillClients { filter, clients, .. } => {
+                format!("close {} {}", show_count(*clients, "connection"), filter.words())
+            }
             Change::PauseWrites { ms, all: false } => format!("hold writes back for {}", length(*ms)),
             Change::PauseWrites { ms, all: true } => format!("hold everything back, reads too, for {}", length(*ms)),
             Change::ResumeWrites => "let writes through again".to_owned(),
@@ -553,12 +605,7 @@ impl Change {
                 if *to == Retime::Persist { "PERSIST it" } else { "PEXPIREAT it" }.to_owned(),
                 "read its deadline again".to_owned(),
             ],
-            Change::RestoreKeys { .. } => vec![
-                "put back what is still aside".to_owned(),
-                "RESTORE each key with the deadline it had, unless its name is taken or that moment has passed"
-                    .to_owned(),
-                "DUMP it and read its deadline: both must be what was kept".to_owned(),
-            ],
+            Change::RestoreKeys { did, .. } => did.back().into_iter().map(str::to_owned).collect(),
             Change::ClearAside { .. } => vec!["UNLINK what is aside, in small batches".to_owned()],
             Change::ExportKeys { large, .. } => vec![
                 "SCAN in small batches, slower when the server slows down".to_owned(),

@@ -35,12 +35,12 @@ mod words;
 
 pub use bind::{bind, bind_touches};
 pub use book::{
-    Act, BOOK_VERSION, Back, Book, BookRun, BookStart, BookStep, Happened, How, Next, NotNow, Note, Or, Phase, Slot,
-    StepRun, StepState, TouchEnd, Verify, book_card, seen,
+    Act, BOOK_VERSION, Back, Book, BookRun, BookStart, BookStep, Happened, How, Next, NotNow, Note, Or, Phase,
+    Rehearsed, Slot, StepRun, StepState, TouchEnd, Verify, book_card, seen,
 };
 pub use built_in::built_in;
 pub use catalogue::{Catalogue, Known};
-pub use change::{Change, Kept, Remediation, Touch, TouchKind, TouchWord, Wanted};
+pub use change::{Change, Deed, Kept, Remediation, Touch, TouchKind, TouchWord, Wanted};
 pub use clients::{ClientFilter, ClientKind, spared};
 pub use command::{
     ArgumentKind, ArgumentSpec, ArgumentValue, Arguments, Command, Cost, Diagnostic, Each, Intent, Kind, Step,
@@ -69,6 +69,16 @@ pub use spec::{
 /// Bytes as cards show them: `812 MiB`.
 pub fn show_bytes(count: u64) -> String {
     language::show::bytes(count as f64)
+}
+
+/// A count and what it counts: `1 key`, `12,400 keys`.
+pub fn show_count(count: u64, one: &str) -> String {
+    language::show::plural(count as f64, one, None)
+}
+
+/// `1 entry`, `12,400 entries`.
+pub fn show_entries(count: u64) -> String {
+    language::show::plural(count as f64, "entry", Some("entries"))
 }
 
 /// A count as cards show it: `12,400`.

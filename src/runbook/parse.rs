@@ -438,6 +438,14 @@ impl<'a> Reading<'a> {
 
 fn unfit(command: &Command, spec: &ArgumentSpec, word: &str, why: &str) -> Misunderstood {
     let name = if spec.flag { format!("--{}", shown(&spec.name)) } else { spec.name.clone() };
+    if spec.name == "parameter" && ["requirepass", "masterauth", "masteruser"].contains(&word.to_lowercase().as_str()) {
+        return Misunderstood {
+            what: format!("`{}` is not set from here: what is typed in a chat is a secret no more", cut(word)),
+            why: Some("`rotate-password` makes a new password and hands it over in a file.".to_owned()),
+            suggestion: None,
+            example: "rotate-password default".to_owned(),
+        };
+    }
     Misunderstood {
         what: format!("`{}` does not fit `{name}`: {why}", cut(word)),
         why: Some(format!("`{name}`: {}.", spec.about.trim_end_matches('.'))),

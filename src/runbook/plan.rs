@@ -4,11 +4,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{Change, Risk, Wanted};
+use super::{Change, Risk, Wanted, show_number};
 use crate::model::{Identity, InstanceName, PersonId, RunId, ServiceName};
 
 /// The version of [`Plan`] as a document; raised when an old one would be misread.
 pub const PLAN_VERSION: u32 = 2;
+/// Some may come on top of any count, or a busy handful could never be dealt with.
+const FEW: u128 = 10;
 
 /// One server a plan changes, as it was when the plan was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +49,9 @@ pub struct Reach {
     pub sample: Vec<String>,
     /// Counted, not estimated.
     pub exact: bool,
+    /// It will be no more than that, and may be less: what it rests on was counted, not the servers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_most: bool,
     /// How far `keys` and `clients` may be off when the plan is made again, in per cent.
     pub tolerance_percent: u32,
 }
@@ -63,9 +68,14 @@ impl Reach {
     }
 
     fn most(&self, shown: u64) -> Option<u64> {
-        // At least a few, or a busy handful could never be dealt with.
-        let more = (u128::from(shown) * u128::from(self.tolerance_percent)).div_ceil(100).max(10);
+        let more = (u128::from(shown) * u128::from(self.tolerance_percent)).div_ceil(100).max(FEW);
         Some(shown.saturating_add(u64::try_from(more).unwrap_or(u64::MAX)))
+    }
+
+    /// What a run may go beyond what is shown by, in words: `5 %`, or of a handful `10 more`.
+    pub fn allowance(&self, shown: u64) -> String {
+        let percent = self.tolerance_percent;
+        if u128::from(shown) * u128::from(percent) < FEW * 100 { format!("{FEW} more") } else { format!("{percent} %") }
     }
 
     fn drift(&self, now: &Reach) -> Option<String> {
@@ -74,9 +84,13 @@ impl Reach {
         let counts = [("keys", self.most_keys(), self.keys, now.keys), ("clients", clients, self.clients, now.clients)];
         counts.into_iter().find_map(|(what, most, shown, found)| {
             let (most, shown, found) = (most?, shown?, found?);
-            let off = self.tolerance_percent;
-            (found > most)
-                .then(|| format!("it was about {shown} {what} and is now about {found}, more than {off} % off"))
+            (found > most).then(|| {
+                let (was, is) = (show_number(shown), show_number(found));
+                format!(
+                    "it was about {was} {what} and is now about {is}, beyond what was shown and {}",
+                    self.allowance(shown)
+                )
+            })
         })
     }
 }
@@ -358,7 +372,7 @@ pub(crate) mod tests {
         assert_eq!(about(3).reach.most_keys(), Some(13));
         assert_eq!(about(1_000).drift(&about(1_050)), None);
         assert_eq!(about(1_000).drift(&about(0)), None);
-        assert!(about(1_000).drift(&about(1_051)).unwrap().contains("1051"));
+        assert!(about(1_000).drift(&about(1_051)).unwrap().contains("1,051"));
         let clients = |clients, tolerance_percent| Plan {
             reach: Reach { clients: Some(clients), tolerance_percent, ..Reach::default() },
             ..sample()

@@ -1,8 +1,11 @@
 //! Which keys a change is about.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::predicate::{NotAPredicate, Predicate};
+use crate::model::{parse_duration, show_duration};
 
 /// Keys by name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -110,7 +113,7 @@ impl Select {
             what.push_str(", without a deadline");
         }
         if let Some(idle) = self.idle_s {
-            what.push_str(&format!(", not used for {idle} s"));
+            what.push_str(&format!(", not used for {}", show_duration(Duration::from_secs(idle))));
         }
         if let Some(kind) = &self.kind {
             what.push_str(&format!(", of type {kind}"));
@@ -134,14 +137,40 @@ pub enum Retime {
 }
 
 impl Retime {
-    /// In words: `to expire in 900 s`.
-    pub fn what(self) -> String {
-        let seconds = |ms: u64| format!("{} s", ms as f64 / 1_000.0);
+    /// Whether a key that lives for so many milliseconds yet, as `PTTL` says it, would get another deadline.
+    pub fn changes(self, left_ms: i64) -> bool {
+        let ms = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
         match self {
-            Retime::Set(ms) => format!("to expire in {}", seconds(ms)),
-            Retime::Extend(ms) => format!("to expire in {} or later, as they do now", seconds(ms)),
-            Retime::Shorten(ms) => format!("to expire in {} or sooner, as they do now", seconds(ms)),
+            Retime::Set(_) => true,
+            Retime::Extend(least) => (0..ms(least)).contains(&left_ms),
+            Retime::Shorten(most) => left_ms < 0 || left_ms > ms(most),
+            Retime::Persist => left_ms >= 0,
+        }
+    }
+
+    /// In words: `to expire in 15m`.
+    pub fn what(self) -> String {
+        let shown = |ms: u64| {
+            let length = Duration::from_millis(ms);
+            let short = show_duration(length);
+            // Two units may leave a rest out, and what people agree to is exact.
+            if parse_duration(&short) == Some(length) { short } else { format!("{} s", ms as f64 / 1_000.0) }
+        };
+        match self {
+            Retime::Set(ms) => format!("to expire in {}", shown(ms)),
+            Retime::Extend(ms) => format!("to expire in no less than {}", shown(ms)),
+            Retime::Shorten(ms) => format!("to expire in no more than {}", shown(ms)),
             Retime::Persist => "never to expire".to_owned(),
+        }
+    }
+
+    /// What holds of a key already when it is left alone.
+    pub fn so_already(self) -> &'static str {
+        match self {
+            Retime::Set(_) => "",
+            Retime::Extend(_) => "expire no sooner than that, or never",
+            Retime::Shorten(_) => "expire no later than that",
+            Retime::Persist => "have no deadline",
         }
     }
 }

@@ -97,7 +97,7 @@ impl Trial {
 
     /// The people in the chat; the first one speaks first.
     pub fn people() -> Vec<PersonId> {
-        ["ana", "bo"].iter().filter_map(|name| name.parse().ok()).collect()
+        ["ana", "bo", "cy"].iter().filter_map(|name| name.parse().ok()).collect()
     }
 
     /// What is said before the first prompt.
@@ -105,7 +105,8 @@ impl Trial {
         let [status, doctor, help] = FIRST_LINES;
         format!(
             "A throw-away Redis with the data of five services is up on 127.0.0.1:{}.\n\
-             You are ana, an operator; `:as bo` makes you bo, who sees no values.\n\
+             You are ana, an operator; `:as bo` makes you bo, who sees no values and approves changes; cy approves\n\
+             them too, for what takes two.\n\
              Nothing you do here lasts; `exit` or Ctrl-D leaves. Type, for a start:\n\
              \n    {status}      is it healthy, and why not\
              \n    {doctor}      what to do first\
@@ -139,6 +140,11 @@ mod tests {
         });
         assert_eq!(config.services.len(), 5);
         assert_eq!(config.warnings, []);
+        let flush = config.catalogue.find("flushdb").unwrap();
+        for service in config.services.values() {
+            let lacking = config.policy.too_few(flush, service, crate::runbook::Risk::Critical);
+            assert_eq!(lacking, None, "a critical change of {} can be made", service.name);
+        }
         assert!(took.as_secs_f64() < 4.0, "{took:?}");
         trial.stop().await;
         assert!(!dir.exists());

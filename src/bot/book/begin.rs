@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::tell;
+use super::{rehearse, tell};
 use crate::{
     bot::{
         Hall,
@@ -45,11 +45,9 @@ pub(in crate::bot) async fn begin(
         arguments: &intent.arguments,
         begun_ms: now.as_millisecond(),
     });
-    let mut card = tell::card(asked.rules, &run);
+    let card = tell::card(asked.rules, &run);
     if matches!(intent.arguments.get("dry_run"), Some(ArgumentValue::Switch(true))) {
-        card.actions.clear();
-        card.verdict = Some("These are its steps. None was taken.".into());
-        card.footer = Some("dry run: nothing was begun".to_owned());
+        let card = rehearse::card(hall, asked.rules, &run, service, card).await;
         return end(Outcome::Answered, card);
     }
     // The same steps twice at once would undo one another.

@@ -7,6 +7,7 @@
 mod agree;
 mod begin;
 mod look;
+mod rehearse;
 mod revert;
 mod tell;
 mod touch;
@@ -125,6 +126,16 @@ impl Books {
         self.lock().insert(run, desk.clone());
         desk
     }
+}
+
+/// Whether a plan belongs to a runbook that waits for it.
+pub(super) async fn waits_for(hall: &Hall, plan: &RunId) -> bool {
+    for desk in hall.books.all() {
+        if desk.run().await.plan_in_flight().as_ref() == Some(plan) {
+            return true;
+        }
+    }
+    false
 }
 
 /// What became of something that was said to a run.

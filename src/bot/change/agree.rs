@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{NO, YES, asker_of, bound, cards, edit, freeze, word};
+use super::{asker_of, bound, cards, edit, freeze, word};
 use crate::{
     bot::{Hall, Rules, deliver::Answer},
     model::{Card, Level, MessageRef, RunId},
@@ -92,7 +92,7 @@ pub(in crate::bot) async fn ask(hall: &Arc<Hall>, rules: &Rules, question: Quest
     };
     hall.new_wait.notify_one();
     for message in [Some(&message), own].into_iter().flatten() {
-        for sign in [YES, NO] {
+        for &sign in cards::signs(&plan) {
             if let Err(error) = gateway.react(message, sign, true).await {
                 tracing::debug!(%error, "a sign to tap could not be put under a question");
             }

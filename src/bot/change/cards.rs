@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{NO, YES};
+use super::{NO, YES, plan};
 use crate::{
     bot::{
         Rules,
@@ -12,9 +12,18 @@ use crate::{
         Action, ActionStyle, Block, Card, Field, Finding, Level, PersonId, Place, Progress, Service, Span, Text, Tick,
         show_duration,
     },
-    runbook::{Change, Command, Keys, Plan, Reach, Risk, Undo, show_bytes, show_number},
+    runbook::{Change, Command, Keys, Plan, Reach, Risk, Select, Undo, show_bytes, show_count},
     store::StoreError,
 };
+
+/// Whether somebody can say yes to a plan that is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// It waits for consent, or is carried out at once where none is needed.
+    ToBeDone,
+    /// It is shown and no more.
+    DryRun,
+}
 
 /// The plan, before anything is changed.
 pub(super) fn plan(
@@ -24,7 +33,9 @@ pub(super) fn plan(
     service: &Service,
     place: &Place,
     context: Vec<String>,
+    shown: Shown,
 ) -> Card {
+    let dry = shown == Shown::DryRun;
     let mut fields: Vec<Field> = plan.facts.iter().map(|(label, value)| field(label, value.clone())).collect();
     fields.push(field(if plan.targets.len() == 1 { "Server" } else { "Servers" }, servers(plan)));
     fields.extend(reach(&plan.reach));
@@ -39,18 +50,20 @@ pub(super) fn plan(
     fields.push(field("Risk", plan.risk.word()));
     let mut actions = Vec::new();
     if plan.risk > Risk::Low {
-        fields.extend(who_and_until(rules, command, plan, service, place));
-        actions = taps(plan);
+        let [who, until] = who_and_until(rules, command, plan, service, place);
+        fields.push(who);
+        if !dry {
+            fields.push(until);
+            actions = taps(plan);
+        }
     }
-    actions.extend(export_first(rules, plan));
+    actions.extend(instead(rules, plan, service));
+    actions.extend(copy_first(rules, plan));
     let mut blocks = vec![Block::Fields(fields)];
-    if plan.risk > Risk::Low {
-        let able = rules.policy.consenters(plan, command, service, place);
-        let called = rules.policy.called(&able, plan, false);
-        blocks.push(Block::Text(calling(rules, place, "Consent is asked of", &called)));
-    }
-    if plan.risk >= Risk::Critical {
-        blocks.push(Block::Text(Text::notation(&how_to_consent(plan))));
+    match plan.risk {
+        _ if dry => {}
+        Risk::Low => blocks.push(Block::Text(Text::plain("Nobody has to consent to it: it is carried out at once."))),
+        _ => blocks.extend(asking(rules, command, plan, service, place, "Consent is asked of")),
     }
     if !plan.warnings.is_empty() {
         let warn = |warning: &String| Finding {
@@ -63,10 +76,13 @@ pub(super) fn plan(
     }
     blocks.push(Block::Checklist(steps(plan)));
     blocks.push(Block::Text(match &plan.undo {
+        Undo::By(how) if dry => Text::notation(&format!(
+            "*Undo:* `/redis undo` and the run's id, with a plan and consent of its own: {how}"
+        )),
         Undo::By(how) => {
             Text::notation(&format!("*Undo:* `/redis undo {}`, with a plan and consent of its own: {how}", plan.run))
         }
-        Undo::Never(why) => Text::notation(&format!("*Undo:* not possible: {why}")),
+        Undo::Never(why) => not_possible(why),
     }));
     Card {
         title: format!("plan · {} · {}", plan.command, plan.service),
@@ -77,6 +93,45 @@ pub(super) fn plan(
         actions,
         footer: Some(format!("run {} · plan {}", plan.run, &plan.digest()[..12])),
     }
+}
+
+fn not_possible(why: &str) -> Text {
+    Text::notation(&format!("*Undo:* not possible: {why}"))
+}
+
+/// Who is called to give their word, what they type to a critical plan, and that it cannot come to it where they are too few.
+fn asking(rules: &Rules, command: &Command, plan: &Plan, service: &Service, place: &Place, before: &str) -> Vec<Block> {
+    let able = rules.policy.consenters(plan, command, service, place);
+    let called = rules.policy.called(&able, plan, false);
+    let mut blocks = vec![Block::Text(calling(rules, place, before, &called))];
+    if able.len() < plan.risk.consents() {
+        let who = rules.policy.who_consents(plan, command, service, place);
+        let lacking = match (plan.risk.consents(), able.len()) {
+            (1, _) => "As things are it can never be carried out: it takes somebody else's word.".to_owned(),
+            (needs, 0) => format!("As things are it can never be carried out: it takes the word of {needs} others."),
+            (needs, _) => {
+                format!(
+                    "As things are it can never be carried out: it takes the word of {needs} others, and there is only {who}."
+                )
+            }
+        };
+        let next = "Whoever keeps policy.toml can let more people approve it (`approves`), and `/redis reload`.";
+        blocks.push(Block::Findings(vec![Finding {
+            level: Level::Warn,
+            what: Text::plain(lacking),
+            evidence: None,
+            next: Some(Text::notation(next)),
+        }]));
+    }
+    if plan.risk >= Risk::Critical {
+        blocks.push(Block::Text(Text::notation(&how_to_consent(plan))));
+    }
+    blocks
+}
+
+/// The signs to tap that mean something under a plan: to a critical one a yes is typed.
+pub(super) fn signs(plan: &Plan) -> &'static [&'static str] {
+    if plan.risk >= Risk::Critical { &[NO] } else { &[YES, NO] }
 }
 
 fn who_and_until(rules: &Rules, command: &Command, plan: &Plan, service: &Service, place: &Place) -> [Field; 2] {
@@ -110,12 +165,8 @@ pub(super) fn asks(rules: &Rules, command: &Command, plan: &Plan, service: &Serv
     let asks = plan.asks.as_deref();
     let mut fields = vec![field("Risk", plan.risk.word())];
     fields.extend(who_and_until(rules, command, plan, service, place));
-    let able = rules.policy.consenters(plan, command, service, place);
-    let called = rules.policy.called(&able, plan, false);
-    let mut blocks = vec![Block::Fields(fields), Block::Text(calling(rules, place, "Asked for their word:", &called))];
-    if plan.risk >= Risk::Critical {
-        blocks.push(Block::Text(Text::notation(&how_to_consent(plan))));
-    }
+    let mut blocks = vec![Block::Fields(fields)];
+    blocks.extend(asking(rules, command, plan, service, place, "Asked for their word:"));
     let covers = asks.map_or(&[][..], |asks| &asks.covers);
     if !covers.is_empty() {
         blocks.push(Block::Heading("A yes covers".to_owned()));
@@ -151,20 +202,42 @@ pub(super) fn asks(rules: &Rules, command: &Command, plan: &Plan, service: &Serv
     }
 }
 
-/// The button that keeps a copy of what is about to go, for longer than its undo does.
-fn export_first(rules: &Rules, plan: &Plan) -> Option<Action> {
-    let command = rules.catalogue.find("export")?;
-    let select = plan.steps.iter().find_map(|step| match &step.change {
+/// Which keys a plan removes, where it removes some.
+fn removed(plan: &Plan) -> Option<&Select> {
+    plan.steps.iter().find_map(|step| match &step.change {
         Change::RemoveKeys { select, .. } => Some(select),
         _ => None,
-    })?;
+    })
+}
+
+/// The button that does what is safer: keys that lack the TTL the profile declares get it, and stay.
+fn instead(rules: &Rules, plan: &Plan, service: &Service) -> Option<Action> {
+    let command = rules.catalogue.find("expire")?;
+    let select = removed(plan).filter(|select| select.no_ttl && plan::declared(service, select).is_some())?;
+    Some(Action {
+        label: "Set the TTL instead".to_owned(),
+        command: format!("{} {} {}/{}", command.name, select.to_words(), plan.service, plan.instance),
+        style: ActionStyle::Primary,
+    })
+}
+
+/// The buttons that keep a copy of what is about to go, for longer than its undo does.
+fn copy_first(rules: &Rules, plan: &Plan) -> Vec<Action> {
+    let Some(select) = removed(plan) else { return Vec::new() };
+    let plain = |label: &str, command: String| Action { label: label.to_owned(), command, style: ActionStyle::Plain };
+    let mut actions = Vec::new();
+    if select.is_everything()
+        && let Some(command) = rules.catalogue.find("backup")
+    {
+        actions.push(plain("Backup first", format!("{} {}/{}", command.name, plan.service, plan.instance)));
+    }
     // To be copied is to be used: by idle time, nothing would be left to remove.
     let apart = matches!(select.keys, Keys::One(_)) || select.idle_s.is_some();
-    (!apart).then(|| Action {
-        label: "Export first".to_owned(),
-        command: format!("{} {} {}/{}", command.name, select.to_words(), plan.service, plan.instance),
-        style: ActionStyle::Plain,
-    })
+    if !apart && let Some(command) = rules.catalogue.find("export") {
+        let line = format!("{} {} {}/{}", command.name, select.to_words(), plan.service, plan.instance);
+        actions.push(plain("Export first", line));
+    }
+    actions
 }
 
 /// A line that calls people, each by their account where they have one, by their name where not.
@@ -214,8 +287,8 @@ fn servers(plan: &Plan) -> String {
         let id: String = target.run_id.chars().take(8).collect();
         let followers = match (target.replicas, target.lag_bytes) {
             (0, _) => String::new(),
-            (count, None) => format!(" · {count} replicas"),
-            (count, Some(lag)) => format!(" · {count} replicas, {} behind", show_bytes(lag)),
+            (count, None) => format!(" · {}", show_count(count, "replica")),
+            (count, Some(lag)) => format!(" · {}, {} behind", show_count(count, "replica"), show_bytes(lag)),
         };
         format!("{} · run {id}{followers}", target.address)
     };
@@ -225,27 +298,29 @@ fn servers(plan: &Plan) -> String {
 }
 
 fn reach(reach: &Reach) -> Vec<Field> {
-    let how = if reach.exact { "exact" } else { "estimated from a sample" };
+    let how = match (reach.at_most, reach.exact) {
+        (true, _) => "at most",
+        (false, true) => "exact",
+        (false, false) => "estimated from a sample",
+    };
     let mut fields = vec![field("Reaches", format!("{} ({how})", reach.what))];
     let mut counts = Vec::new();
-    if let Some(keys) = reach.keys {
-        counts.push(format!("{} keys", show_number(keys)));
-    }
-    if let Some(bytes) = reach.bytes {
-        counts.push(show_bytes(bytes));
-    }
-    if let Some(clients) = reach.clients {
-        counts.push(format!("{} clients", show_number(clients)));
-    }
+    counts.extend(reach.keys.map(|keys| show_count(keys, "key")));
+    counts.extend(reach.bytes.map(show_bytes));
+    counts.extend(reach.clients.map(|clients| show_count(clients, "client")));
     if !counts.is_empty() {
-        fields.push(field("How much", counts.join(", ")));
+        let most = if reach.at_most { "at most " } else { "" };
+        fields.push(field("How much", format!("{most}{}", counts.join(", "))));
     }
-    let clients = reach.most_clients().filter(|_| reach.tolerance_percent > 0);
-    for (most, what) in [(reach.most_keys(), "keys"), (clients, "clients")] {
-        fields.extend(most.map(|most| {
-            let how = format!("{} {what}: what is shown and {} %", show_number(most), reach.tolerance_percent);
-            field("Stops at", how)
-        }));
+    // What goes by what was written down ends with it; of a single key there is never a second.
+    if reach.tolerance_percent > 0 && !reach.at_most {
+        let bounds = [(reach.most_keys(), reach.keys, "key"), (reach.most_clients(), reach.clients, "client")];
+        for (most, shown, what) in bounds {
+            fields.extend(most.zip(shown).map(|(most, shown)| {
+                let how = format!("{}: what is shown and {}", show_count(most, what), reach.allowance(shown));
+                field("Stops at", how)
+            }));
+        }
     }
     if !reach.sample.is_empty() {
         fields.push(field("For example", reach.sample.join(", ")));
@@ -294,8 +369,12 @@ pub(super) fn end(plan: &Plan, level: Level, title: &str, what: &str, steps: Vec
         fields.insert(1, field(if plan.targets.len() == 1 { "Server" } else { "Servers" }, servers(plan)));
     }
     let mut blocks = vec![Block::Fields(fields)];
+    let begun = steps.iter().any(|(tick, _)| *tick != Tick::Open);
     if !steps.is_empty() {
         blocks.push(Block::Checklist(steps));
+    }
+    if begun && let Undo::Never(why) = &plan.undo {
+        blocks.push(Block::Text(not_possible(why)));
     }
     Card {
         title: format!("{title} · {} · {}", plan.command, plan.service),

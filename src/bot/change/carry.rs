@@ -54,7 +54,7 @@ pub(super) async fn carry(hall: &Arc<Hall>, row: &PlanRow) -> (Card, bool) {
         }
     };
     lane.hold(Some(run.clone()));
-    let Carried { card, state, changed } = checked(hall, row).await;
+    let Carried { card, state, changed, moved } = checked(hall, row).await;
     lane.hold(None);
     hall.touching.put_down(run);
     // What it left aside is tidied up once it is out of the way, and so is what an undo came upon.
@@ -66,6 +66,9 @@ pub(super) async fn carry(hall: &Arc<Hall>, row: &PlanRow) -> (Card, bool) {
     if changed {
         verify::after(hall, row, verify::When::Run).await;
     }
+    if let Some(changed) = moved {
+        super::propose::anew(hall, row, &changed).await;
+    }
     (card, state == PlanState::Done)
 }
 
@@ -75,12 +78,16 @@ struct Carried {
     state: PlanState,
     /// Something was changed, whatever became of it.
     changed: bool,
+    /// What is no longer so, where the plan is to be made anew.
+    moved: Option<String>,
 }
 
 /// Why a plan that was to be carried out is not.
 enum Unfit {
     /// It is not what was consented to.
     Otherwise(String),
+    /// Nor is it, for this reason, and whoever asked may ask for what it is now.
+    Moved(String),
     /// Nobody can tell, because the servers could not be asked.
     Unasked(Explained),
 }
@@ -94,7 +101,7 @@ async fn checked(hall: &Arc<Hall>, row: &PlanRow) -> Carried {
         if let Err(error) = end(hall, row, PlanState::Claimed, PlanState::Void, &why, &card).await {
             tracing::warn!(%error, run = %plan.run, "a plan that does not run could not be closed; a restart does it");
         }
-        Carried { card, state: PlanState::Void, changed: false }
+        Carried { card, state: PlanState::Void, changed: false, moved: None }
     };
     let Some((command, service, instance)) = bound(&rules, plan) else {
         return void("its command, service or instance is no longer configured.".to_owned()).await;
@@ -115,9 +122,13 @@ async fn checked(hall: &Arc<Hall>, row: &PlanRow) -> Carried {
         Err(why) => return void(why).await,
     };
     // The plan is made again: whoever consented did so to what they saw, and to nothing else.
-    let made = match again(hall, row, command, service, instance, &permit).await {
+    let made = match again(hall, row, (command, service, instance), &permit).await {
         Ok(made) => made,
         Err(Unfit::Otherwise(why)) => return void(why).await,
+        Err(Unfit::Moved(changed)) => {
+            let said = format!("{changed}. The consent was for what was shown, so a new plan asks for it.");
+            return Carried { moved: Some(changed), ..void(said).await };
+        }
         Err(Unfit::Unasked(why)) => {
             if let Some(waits) = waits_again(hall, row, &permit, &why).await {
                 return waits;
@@ -142,7 +153,7 @@ async fn checked(hall: &Arc<Hall>, row: &PlanRow) -> Carried {
     let ran = Running::new(hall, row, instance, &made, &permit, entered.stop.clone()).run().await;
     let told = ran.told(&rules, &permit);
     note(hall, row, &permit, &ran, &told).await;
-    Carried { card: told, state: ran.state, changed: ran.touched }
+    Carried { card: told, state: ran.state, changed: ran.touched, moved: None }
 }
 
 /// A plan whose servers could not be asked waits again, and the consent to it holds: that they are silent for a
@@ -172,16 +183,14 @@ async fn waits_again(hall: &Hall, row: &PlanRow, permit: &TouchPermit, why: &Exp
     );
     let mut card = cards::end(plan, Level::Warn, "not run yet", &what, Vec::new());
     card.actions.push(Action { label: "Try again".to_owned(), command: line, style: ActionStyle::Danger });
-    Some(Carried { card, state: PlanState::Pending, changed: false })
+    Some(Carried { card, state: PlanState::Pending, changed: false, moved: None })
 }
 
 /// The same plan from what is so now; why it is not carried out, when it is not.
 async fn again(
     hall: &Arc<Hall>,
     row: &PlanRow,
-    command: &Arc<Command>,
-    service: &Arc<crate::model::Service>,
-    instance: &Instance,
+    (command, service, instance): (&Arc<Command>, &Arc<crate::model::Service>, &Instance),
     permit: &TouchPermit,
 ) -> Result<Made, Unfit> {
     let plan = &row.plan;
@@ -205,6 +214,7 @@ async fn again(
         ),
     })?;
     match plan.drift(&made.plan) {
+        Some(changed) if super::propose::may_be_anew(hall, row).await => Err(Unfit::Moved(changed)),
         Some(changed) => Err(Unfit::Otherwise(format!("{changed}. The consent was for what was shown, so ask again."))),
         None => Ok(made),
     }

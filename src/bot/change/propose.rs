@@ -5,19 +5,21 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    NO, PLAN_WITHIN, YES, cards, carry, freeze,
+    PLAN_WITHIN,
+    cards::{self, Shown},
+    carry, freeze,
     plan::{self, Made, Unplanned, Wish},
     waits,
 };
 use crate::{
     bot::{
-        Hall,
+        Hall, Rules, book,
         command::{Asked, Ended, busy_card, explained_card, plain_card, target},
         deliver::Answer,
     },
     exec::aside::CountFor,
-    model::{Block, Card, Instance, Level, RunId, Service, Text},
-    policy::{Consent, Said, Verdict, Vote},
+    model::{Block, Card, Instance, Level, Place, RunId, Service, Text},
+    policy::{Ask, Consent, Said, Verdict, Vote},
     runbook::{self, ArgumentValue, Change, Covered, Intent, Kind, Plan, Remediation, Risk, TouchKind},
     store::{Outcome, PlanRow, PlanState},
 };
@@ -98,8 +100,10 @@ pub(in crate::bot) async fn propose_under(
         Ok(made) => made,
         Err(ended) => return *ended,
     };
-    let mut card = cards::plan(asked.rules, &intent.command, &made.plan, service, asked.place, made.context);
-    if matches!(intent.arguments.get("dry_run"), Some(ArgumentValue::Switch(true))) {
+    let dry = matches!(intent.arguments.get("dry_run"), Some(ArgumentValue::Switch(true)));
+    let shown = if dry { Shown::DryRun } else { Shown::ToBeDone };
+    let mut card = cards::plan(asked.rules, &intent.command, &made.plan, service, asked.place, made.context, shown);
+    if dry {
         card.actions.clear();
         card.footer = Some("dry run: nothing was changed, and this plan cannot be consented to".to_owned());
         return end(Outcome::Answered, card);
@@ -266,50 +270,126 @@ async fn show(
     answer: &Answer,
     end: impl Fn(Outcome, Card) -> Ended,
 ) -> Ended {
-    // Before anybody sees it, it is a row: what nobody can write down is not done.
-    if let Err(error) = hall.store.plan_add(&plan, asked.place).await {
-        return end(Outcome::Failed, cards::unwritten(&error));
-    }
-    if plan.risk == Risk::Low {
-        // What takes longer than a moment is watched in a message of its own.
-        let long = plan.steps.iter().any(|step| step.change.longest() > PLAN_WITHIN);
-        let message = if long { answer.show(card).await } else { None };
-        if let Some(message) = &message
-            && let Err(error) = hall.store.plan_shown(&plan.run, message).await
-        {
-            return end(Outcome::Failed, cards::unwritten(&error));
-        }
-        let row = PlanRow { plan, place: asked.place.clone(), message, state: PlanState::Pending };
-        let (card, good) = carry::carry(hall, &row).await;
-        let outcome = if good { Outcome::Answered } else { Outcome::Failed };
-        return Ended { shown: row.message.is_some(), ends: row.message.is_none(), ..end(outcome, card) };
-    }
     // An edit calls nobody: where something was said before, the approvers are called beside it.
     let edited = answer.has_said().await;
+    let row = match put_up(hall, plan, &card, asked.place, answer).await {
+        Ok(row) => row,
+        Err(card) => return end(Outcome::Failed, *card),
+    };
+    if row.plan.risk == Risk::Low {
+        // Its message becomes that of the run.
+        let (card, good) = carry::carry(hall, &row).await;
+        let outcome = if good { Outcome::Answered } else { Outcome::Failed };
+        return Ended { shown: true, ..end(outcome, card) };
+    }
+    ask(hall, asked.rules, &row, edited).await;
+    Ended { shown: true, ..end(Outcome::Answered, card) }
+}
+
+/// Writes a plan down and shows it; the card that says why not.
+async fn put_up(
+    hall: &Arc<Hall>,
+    plan: Plan,
+    card: &Card,
+    place: &Place,
+    answer: &Answer,
+) -> Result<PlanRow, Box<Card>> {
+    // Before anybody sees it, it is a row: what nobody can write down is not done.
+    hall.store.plan_add(&plan, place).await.map_err(|error| Box::new(cards::unwritten(&error)))?;
     let Some(message) = answer.show(card.clone()).await else {
         let why = "it could not be shown";
         if let Err(error) = hall.store.plan_move(&plan.run, PlanState::Pending, PlanState::Void, Some(why)).await {
             tracing::warn!(%error, run = %plan.run, "a plan nobody saw could not be closed; it expires");
         }
-        let card = plain_card("not planned", "The plan could not be shown here, so nobody could consent to it.", None);
-        return end(Outcome::Failed, card);
+        let why = "The plan could not be shown here, and what nobody could see is not done.";
+        return Err(Box::new(plain_card("not planned", why, None)));
     };
-    if let Err(error) = hall.store.plan_shown(&plan.run, &message).await {
-        return end(Outcome::Failed, cards::unwritten(&error));
-    }
+    hall.store.plan_shown(&plan.run, &message).await.map_err(|error| Box::new(cards::unwritten(&error)))?;
+    Ok(PlanRow { plan, place: place.clone(), message: Some(message), state: PlanState::Pending })
+}
+
+/// Has a plan that is shown wait for people's word.
+async fn ask(hall: &Arc<Hall>, rules: &Rules, row: &PlanRow, edited: bool) {
     hall.new_wait.notify_one();
-    let row = PlanRow { plan, place: asked.place.clone(), message: Some(message.clone()), state: PlanState::Pending };
     if edited {
-        waits::call(hall, asked.rules, &row, waits::Why::Shown).await;
+        waits::call(hall, rules, row, waits::Why::Shown).await;
     }
-    if let Some(gateway) = hall.gateway(message.place.platform) {
-        for sign in [YES, NO] {
-            if let Err(error) = gateway.react(&message, sign, true).await {
+    if let Some(message) = &row.message
+        && let Some(gateway) = hall.gateway(message.place.platform)
+    {
+        for &sign in cards::signs(&row.plan) {
+            if let Err(error) = gateway.react(message, sign, true).await {
                 tracing::debug!(%error, "a sign to tap could not be put under a plan");
             }
         }
     }
-    Ended { shown: true, ..end(Outcome::Answered, card) }
+}
+
+/// Whether a plan that no longer holds is made anew by itself: people agreed to one, and no runbook asks again.
+pub(super) async fn may_be_anew(hall: &Arc<Hall>, row: &PlanRow) -> bool {
+    row.plan.risk > Risk::Low && row.plan.rolls_back.is_none() && !book::waits_for(hall, &row.plan.run).await
+}
+
+/// Makes a plan that no longer holds anew, from what is so now, and asks for consent to it.
+pub(super) async fn anew(hall: &Arc<Hall>, row: &PlanRow, changed: &str) {
+    let rules = hall.rules();
+    let old = &row.plan;
+    let Some(gateway) = hall.gateway(row.place.platform).cloned() else { return };
+    let place = Place { via: None, ..row.place.clone() };
+    let run = RunId::from_bits(rand::random());
+    let answer = Answer::new(gateway, &place, &run, None);
+    let card = match renewed(hall, &rules, old, &place, &run).await {
+        Ok((plan, mut card)) => {
+            let why = format!("It takes the place of run {}, which was not carried out: {changed}.", old.run);
+            card.blocks.insert(0, Block::Text(Text::plain(why)));
+            match put_up(hall, plan, &card, &place, &answer).await {
+                Ok(row) => return ask(hall, &rules, &row, false).await,
+                Err(card) => *card,
+            }
+        }
+        Err(why) => plain_card("not planned anew", format!("In the place of run {}: {why}", old.run), None),
+    };
+    super::tell(hall, &place, format!("anew-{}", old.run), card).await;
+}
+
+/// The same wish, planned now, and the card that shows it; why there is none.
+async fn renewed(
+    hall: &Arc<Hall>,
+    rules: &Rules,
+    old: &Plan,
+    place: &Place,
+    run: &RunId,
+) -> Result<(Plan, Card), String> {
+    let gone = || "its command, service or instance is no longer configured.".to_owned();
+    let (command, service, instance) = super::bound(rules, old).ok_or_else(gone)?;
+    let (asker, now) = (super::asker_of(old), Timestamp::now());
+    let ask = Ask { actor: &asker, place, command, service: Some(service.as_ref()), run, reveal: false, now };
+    let permit = match rules.policy.decide(&ask) {
+        Verdict::Allow(permit) => permit,
+        Verdict::Deny(refusal) => return Err(refusal.why),
+    };
+    let wish = Wish {
+        run,
+        command,
+        service,
+        instance,
+        wanted: &old.wanted,
+        made_ms: now.as_millisecond(),
+        expires_ms: now.as_millisecond() + rules.settings.consent.within.as_millis() as i64,
+        lasts_ms: old.lasts_ms,
+        asker: &asker,
+        count: CountFor::Plan,
+    };
+    let made = plan::make(hall, &permit, &wish).await.map_err(|unplanned| match unplanned {
+        Unplanned::Failed(error) => format!("{}: {}.", error.what, error.cause),
+        Unplanned::Nothing(why) => why,
+        Unplanned::Misunderstood(card) => card.verdict.map(|verdict| verdict.to_plain()).unwrap_or_default(),
+    })?;
+    if made.plan.risk == Risk::Low {
+        return Err("nobody would have to consent to it now; ask for it again.".to_owned());
+    }
+    let card = cards::plan(rules, command, &made.plan, service, place, made.context, Shown::ToBeDone);
+    Ok((made.plan, card))
 }
 
 /// An undo is about the service of the run it takes back, and only for those who may run that command.
@@ -322,30 +402,31 @@ async fn about_a_run(
     if remediation.touches.iter().all(|touch| touch.kind != TouchKind::Undo) {
         return Ok(intent.clone());
     }
-    let misunderstood = |why: String| {
-        let next = "`/redis undo RUN`, with the id at the foot of the run's card".to_owned();
-        Box::new(Ended::of(intent, Outcome::Misunderstood, plain_card("undo", why, Some(next))).in_private())
+    let refused = |why: String, next: Option<String>| {
+        Box::new(Ended::of(intent, Outcome::Misunderstood, plain_card("undo", why, next)).in_private())
     };
     let word = intent.arguments.values().find_map(|value| match value {
         ArgumentValue::Text(text) => Some(text.as_str()),
         _ => None,
     });
-    let row = plan::undone_run(hall, word.unwrap_or_default()).await.map_err(misunderstood)?;
+    let row = plan::undone_run(hall, word.unwrap_or_default()).await;
+    let row = row.map_err(|not| refused(not.why, not.next))?;
     let plan = &row.plan;
     let service = asked.rules.services.get(&plan.service);
     let command =
         asked.rules.catalogue.find(&plan.command).filter(|command| matches!(command.kind, Kind::Remediation(_)));
     let (Some(service), Some(command)) = (service, command) else {
-        return Err(misunderstood("Its command or service is no longer configured.".to_owned()));
+        return Err(refused("Its command or service is no longer configured.".to_owned(), None));
     };
     if !asked.rules.policy.may(asked.actor, command, Some(service), asked.place) {
-        return Err(misunderstood(format!(
-            "You may not run `{}` on {}, so you may not take it back either.",
-            plan.command, plan.service
-        )));
+        let why =
+            format!("You may not run `{}` on {}, so you may not take it back either.", plan.command, plan.service);
+        let next = format!("ask {}, whose run it was", asked.rules.policy.name_of(&plan.requester));
+        return Err(refused(why, Some(next)));
     }
     if intent.service.as_ref().is_some_and(|named| *named != plan.service) {
-        return Err(misunderstood(format!("That run was on {}/{}.", plan.service, plan.instance)));
+        let next = "leave the service out: the run knows its own".to_owned();
+        return Err(refused(format!("That run was on {}/{}.", plan.service, plan.instance), Some(next)));
     }
     Ok(Intent { service: Some(plan.service.clone()), instance: Some(plan.instance.clone()), ..intent.clone() })
 }

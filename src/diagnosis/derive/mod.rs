@@ -34,6 +34,8 @@ mod loss;
 mod pages;
 mod vitals;
 
+pub use vitals::never_saved;
+
 use serde_json::{Map, Value};
 
 use super::Explained;

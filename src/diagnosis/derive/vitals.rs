@@ -15,7 +15,7 @@ const LOOKUPS: f64 = 100.0;
 ///   while there were hardly any lookups.
 /// - `keys`, `expires`, `no_ttl_share`; `flushes`: FLUSHALL and FLUSHDB since start.
 /// - `replicas`, `replicas_online`, `replica_lag_s`, `replica_lag_bytes` of the worst.
-/// - `save_age_s`; `fork_ms`; `persistent`: whether anything is written to disk.
+/// - `save_age_s`, absent where `never_saved` since the server started; `fork_ms`; `persistent`: whether anything is written to disk.
 /// - `dataset_percent`: of used memory; `program`: `Redis 7.0.15`.
 /// - since the last look, where there was one and the server has run throughout:
 ///   `evicted_per_min`, `expired_per_s`, `rejected_new`.
@@ -86,6 +86,8 @@ pub(super) fn vitals(info: &Map<String, Value>, inputs: &Inputs) -> Value {
     let saved = number(info, "rdb_last_save_time").filter(|at| *at > 0.0);
     let now =
         number(info, "server_time_usec").map(|micros| (micros / 1e6).floor()).or(inputs.now().map(|now| now as f64));
+    let unsaved = never_saved(info);
+    let saved = saved.filter(|_| !unsaved);
     set("save_age_s", now.zip(saved).map(|(now, saved)| (now - saved).max(0.0)));
     set("fork_ms", number(info, "latest_fork_usec").map(|micros| micros / 1000.0));
 
@@ -111,6 +113,9 @@ pub(super) fn vitals(info: &Map<String, Value>, inputs: &Inputs) -> Value {
     if !name.is_empty() {
         vitals.insert("program".into(), name.into());
     }
+    if info.contains_key("rdb_last_save_time") {
+        vitals.insert("never_saved".into(), unsaved.into());
+    }
     if info.contains_key("aof_enabled") {
         let aof = number(info, "aof_enabled") == Some(1.0);
         vitals.insert("aof".into(), aof.into());
@@ -125,6 +130,18 @@ pub(super) fn vitals(info: &Map<String, Value>, inputs: &Inputs) -> Value {
         .into(),
     );
     Value::Object(vitals)
+}
+
+/// Whether no snapshot was written since the server started: what it calls its last save then is its start.
+pub fn never_saved(info: &Map<String, Value>) -> bool {
+    if let Some(saves) = number(info, "rdb_saves") {
+        return saves == 0.0;
+    }
+    // Before 7.0 nobody counts them. Of several servers' answers, their starts are not told one by one.
+    let start = number(info, "server_time_usec").zip(number(info, "uptime_in_seconds"));
+    let start = start.map(|(micros, uptime)| (micros / 1e6).floor() - uptime);
+    let last = number(info, "rdb_last_save_time");
+    !info.contains_key("nodes") && last.zip(start).is_some_and(|(last, start)| last <= start + 1.0)
 }
 
 /// Percent of maxmemory of the fullest shard.
@@ -171,6 +188,25 @@ mod tests {
         let seen = vitals(json!({"info": {"used_memory": 500, "maxmemory": 0, "total_system_memory": 1000}}));
         assert_eq!(seen.get("memory_percent"), None);
         assert_eq!(seen["memory_of_host_percent"], 50);
+    }
+
+    #[test]
+    fn a_server_that_never_saved_has_no_last_save_though_it_tells_one() {
+        let told = |saves: Option<u64>, last: u64| {
+            let mut info = json!({
+                "rdb_last_save_time": last, "server_time_usec": 1_000_000_000_u64, "uptime_in_seconds": 50
+            });
+            if let Some(saves) = saves {
+                info["rdb_saves"] = json!(saves);
+            }
+            vitals(json!({"info": info}))
+        };
+        for never in [told(Some(0), 950), told(None, 950), told(None, 951)] {
+            assert_eq!((&never["never_saved"], never.get("save_age_s")), (&json!(true), None));
+        }
+        for saved in [told(Some(1), 990), told(None, 990)] {
+            assert_eq!((&saved["never_saved"], &saved["save_age_s"]), (&json!(false), &json!(10)));
+        }
     }
 
     #[test]

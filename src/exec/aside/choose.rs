@@ -119,6 +119,7 @@ pub(super) struct Chooser {
     idle_s: Option<u64>,
     kind: Option<String>,
     measures: bool,
+    deadlines: bool,
 }
 
 impl Chooser {
@@ -132,12 +133,19 @@ impl Chooser {
         })?;
         let fields = predicate.as_ref().map(Predicate::hash_fields).unwrap_or_default();
         let Select { no_ttl, idle_s, kind, .. } = select.clone();
-        Ok(Self { habit: Habit::default(), predicate, fields, now_ms, no_ttl, idle_s, kind, measures })
+        let habit = Habit::default();
+        Ok(Self { habit, predicate, fields, now_ms, no_ttl, idle_s, kind, measures, deadlines: false })
     }
 
     /// Whether a name alone says that its key is meant, and nothing more is to be told of it.
     pub(super) fn asks_nothing(&self) -> bool {
-        !self.measures && self.predicate.is_none() && !self.no_ttl && self.idle_s.is_none() && self.kind.is_none()
+        let asks = self.measures || self.deadlines || self.no_ttl || self.predicate.is_some();
+        !asks && self.idle_s.is_none() && self.kind.is_none()
+    }
+
+    /// Lifetime is asked of every key, whether or not it is measured.
+    pub(super) fn telling_deadlines(self, deadlines: bool) -> Self {
+        Self { deadlines, ..self }
     }
 
     /// Whether bytes and lifetime are asked of every key.
@@ -190,16 +198,16 @@ impl Chooser {
             self.ask_values(lane, &mut some, doubts).await?;
             kept.extend(some);
         }
-        if !self.measures || kept.is_empty() {
+        if kept.is_empty() || !(self.measures || self.deadlines) {
             return Ok(kept);
         }
-        self.ask(lane, kept.into_iter().map(|chosen| chosen.name).collect(), true).await
+        self.ask(lane, kept.into_iter().map(|chosen| chosen.name).collect(), self.measures).await
     }
 
     /// Those of the names whose keys are there and fit in all but their values.
     async fn ask(&self, lane: &mut Lane, names: Vec<Vec<u8>>, measures: bool) -> Result<Vec<Chosen>, Fault> {
         let asks_type = self.predicate.is_some() || self.kind.is_some() || measures;
-        let asks_ttl = self.no_ttl || measures;
+        let asks_ttl = self.no_ttl || self.deadlines || measures;
         let mut batch = Batch::default();
         for name in &names {
             if asks_type {

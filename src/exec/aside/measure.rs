@@ -17,7 +17,7 @@ use crate::{
     exec::{Looking, fault::Fault},
     keyspace::wire::{Batch, Reply},
     model::Address,
-    runbook::Select,
+    runbook::{Retime, Select},
 };
 
 /// What keys are counted for.
@@ -37,6 +37,8 @@ pub struct Measured {
     pub keys: u64,
     /// Bytes of memory they take, as far as the server says.
     pub bytes: u64,
+    /// Keys that the selection means and the change leaves as they are: such a deadline they have, or need not get.
+    pub left: u64,
     /// Of them, those without a deadline.
     pub without_deadline: u64,
     /// Of them, those too large to be dumped, and their bytes.
@@ -66,6 +68,7 @@ impl Measured {
         Self {
             keys: 0,
             bytes: 0,
+            left: 0,
             without_deadline: 0,
             huge: (0, 0),
             spread: Spread::default(),
@@ -83,6 +86,7 @@ impl Measured {
     fn merge(&mut self, other: Measured) {
         self.keys += other.keys;
         self.bytes += other.bytes;
+        self.left += other.left;
         self.without_deadline += other.without_deadline;
         self.huge = (self.huge.0 + other.huge.0, self.huge.1 + other.huge.1);
         self.spread.merge(other.spread);
@@ -99,6 +103,7 @@ impl Measured {
             let whole = |count: &mut u64| *count = (*count as f64 / self.share).round() as u64;
             whole(&mut self.keys);
             whole(&mut self.bytes);
+            whole(&mut self.left);
             whole(&mut self.without_deadline);
             whole(&mut self.huge.0);
             whole(&mut self.huge.1);
@@ -109,12 +114,12 @@ impl Measured {
 
 pub(super) async fn measure(
     ground: &Ground,
-    select: &Select,
+    (select, to): (&Select, Option<Retime>),
     now_ms: i64,
     count: CountFor,
     cx: &Looking,
 ) -> Result<Vec<(Address, Measured)>, Explained> {
-    let chooser = Chooser::new(select, now_ms, count == CountFor::Plan)?;
+    let chooser = Chooser::new(select, now_ms, count == CountFor::Plan)?.telling_deadlines(to.is_some());
     let addresses = primaries(ground, cx).await?;
     let told = Told::new("counting", None, cx);
     let servers = join_all(addresses.iter().map(async |address| {
@@ -129,7 +134,7 @@ pub(super) async fn measure(
         let hands = walk.hands(ground, &host).await.map_err(|fault| explain(&fault))?;
         let keeping = || if count == CountFor::Run { Keeping::all() } else { Keeping::none() };
         let mut names = keeping();
-        let hands = hands.into_iter().map(|lane| one(ground, lane, &chooser, &walk, keeping(), &told));
+        let hands = hands.into_iter().map(|lane| one(ground, lane, (&chooser, to), &walk, keeping(), &told));
         for one in join_all(hands).await {
             let (one, met) = one.map_err(|fault| explain(&fault))?;
             found.merge(one);
@@ -162,7 +167,7 @@ async fn counts(ground: &Ground, host: &Arc<Host>) -> Result<(u64, u64), Fault> 
 async fn one(
     ground: &Ground,
     mut lane: Lane,
-    chooser: &Chooser,
+    (chooser, to): (&Chooser, Option<Retime>),
     walk: &SharedWalk,
     mut names: Keeping,
     told: &Told,
@@ -179,8 +184,12 @@ async fn one(
         };
         let count = came.len() as u64;
         for chosen in chooser.choose(&mut lane, came, &mut found.doubts).await? {
-            found.keys += 1;
             names.add(&chosen.name);
+            if to.is_some_and(|to| chosen.ttl_ms.is_some_and(|ttl_ms| !to.changes(ttl_ms))) {
+                found.left += 1;
+                continue;
+            }
+            found.keys += 1;
             if !chooser.measures() {
                 continue;
             }

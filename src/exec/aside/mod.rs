@@ -14,6 +14,7 @@ mod export;
 mod exports;
 mod frames;
 mod import;
+mod kept;
 mod lane;
 mod meant;
 mod measure;
@@ -52,6 +53,7 @@ pub(super) use export::{Exported, Exporting, export};
 pub(super) use exports::read_whole;
 pub use exports::{ExportFile, exports};
 pub(super) use import::{Imported, Importing, import};
+pub use kept::{WrittenDown, written_down};
 pub use meant::{Meant, Names};
 pub use measure::{CountFor, Measured};
 pub(super) use recover::{Recovered, clear, count, recover};
@@ -224,7 +226,8 @@ impl Exec {
         book.find(text).unwrap_or(text).to_owned()
     }
 
-    /// How many keys a selection means now, how much they take, and some of them: primary by primary.
+    /// How many keys a selection means now, how much they take, and some of them: primary by primary. Where they are to
+    /// get another deadline, those that already are as they would be are counted apart.
     ///
     /// # Errors
     ///
@@ -233,7 +236,7 @@ impl Exec {
         &self,
         permit: &Permit,
         of: (&Arc<Service>, &Instance),
-        select: &Select,
+        meant: (&Select, Option<Retime>),
         now_ms: i64,
         count: CountFor,
         cx: &Looking,
@@ -245,7 +248,7 @@ impl Exec {
         let site = self.0.site(&service.name, instance);
         let (instance, agreed) = (Arc::new(instance.clone()), count == CountFor::Run);
         let ground = Ground { site, instance, touches: false, agreed, only: None };
-        measure::measure(&ground, select, now_ms, count, cx).await
+        measure::measure(&ground, meant, now_ms, count, cx).await
     }
 }
 

@@ -123,13 +123,15 @@ pub(super) struct Turn {
 /// What a key with this deadline is to get; `None`: it is left alone.
 fn decide(to: Retime, old: Deadline, now_ms: i64) -> Option<Deadline> {
     let at = |ms: u64| now_ms.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX / 4));
-    match (to, old) {
-        (Retime::Persist, Deadline::At(_)) => Some(Deadline::Never),
-        (Retime::Persist, Deadline::Never) | (Retime::Extend(_), Deadline::Never) => None,
-        (Retime::Extend(ms), Deadline::At(old)) if old >= at(ms) => None,
-        (Retime::Shorten(ms), Deadline::At(old)) if old <= at(ms) => None,
-        (Retime::Set(ms) | Retime::Extend(ms) | Retime::Shorten(ms), _) => Some(Deadline::At(at(ms))),
-    }
+    // As `PTTL` would say it.
+    let left_ms = match old {
+        Deadline::Never => -1,
+        Deadline::At(old) => old.saturating_sub(now_ms).max(0),
+    };
+    to.changes(left_ms).then(|| match to {
+        Retime::Persist => Deadline::Never,
+        Retime::Set(ms) | Retime::Extend(ms) | Retime::Shorten(ms) => Deadline::At(at(ms)),
+    })
 }
 
 impl Hand for Work<'_> {

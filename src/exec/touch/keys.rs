@@ -292,18 +292,28 @@ pub(super) fn keys(count: u64) -> String {
     if count == 1 { "1 key".to_owned() } else { format!("{} keys", show_number(count)) }
 }
 
+/// A count of keys and what is said of them, as of many; of one it is said of one.
+pub(super) fn said(count: u64, what: &str) -> String {
+    let one = [("are ", "is "), ("were ", "was "), ("have ", "has "), ("hold ", "holds ")];
+    let found = one.iter().find_map(|(many, one)| Some((*one, what.strip_prefix(many)?))).filter(|_| count == 1);
+    match found {
+        Some((one, rest)) => format!("{} {one}{rest}", keys(count)),
+        None => format!("{} {what}", keys(count)),
+    }
+}
+
 /// A count, what it counts, and some of them.
 pub(super) fn listed(parts: &mut Vec<String>, list: &Listed, what: &str) {
     if list.count > 0 {
         let some: Vec<&str> = list.handles.iter().take(5).map(String::as_str).collect();
         let more = if list.count > some.len() as u64 { " …" } else { "" };
-        parts.push(format!("{} {what}: {}{more}", keys(list.count), some.join(", ")));
+        parts.push(format!("{}: {}{more}", said(list.count, what), some.join(", ")));
     }
 }
 
 pub(super) fn counted(parts: &mut Vec<String>, count: u64, what: &str) {
     if count > 0 {
-        parts.push(format!("{} {what}", keys(count)));
+        parts.push(said(count, what));
     }
 }
 
@@ -328,9 +338,8 @@ fn removed(found: &Removed) -> Vec<String> {
 }
 
 fn retimed(found: &Retimed, to: Retime) -> String {
-    let have = if found.keys == 1 { "has" } else { "have" };
-    let what = if to == Retime::Persist { "no deadline any more" } else { "the new deadline" };
-    let mut parts = vec![format!("{} {have} {what}", keys(found.keys))];
+    let now = if to == Retime::Persist { "have no deadline any more" } else { "have the new deadline" };
+    let mut parts = vec![said(found.keys, now)];
     counted(&mut parts, found.unsure, UNSURE);
     counted(&mut parts, found.unchanged, "were left as they are");
     counted(&mut parts, found.gone, "had gone when their turn came (a walk may meet a name twice)");
@@ -343,7 +352,8 @@ fn retimed(found: &Retimed, to: Retime) -> String {
 }
 
 fn restored(found: &Restored) -> String {
-    let mut parts = vec![format!("{} are as they were", keys(found.keys))];
+    let mut parts =
+        vec![if found.keys == 1 { "1 key is as it was".to_owned() } else { said(found.keys, "are as they were") }];
     counted(&mut parts, found.unsure, UNSURE);
     counted(&mut parts, found.already, "were so already");
     listed(&mut parts, &found.expired, "would have expired since, and are not revived");

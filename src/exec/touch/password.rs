@@ -9,6 +9,7 @@ use super::{Lane, Touched, refused};
 use crate::{
     diagnosis::Explained,
     exec::{fault::Fault, secret, wire::Wire},
+    runbook::show_count,
 };
 
 /// What a user can log in with now.
@@ -125,7 +126,7 @@ impl Lane<'_> {
             ));
         }
         let wanted: Vec<String> = known.hashes.iter().filter(|known| **known != hash).cloned().collect();
-        let said = format!("{user} can log in with {} password(s) now, and no longer with the new one", wanted.len());
+        let said = format!("{user} can log in with {} now, and no longer with the new one", passwords(wanted.len()));
         self.set(&wire, user, &[format!("!{hash}")], &wanted, said).await
     }
 
@@ -158,7 +159,10 @@ impl Lane<'_> {
         if others.is_empty() {
             return Touched::Verified(format!("{user} has no other password here"));
         }
-        let said = format!("{} old password(s) of {user} dropped; only the new one is good now", others.len());
+        let said = format!(
+            "{} of {user} dropped; only the new one is good now",
+            show_count(others.len() as u64, "old password")
+        );
         self.set(&wire, user, &others, &[hash], said).await
     }
 
@@ -184,7 +188,7 @@ impl Lane<'_> {
         match (holds, again, lost) {
             (true, _, _) => Touched::Verified(said),
             (false, Some(known), None) => {
-                Touched::Otherwise { found: format!("{} password(s) of {user}", known.hashes.len()) }
+                Touched::Otherwise { found: format!("{} of {user}", passwords(known.hashes.len())) }
             }
             (false, _, lost) => Touched::Uncertain(lost.unwrap_or_else(|| {
                 refused(
@@ -230,6 +234,10 @@ pub(super) fn no_file(error: &std::io::Error) -> Explained {
 /// A password as servers keep it.
 fn hash_of(secret: &SecretString) -> String {
     Sha256::digest(secret.expose_secret().as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn passwords(count: usize) -> String {
+    show_count(count as u64, "password")
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::{
     diagnosis::{Explained, reading},
     exec::{fault::Fault, wire::Wire},
     model::{Progress, show_duration},
-    runbook::show_bytes,
+    runbook::{show_bytes, show_count},
 };
 
 /// How often the server is asked at first, and at last.
@@ -195,7 +195,10 @@ fn snapshot(info: &Value, asked_at: i64) -> Going {
     match (status, number(info, "rdb_last_save_time")) {
         ("ok", Some(at)) if at >= asked_at => {
             let changes = number(info, "rdb_changes_since_last_save").unwrap_or(0);
-            Going::Good(format!("its status is ok and LASTSAVE is {at}; {changes} changes came since"))
+            let when = jiff::Timestamp::from_second(at)
+                .map_or_else(|_| at.to_string(), |at| at.strftime("%H:%M:%S UTC").to_string());
+            let changes = show_count(u64::try_from(changes).unwrap_or(0), "change");
+            Going::Good(format!("its status is ok and LASTSAVE is {when}; {changes} came since"))
         }
         // It said it began, and nothing of it can be seen yet.
         ("ok", _) => Going::On,

@@ -12,12 +12,14 @@ mod card;
 mod engine;
 #[cfg(test)]
 mod properties;
+mod rehearse;
 mod scope;
 mod state;
 mod step;
 
 pub use card::book_card;
 pub use engine::{Happened, Next, NotNow, Slot, TouchEnd};
+pub use rehearse::Rehearsed;
 pub use scope::seen;
 pub use state::{BOOK_VERSION, Back, BookRun, BookStart, How, Note, Phase, StepRun, StepState};
 pub use step::{Act, Book, BookStep, Or, Verify};

@@ -48,6 +48,25 @@ impl Compiled {
         }
     }
 
+    /// Whether a condition holds whatever the names that are not known yet will stand for; `None`: it depends on them.
+    pub(in crate::runbook) fn decided(
+        &self,
+        source: &str,
+        scope: &Scope,
+        unknown: &dyn Fn(&str) -> bool,
+    ) -> Option<bool> {
+        match self.programs.get(source) {
+            Some(program) => program.decided(scope, unknown),
+            None => Program::parse(source).map_or(Some(false), |program| program.decided(scope, unknown)),
+        }
+    }
+
+    /// The names from outside that a template reads; `None`: it is no template.
+    pub(in crate::runbook) fn reads(&self, source: &str) -> Option<Vec<String>> {
+        let template = self.templates.template_from_str(source).ok()?;
+        Some(template.undeclared_variables(false).into_iter().collect())
+    }
+
     pub(in crate::runbook) fn render(&self, source: &str, scope: &Scope) -> Result<Marked, String> {
         template::render(&self.templates, source, scope)
     }

@@ -111,6 +111,11 @@ impl Program {
         self.value(scope).is_ok_and(|value| value.kind() == ValueKind::Bool && value.is_true())
     }
 
+    /// Whether it holds whatever the names that are not known yet will stand for; `None`: it depends on them.
+    pub(in crate::runbook) fn decided(&self, scope: &Scope, unknown: &dyn Fn(&str) -> bool) -> Option<bool> {
+        decided(&self.root, scope, unknown)
+    }
+
     /// Every name from outside it reads, with its first field where it has one: `info` and `used_memory`.
     pub(in crate::runbook) fn names(&self) -> Vec<(String, Option<String>)> {
         let mut names = Vec::new();
@@ -142,6 +147,25 @@ impl Program {
         }
         children(expr, &mut |child| most = most.max(self.walks(child)));
         most
+    }
+}
+
+fn decided(expr: &IdedExpr, scope: &Scope, unknown: &dyn Fn(&str) -> bool) -> Option<bool> {
+    let parts = |call: &CallExpr| call.args.iter().map(|part| decided(part, scope, unknown)).collect::<Vec<_>>();
+    match &expr.expr {
+        Expr::Call(call) if call.func_name == op::LOGICAL_AND => {
+            let parts = parts(call);
+            if parts.contains(&Some(false)) { Some(false) } else { parts.iter().all(Option::is_some).then_some(true) }
+        }
+        Expr::Call(call) if call.func_name == op::LOGICAL_OR => {
+            let parts = parts(call);
+            if parts.contains(&Some(true)) { Some(true) } else { parts.iter().all(Option::is_some).then_some(false) }
+        }
+        _ => {
+            let part = Program { root: expr.clone() };
+            let depends = part.names().iter().any(|(root, _)| unknown(root));
+            (!depends).then(|| part.holds(scope))
+        }
     }
 }
 
@@ -530,6 +554,24 @@ mod tests {
             Ok(value) if value.is_none() => "null".to_owned(),
             Ok(value) => functions::plain(&value),
             Err(error) => format!("! {error}"),
+        }
+    }
+
+    #[test]
+    fn a_condition_that_is_false_whatever_is_not_known_yet_is_told_apart_from_one_that_depends_on_it() {
+        let mut scope = Scope::default();
+        scope.set("args", Value::from_pairs([("flush", Value::from(false)), ("mark", Value::from(90))]));
+        let decided = |source: &str| Program::parse(source).unwrap().decided(&scope, &|name| name == "seen");
+        for (source, known) in [
+            ("args.flush && seen.figures.percent > args.mark", Some(false)),
+            ("has(args.purge) && default(seen.figures.percent, 100) >= 90", Some(false)),
+            ("!args.flush && seen.good", None),
+            ("!args.flush || seen.good", Some(true)),
+            ("args.flush || seen.good", None),
+            ("args.mark == 90 && !args.flush", Some(true)),
+            ("seen.good", None),
+        ] {
+            assert_eq!(decided(source), known, "{source}");
         }
     }
 

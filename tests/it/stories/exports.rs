@@ -186,7 +186,7 @@ async fn what_is_overwritten_is_kept_and_comes_back_and_what_changed_since_is_le
     let _: String = server.run(&["SET", "tenant:acme:wm:number", "44"]);
     let _: i64 = server.run(&["SADD", "tenant:acme:wm:set", "four"]);
     let back = agreed(&mut room, &undo).await.text();
-    assert!(back.contains("1 key are as they were") && back.contains("2 keys hold something newer"), "{back}");
+    assert!(back.contains("1 key is as it was") && back.contains("2 keys hold something newer"), "{back}");
     assert_eq!(server.run::<String>(&["GET", "tenant:acme:wm:number"]), "44");
     assert_eq!(server.run::<i64>(&["SCARD", "tenant:acme:wm:set"]), 4);
     assert_eq!(server.run::<String>(&["TYPE", "tenant:acme:wm:hash"]), "list");

@@ -54,6 +54,7 @@ mod remediation;
 mod remediation_clients;
 mod remediation_failover;
 mod remediation_password;
+mod remediation_plans;
 mod remediation_saves;
 mod remediation_settings;
 mod remediation_steps;

@@ -169,7 +169,7 @@ async fn what_is_newer_is_not_overwritten_and_what_has_expired_since_is_not_revi
     let removed_all = done.text().contains("4 keys removed");
     // The first may have expired before it was removed, on a slow machine.
     assert_eq!(back.contains("1 key would have expired since"), removed_all, "{back}");
-    assert!(back.contains("1 key hold something newer") && back.contains("1 key were so already"), "{back}");
+    assert!(back.contains("1 key holds something newer") && back.contains("1 key was so already"), "{back}");
     assert_eq!(server.run::<String>(&["GET", "s:2"]), "newer");
     assert_eq!(server.run::<i64>(&["PTTL", "s:3"]), -1);
     assert_eq!(server.run::<i64>(&["EXISTS", "s:1", "s:4"]), 1);
@@ -234,7 +234,7 @@ async fn n5_conversations_are_not_cleared_without_a_condition_unless_two_people_
     let refused = room.types("ana", "purge conv:* shop").await.text();
     assert!(refused.contains("live ones among them") && refused.contains("--idle"), "{refused}");
     let idle = room.types("ana", "purge conv:* --idle 1h shop").await.text();
-    assert!(idle.contains("no key is meant"), "nothing was idle for an hour: {idle}");
+    assert!(idle.contains("none is meant"), "nothing was idle for an hour: {idle}");
     let plan = room.types("ana", "purge conv:* --all shop").await;
     assert!(plan.text().contains("Risk: critical") && plan.text().contains("20 keys"), "{}", plan.text());
     consents(&mut room, "bo", &plan).await;
@@ -261,7 +261,7 @@ async fn o11_keys_without_a_deadline_get_one_or_are_deleted() {
     let undo = undo_of(&done);
     let _: () = server.run(&["PEXPIRE", "sse:state:3", "50000"]);
     let back = agreed(&mut room, &undo).await.text();
-    assert!(back.contains("29 keys are as they were") && back.contains("1 key hold something newer"), "{back}");
+    assert!(back.contains("29 keys are as they were") && back.contains("1 key holds something newer"), "{back}");
     let _: () = server.run(&["PERSIST", "sse:state:3"]);
     assert_same(&before, &seen(&server));
     let again = agreed(&mut room, &undo).await.text();
@@ -444,7 +444,7 @@ async fn what_cannot_be_understood_is_said_before_anything_is_looked_at() {
         ("purge session:* --where a=1 --no-undo --aside 1h shop", "does not"),
         ("expire session:* 1h --only-extend --only-shorten shop", "leave everything as it is"),
         ("delete session:~ZZZZZZ shop", "No key is known"),
-        ("delete nosuchkey shop", "no key is meant"),
+        ("delete nosuchkey shop", "none is meant"),
     ] {
         let said = room.types("ana", line).await.text();
         assert!(said.contains(why), "{line}: {said}");

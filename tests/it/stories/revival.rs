@@ -16,7 +16,8 @@ fn strict() -> (RedisServer, ChatBuilder, String) {
     let (server, builder) = house("normal");
     let profile = builder.written("services/shop.toml");
     let free = std::fs::read_to_string(profile).unwrap();
-    let builder = builder.file("services/shop.toml", &format!("{free}{SESSIONS}"));
+    let policy = POLICY.replace("MODE", "normal").replace("roles = [\"viewer\"]", "roles = [\"approver\"]");
+    let builder = builder.file("services/shop.toml", &format!("{free}{SESSIONS}")).file("policy.toml", &policy);
     server.fill("session:", 20, 10);
     server.fill("cache:", 20, 10);
     (server, builder, free)
@@ -26,11 +27,23 @@ fn count(server: &RedisServer, pattern: &str) -> usize {
     server.run::<Vec<String>>(&["KEYS", pattern]).len()
 }
 
-/// Types the line of the button that undoes a run; what is said to it.
+/// Types the line that undoes a run; what is said to it.
 async fn undoes(room: &mut Room, done: &Answer) -> (String, Answer) {
-    let undo = done.card().actions.iter().find(|action| action.label == "Undo").expect("it was kept").command.clone();
+    let footer = done.card().footer.as_deref().unwrap_or_default();
+    let run = footer.strip_prefix("run ").and_then(|rest| rest.split_whitespace().next());
+    let undo = format!("undo {}", run.unwrap_or_else(|| panic!("its run is named: {footer}")));
     let said = room.types("ana", &undo).await;
     (undo, said)
+}
+
+/// What ana asks for, with the typed consent of bo and cy; the plan's text and how it ended.
+async fn critical(room: &mut Room, line: &str) -> (String, Answer) {
+    let plan = room.types("ana", line).await.text();
+    let run = plan.split("/redis approve ").nth(1).and_then(|rest| rest.split_whitespace().next());
+    let consent = format!("approve {} shop", run.unwrap_or_else(|| panic!("it is critical: {plan}")));
+    room.types("bo", &consent).await;
+    let done = room.types("cy", &consent).await;
+    (plan, done)
 }
 
 async fn reloads(chat: &Chat, room: &mut Room, profile: &str) {
@@ -46,8 +59,13 @@ async fn sessions_a_service_forbids_to_revive_stay_away_until_its_owner_lifts_th
     let chat = builder.start().await;
     let mut room = Room::of(&chat);
     let (plan, one) = room.agreed("delete session:7 shop").await;
-    assert!(plan.contains("does not let keys of session:* come back"), "the plan warns beforehand: {plan}");
-    let (_, many) = room.agreed("purge session:1* --no-ttl shop").await;
+    for said in ["Undo: not possible: the profile does not let keys of session:* come back", "Risk: high"] {
+        assert!(plan.contains(said), "the plan says so beforehand: {said} is missing in {plan}");
+    }
+    assert!(!plan.contains("/redis undo"), "{plan}");
+    assert!(one.card().actions.iter().all(|action| action.label != "Undo"), "nor is it offered: {}", one.text());
+    let (plan, many) = critical(&mut room, "purge session:1* --no-ttl shop").await;
+    assert!(plan.contains("Risk: critical"), "where nothing can come back the risk is a level higher: {plan}");
     assert_eq!((one.level(), many.level()), (Some(Level::Ok), Some(Level::Ok)), "{}", many.text());
     let left = count(&server, "session:*");
     assert_eq!(left, 20 - 1 - 11);

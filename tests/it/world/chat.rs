@@ -233,14 +233,20 @@ pub(crate) struct Message {
 }
 
 impl Answer {
+    /// The last message, apart from the checklist that follows a change.
+    fn last(&self) -> &Message {
+        let answers = |message: &&Message| !message.card.title.starts_with("verify ·");
+        self.messages.iter().rfind(answers).or(self.messages.last()).expect("every line is answered")
+    }
+
     /// The id of the last message.
     pub(crate) fn id(&self) -> String {
-        self.messages.last().expect("every line is answered").id.clone()
+        self.last().id.clone()
     }
 
     /// The last message's card.
     pub(crate) fn card(&self) -> &Card {
-        &self.messages.last().expect("every line is answered").card
+        &self.last().card
     }
 
     /// The last message's judgement.

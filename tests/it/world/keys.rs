@@ -13,7 +13,9 @@ use rediscue::{
     },
     model::{Address, Credential, Identity, Instance, Place, PlaceKind, Platform, RunId, Service},
     policy::{CommandSet, Consent, Grant, Only, Person, Policy, Role, Rules, Said, TouchPermit},
-    runbook::{Change, Command, Cost, Kept, Kind, PLAN_VERSION, Plan, PlanStep, PlanTarget, Reach, Risk, Select, Undo},
+    runbook::{
+        Change, Command, Cost, Deed, Kept, Kind, PLAN_VERSION, Plan, PlanStep, PlanTarget, Reach, Risk, Select, Undo,
+    },
     store::{Store, StoreSettings},
 };
 
@@ -245,14 +247,13 @@ impl Hand {
 
     /// Counts what the plan's only step is about as a bot does right before a run, and what was come upon.
     pub(crate) async fn count(&self, plan: &Plan) -> (u64, Vec<Meant>) {
-        let select = match &plan.steps[0].change {
-            Change::RemoveKeys { select, .. }
-            | Change::RetimeKeys { select, .. }
-            | Change::ExportKeys { select, .. } => select,
+        let (select, to) = match &plan.steps[0].change {
+            Change::RemoveKeys { select, .. } | Change::ExportKeys { select, .. } => (select, None),
+            Change::RetimeKeys { select, to, .. } => (select, Some(*to)),
             other => panic!("{other:?} is not about keys that are chosen"),
         };
         let (permit, of) = (self.permit(plan), (&self.service, &self.service.instances[0]));
-        let found = self.exec.measure(permit.look(), of, select, 0, CountFor::Run, &self.cx).await.unwrap();
+        let found = self.exec.measure(permit.look(), of, (select, to), 0, CountFor::Run, &self.cx).await.unwrap();
         let keys = found.iter().map(|(_, found)| found.keys).sum();
         let on = found.into_iter().filter_map(|(address, found)| Some((address, found.names?))).collect();
         (keys, vec![Meant { select: select.clone(), on }])
@@ -272,7 +273,8 @@ impl Hand {
 
     /// Brings back what run `run` did.
     pub(crate) async fn restore(&self, run: u64) -> Touched {
-        let change = Change::RestoreKeys { run: RunId::from_bits(run), seq: 0, what: "test".into() };
+        let change =
+            Change::RestoreKeys { run: RunId::from_bits(run), seq: 0, what: "test".into(), did: Deed::default() };
         self.touch(&self.plan(run + 1_000_000, change)).await
     }
 }

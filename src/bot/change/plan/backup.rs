@@ -66,6 +66,7 @@ pub(super) async fn draft(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, U
     let keys = figures.iter().map(|one| one.keys).sum();
     let data: u64 = figures.iter().map(|one| one.data).sum();
     let mut facts = vec![
+        ("Keys now".to_owned(), show_number(keys)),
         (
             "Copied".to_owned(),
             if save { "from the file the server saves (BGSAVE)" } else { "over the replication stream" }.to_owned(),
@@ -98,7 +99,6 @@ pub(super) async fn draft(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, U
         reach: Reach {
             what: "reads all data; nothing of it changes".to_owned(),
             bytes: Some(data),
-            sample: vec![format!("{} keys now", show_number(keys))],
             exact: true,
             ..Reach::default()
         },

@@ -26,12 +26,9 @@ const NAMED: usize = 6;
 pub(super) async fn export(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, Unplanned> {
     let select = select(maker, wanted)?;
     let large = is_on(wanted, "large");
-    let found = Counted::of(maker, &select).await?;
+    let found = Counted::of(maker, &select, None).await?;
     if found.keys == 0 {
-        return Err(Unplanned::Nothing(format!(
-            "There is nothing to export: no key is meant by that.{}",
-            found.not_meant()
-        )));
+        return Err(found.nothing(maker, &select, "export"));
     }
     room(maker, &found, if large { 0 } else { found.huge.1 })?;
     let mut facts = found.facts(&select);
@@ -185,6 +182,7 @@ pub(super) async fn import(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, 
             clients: None,
             sample: found.missing.handles.iter().take(SAMPLE).cloned().collect(),
             exact: found.share >= 1.0,
+            at_most: false,
             tolerance_percent: TOLERANCE,
         },
         facts,

@@ -13,8 +13,8 @@ use crate::{
         touching,
     },
     keyspace::glob,
-    model::Address,
-    runbook::{Change, Kept, Keys, Reach, Retime, Risk, Select, Undo, Wanted, show_bytes, show_number},
+    model::{Address, Service},
+    runbook::{Change, Kept, Keys, Reach, Retime, Risk, Select, Undo, Wanted, show_bytes, show_count, show_number},
 };
 
 /// Keys are counted within this; what is not reached by then is estimated.
@@ -30,11 +30,11 @@ pub(super) async fn remove(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, 
     let one = wanted.get("key").is_some();
     let whole = matches!(select.keys, Keys::Every) || (select == Select::matching(wanted.need("pattern")) && !one);
     if whole && !is_on(wanted, "all") && !matches!(select.keys, Keys::One(_)) {
-        return Err(misunderstood(
-            maker,
-            format!("That means {}, live ones among them.", select.what()),
-            "narrow it by `--where`, `--idle`, `--no-ttl` or `--type`; or say `--all`, which is critical",
-        ));
+        let next = match select.keys {
+            Keys::Every => "name a narrower pattern than `*`; or say `--all`, which is critical",
+            _ => "narrow it by `--where`, `--idle`, `--no-ttl` or `--type`; or say `--all`, which is critical",
+        };
+        return Err(misunderstood(maker, format!("That means {}, live ones among them.", select.what()), next));
     }
     let keep = match (wanted.get("aside").and_then(|ms| ms.parse().ok()), is_on(wanted, "no_undo")) {
         (Some(_), true) => {
@@ -45,23 +45,21 @@ pub(super) async fn remove(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, 
         (None, true) => Kept::Nothing,
         (None, false) => Kept::Snapshot,
     };
-    let found = Counted::of(maker, &select).await?;
+    let found = Counted::of(maker, &select, None).await?;
     if found.keys == 0 {
-        return Err(Unplanned::Nothing(format!(
-            "There is nothing to remove: no key is meant by that.{}",
-            found.not_meant()
-        )));
+        return Err(found.nothing(maker, &select, "remove"));
     }
     let mut facts = found.facts(&select);
     let mut warnings = to_review(maker, &select);
+    warnings.extend(better_a_deadline(maker, &select));
     let kept = match keep {
         Kept::Snapshot => {
             room(maker, &found, found.huge.1)?;
             if found.huge.0 > 0 {
                 warnings.push(format!(
-                    "{} keys ({}) are larger than {} and would hold the server up while they are written out: they are \
-                     kept aside on the server, and take their memory until `/redis clear-aside {}`.",
-                    show_number(found.huge.0),
+                    "{} ({}), larger than {} each, would hold the server up while written out: kept aside on the server, \
+                     they take their memory until `/redis clear-aside {}`.",
+                    show_count(found.huge.0, "key"),
                     show_bytes(found.huge.1),
                     show_bytes(LARGEST_DUMP),
                     maker.wish.run
@@ -80,7 +78,7 @@ pub(super) async fn remove(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, 
     if whole && !matches!(select.keys, Keys::One(_)) {
         risk = Risk::Critical;
     }
-    let undo = match keep {
+    let mut undo = match keep {
         Kept::Nothing => {
             risk = risk.raised();
             Undo::Never("nothing is kept of what is removed, as `--no-undo` asks".to_owned())
@@ -90,9 +88,12 @@ pub(super) async fn remove(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, 
     if keep != Kept::Nothing
         && let Some(pattern) = undo::forbidden(maker.wish.service, &select)
     {
-        warnings.push(format!(
-            "The profile does not let keys of {} come back (`revive = false` for its {}): while it says so, `undo` is refused.",
-            pattern.glob, pattern.name
+        // As good as nothing kept, to whoever has to decide now.
+        risk = risk.raised();
+        undo = Undo::Never(format!(
+            "the profile does not let keys of {} come back (`revive = false` for its {}); what is removed stays sealed, \
+             and `undo` is refused until {}, the owner, lifts that",
+            pattern.glob, pattern.name, maker.wish.service.owner
         ));
     }
     let now_ms = maker.wish.made_ms;
@@ -129,7 +130,10 @@ fn to_review(maker: &Maker<'_>, select: &Select) -> Vec<String> {
 /// The draft of a `retime-keys`.
 pub(super) async fn retime(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, Unplanned> {
     let select = select(maker, wanted)?;
-    let ttl: Option<u64> = wanted.get("ttl").and_then(|ms| ms.parse().ok());
+    let ttl: Option<u64> = match wanted.get("ttl") {
+        Some(OF_THE_PROFILE) => Some(of_the_profile(maker, &select)?),
+        given => given.and_then(|ms| ms.parse().ok()),
+    };
     let to = match (ttl, is_on(wanted, "only_extend"), is_on(wanted, "only_shorten")) {
         (None, ..) => Retime::Persist,
         (Some(_), true, true) => {
@@ -140,15 +144,28 @@ pub(super) async fn retime(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, 
         (Some(ms), false, true) => Retime::Shorten(ms),
         (Some(ms), false, false) => Retime::Set(ms),
     };
-    let found = Counted::of(maker, &select).await?;
+    let found = Counted::of(maker, &select, Some(to)).await?;
     if found.keys == 0 {
-        return Err(Unplanned::Nothing(format!(
-            "There is nothing to change: no key is meant by that.{}",
-            found.not_meant()
-        )));
+        return Err(match found.left {
+            0 => found.nothing(maker, &select, "change"),
+            left => Unplanned::Nothing(format!(
+                "There is nothing to change on {}: of {} keys, {} are {}, and all of them {}.",
+                place(maker),
+                show_number(found.of),
+                show_number(left),
+                select.what(),
+                to.so_already()
+            )),
+        });
     }
     let mut facts = found.facts(&select);
     facts.push(("New deadline".to_owned(), to.what()));
+    if found.left > 0 {
+        facts.push((
+            "Left as they are".to_owned(),
+            format!("{} that {}", show_count(found.left, "key"), to.so_already()),
+        ));
+    }
     let mut warnings = Vec::new();
     let risk = match to {
         Retime::Extend(_) => Risk::Medium,
@@ -168,9 +185,54 @@ pub(super) async fn retime(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, 
     Ok(Draft { steps, reach: found.reach(&select), facts, warnings, undo, risk, undoes: None })
 }
 
+/// Stands for the deadline that the profile declares.
+const OF_THE_PROFILE: &str = "profile";
+
+/// The deadline that the profile declares for all of these keys, in milliseconds.
+fn of_the_profile(maker: &Maker<'_>, select: &Select) -> Result<u64, Unplanned> {
+    declared(maker.wish.service, select).map(|(ttl, _)| ttl).ok_or_else(|| {
+        let what = format!("The profile of {} declares no TTL for {}.", maker.wish.service.name, select.what());
+        misunderstood(maker, what, "say how long they are to live: `/redis expire PATTERN 15m`")
+    })
+}
+
+/// The TTL of the profile's pattern that holds all of these keys, and that pattern's name.
+pub(in crate::bot::change) fn declared<'s>(service: &'s Service, select: &Select) -> Option<(u64, &'s str)> {
+    let holds = |glob: &str| match &select.keys {
+        Keys::One(name) | Keys::Matching(name) => glob::matches(glob.as_bytes(), name.as_bytes()),
+        Keys::Every => false,
+    };
+    service
+        .patterns
+        .iter()
+        .filter(|pattern| holds(&pattern.glob))
+        .find_map(|pattern| Some((u64::try_from(pattern.ttl?.as_millis()).unwrap_or(u64::MAX), pattern.name.as_str())))
+}
+
+/// Keys without a deadline that should have one: to give it to them takes nothing away, and can be taken back.
+fn better_a_deadline(maker: &Maker<'_>, select: &Select) -> Option<String> {
+    let (ttl, name) = declared(maker.wish.service, select).filter(|_| select.no_ttl)?;
+    let wish = maker.wish;
+    Some(format!(
+        "Safer: the profile gives its {name} a TTL of {}, and these lack it. `/redis expire {} {}/{}` sets it on them \
+         and removes nothing.",
+        crate::model::show_duration(Duration::from_millis(ttl)),
+        select.to_words(),
+        wish.service.name,
+        wish.instance.name
+    ))
+}
+
+/// Where it is, for a sentence.
+fn place(maker: &Maker<'_>) -> String {
+    format!("{}/{}", maker.wish.service.name, maker.wish.instance.name)
+}
+
 /// The draft of a `clear-aside`.
 pub(super) async fn clear(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, Unplanned> {
-    let nothing = |why: String| misunderstood(maker, why, "the run's id stands at the foot of its card");
+    let nothing = |not: undo::NotBack| {
+        Unplanned::Misunderstood(Box::new(plain_card(&maker.wish.command.name, not.why, not.next)))
+    };
     let row = undo::of(maker.hall, wanted.need("run")).await.map_err(nothing)?;
     let mut steps = Vec::new();
     for (seq, done) in row.plan.steps.iter().enumerate() {
@@ -257,6 +319,8 @@ pub(super) fn room(maker: &Maker<'_>, found: &Counted, without: u64) -> Result<(
 pub(super) struct Counted {
     pub(super) keys: u64,
     bytes: u64,
+    /// Keys that are meant and would be left as they are.
+    left: u64,
     without_deadline: u64,
     /// Keys too large to be dumped, and their bytes.
     pub(super) huge: (u64, u64),
@@ -271,11 +335,12 @@ pub(super) struct Counted {
 }
 
 impl Counted {
-    pub(super) async fn of(maker: &Maker<'_>, select: &Select) -> Result<Self, Unplanned> {
+    /// `to`: the deadline they are to get; those that have such a one already are counted apart.
+    pub(super) async fn of(maker: &Maker<'_>, select: &Select, to: Option<Retime>) -> Result<Self, Unplanned> {
         let wish = maker.wish;
         let cx = touching(Instant::now() + COUNT_WITHIN, CALL);
-        let to = (wish.service, wish.instance);
-        let parts = maker.hall.exec.measure(maker.permit, to, select, wish.made_ms, wish.count, &cx).await?;
+        let of = (wish.service, wish.instance);
+        let parts = maker.hall.exec.measure(maker.permit, of, (select, to), wish.made_ms, wish.count, &cx).await?;
         let on = parts.iter().filter_map(|(address, found)| Some((address.clone(), found.names.clone()?))).collect();
         maker.meant.lock().unwrap_or_else(PoisonError::into_inner).push(Meant { select: select.clone(), on });
         let sum = |figure: &dyn Fn(&Measured) -> u64| parts.iter().map(|(_, found)| figure(found)).sum::<u64>();
@@ -288,6 +353,7 @@ impl Counted {
         Ok(Self {
             keys: sum(&|found| found.keys),
             bytes: sum(&|found| found.bytes),
+            left: sum(&|found| found.left),
             without_deadline: sum(&|found| found.without_deadline),
             huge: (sum(&|found| found.huge.0), sum(&|found| found.huge.1)),
             spread,
@@ -300,10 +366,25 @@ impl Counted {
         })
     }
 
-    pub(super) fn not_meant(&self) -> String {
-        self.doubts
+    /// Why there is nothing to do, what was looked at, and what may have been meant.
+    pub(super) fn nothing(&self, maker: &Maker<'_>, select: &Select, verb: &str) -> Unplanned {
+        let doubts = self
+            .doubts
             .as_ref()
-            .map_or_else(String::new, |doubts| format!(" Not meant, because it could not be told: {doubts}."))
+            .map_or_else(String::new, |doubts| format!(" Not meant, because it could not be told: {doubts}."));
+        let glob = match &select.keys {
+            Keys::One(name) if name.contains(['*', '?']) => format!(
+                " `{}` takes a key's exact name; `/redis purge` takes a pattern such as that.",
+                maker.wish.command.name
+            ),
+            _ => String::new(),
+        };
+        Unplanned::Nothing(format!(
+            "There is nothing to {verb} on {}: of {} keys, none is meant by {}.{doubts}{glob}",
+            place(maker),
+            show_number(self.of),
+            select.what()
+        ))
     }
 
     pub(super) fn facts(&self, select: &Select) -> Vec<(String, String)> {
@@ -327,7 +408,9 @@ impl Counted {
             clients: None,
             sample: self.sample.clone(),
             exact: self.exact,
-            tolerance_percent: TOLERANCE,
+            at_most: false,
+            // One key by its name is never more than one.
+            tolerance_percent: if matches!(select.keys, Keys::One(_)) { 0 } else { TOLERANCE },
         }
     }
 

@@ -41,6 +41,7 @@ use crate::{
     },
 };
 
+pub(super) use keys::declared;
 pub(super) use undo::of as undone_run;
 
 /// What a plan is made of, each time it is made.
@@ -290,6 +291,7 @@ pub(super) fn together(drafts: Vec<Draft>) -> Option<Draft> {
             bytes: most(whole.reach.bytes, next.reach.bytes),
             clients: most(whole.reach.clients, next.reach.clients),
             exact: whole.reach.exact && next.reach.exact,
+            at_most: whole.reach.at_most || next.reach.at_most,
             tolerance_percent: whole.reach.tolerance_percent.max(next.reach.tolerance_percent),
             sample: if whole.reach.sample.is_empty() { next.reach.sample } else { whole.reach.sample },
             what: whole.reach.what,

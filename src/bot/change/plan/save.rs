@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{Draft, Maker, Unplanned, step, trouble};
 use crate::{
+    diagnosis::derive::never_saved,
     exec::under_way,
     model::show_duration,
     runbook::{Change, Reach, Risk, Undo, show_bytes},
@@ -104,7 +105,9 @@ async fn forked(maker: &Maker<'_>, change: &Change) -> Result<Draft, Unplanned> 
         let ago = done
             .and_then(|at| u64::try_from(maker.wish.made_ms / 1000 - at).ok())
             .map_or_else(String::new, |s| format!(", {} ago", show_duration(Duration::from_secs(s))));
-        facts.push(("The last one".to_owned(), format!("status {status}{ago}")));
+        let none = status == "ok" && !aof && info.as_object().is_some_and(never_saved);
+        let last = if none { "none since the server started".to_owned() } else { format!("status {status}{ago}") };
+        facts.push(("The last one".to_owned(), last));
         if status != "ok" {
             warnings.push(format!(
                 "The last one at {address} failed: what was in its way (disk, rights, memory) may still be."

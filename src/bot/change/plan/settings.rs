@@ -6,7 +6,7 @@ use super::{Draft, Maker, Unplanned, step, trouble};
 use crate::{
     bot::command::plain_card,
     diagnosis::Explained,
-    runbook::{Change, Parameter, Reach, Risk, Undo, Wanted, show_bytes},
+    runbook::{Change, Parameter, Reach, Risk, TouchKind, Undo, Wanted, show_bytes},
 };
 
 fn whole_server() -> Reach {
@@ -39,11 +39,14 @@ pub(super) async fn to(
     on: &[usize],
 ) -> Result<Draft, Unplanned> {
     let held = held(maker, parameter, on).await?;
-    match parameter.name {
+    let machine = match parameter.name {
         "maxmemory" => above_what_is_used(maker, typed, on).await?,
-        "min-replicas-to-write" => enough_replicas(maker, typed, on)?,
-        _ => {}
-    }
+        "min-replicas-to-write" => {
+            enough_replicas(maker, typed, on)?;
+            None
+        }
+        _ => None,
+    };
     let mut steps = Vec::new();
     let mut risk = Risk::Low;
     let mut moves: Vec<(String, String)> = Vec::new();
@@ -90,8 +93,20 @@ pub(super) async fn to(
         ("What it does", parameter.meaning.to_owned()),
         ("Lasts", lasts.to_owned()),
     ];
-    let facts = facts.map(|(label, value)| (label.to_owned(), value)).into();
+    let mut facts: Vec<(String, String)> = facts.map(|(label, value)| (label.to_owned(), value)).into();
     let mut warnings = Vec::new();
+    if let Some(machine) = machine {
+        facts.push(("The machine".to_owned(), format!("{} of memory", show_bytes(machine))));
+        if let Some(warning) = beyond(machine, typed) {
+            warnings.push(warning);
+            let mut olds = held.iter().filter_map(|(_, _, old)| old.parse().ok());
+            // To set what was there before is no new danger.
+            let undoes = maker.wish.wanted.iter().any(|wanted| wanted.kind == TouchKind::Undo);
+            if !undoes && olds.any(|old: u64| !is_beyond(machine, old)) {
+                risk = risk.raised();
+            }
+        }
+    }
     if on.iter().any(|&target| maker.primaries[target].target.replicas > 0) {
         warnings.push("Replicas keep their own value: after a failover, theirs holds.".to_owned());
     }
@@ -169,17 +184,48 @@ async fn held(
     }))
 }
 
-/// A limit below what is in use would evict or refuse at once.
-async fn above_what_is_used(maker: &Maker<'_>, new: &str, on: &[usize]) -> Result<(), Explained> {
-    let limit = match new.parse::<u64>() {
-        Ok(limit) if limit > 0 => limit,
-        _ => return Ok(()),
+/// Of a machine's memory, a server may be given so many per cent: it needs more than its data, and is not alone.
+const OF_THE_MACHINE: u64 = 75;
+
+/// Whether a limit lets the server take more of its machine than is good for both; 0 is no limit.
+fn is_beyond(machine: u64, limit: u64) -> bool {
+    limit == 0 || u128::from(limit) * 100 > u128::from(machine) * u128::from(OF_THE_MACHINE)
+}
+
+/// What is to be feared of such a limit on such a machine.
+fn beyond(machine: u64, limit: &str) -> Option<String> {
+    let limit: u64 = limit.parse().ok()?;
+    if !is_beyond(machine, limit) {
+        return None;
+    }
+    let what = match limit {
+        0 => "No limit is".to_owned(),
+        limit => format!("{} is", show_bytes(limit)),
     };
+    Some(format!(
+        "{what} more than {OF_THE_MACHINE} % of the machine's {}: buffers, copies for a save and fragmentation come on \
+         top, and the system kills a server that takes all there is. (In a container the bound may be lower still.)",
+        show_bytes(machine)
+    ))
+}
+
+/// A limit below what is in use would evict or refuse at once. The memory of the smallest machine, where it is told.
+async fn above_what_is_used(maker: &Maker<'_>, new: &str, on: &[usize]) -> Result<Option<u64>, Explained> {
+    let limit = new.parse::<u64>().ok().filter(|&limit| limit > 0);
+    let mut machine: Option<u64> = None;
     for (target, memory) in maker.read(&["INFO", "memory"]).await.into_iter().enumerate() {
         if !on.contains(&target) {
             continue;
         }
-        let used = memory?.get("used_memory").and_then(Value::as_u64).ok_or_else(|| {
+        let memory = match (memory, limit) {
+            (Ok(memory), _) => memory,
+            (Err(error), Some(_)) => return Err(error),
+            (Err(_), None) => continue,
+        };
+        let total = memory.get("total_system_memory").and_then(Value::as_u64).filter(|&total| total > 0);
+        machine = machine.into_iter().chain(total).min();
+        let Some(limit) = limit else { continue };
+        let used = memory.get("used_memory").and_then(Value::as_u64).ok_or_else(|| {
             trouble("the memory in use cannot be read", "INFO memory did not tell it", "see `/redis memory`")
         })?;
         if limit < used {
@@ -190,7 +236,7 @@ async fn above_what_is_used(maker: &Maker<'_>, new: &str, on: &[usize]) -> Resul
             ));
         }
     }
-    Ok(())
+    Ok(machine)
 }
 
 /// The draft of a `rewrite-config`.
@@ -217,5 +263,18 @@ fn plain(value: &Value) -> Option<String> {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_beyond_three_quarters_of_the_machine_is_warned_of_and_no_limit_is_beyond_any() {
+        assert_eq!(beyond(1_000, "750"), None);
+        for limit in ["751", "100000", "0"] {
+            assert!(beyond(1_000, limit).is_some_and(|said| said.contains("75 %")), "{limit}");
+        }
     }
 }

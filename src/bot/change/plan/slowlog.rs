@@ -1,7 +1,7 @@
 //! The plan that empties the slow log.
 
 use super::{Draft, Maker, Unplanned, step};
-use crate::runbook::{Change, Reach, Risk, Undo};
+use crate::runbook::{Change, Reach, Risk, Undo, show_entries};
 
 /// The draft of a `slowlog-reset`.
 pub(super) async fn reset(maker: &Maker<'_>) -> Result<Draft, Unplanned> {
@@ -19,7 +19,11 @@ pub(super) async fn reset(maker: &Maker<'_>) -> Result<Draft, Unplanned> {
     }
     Ok(Draft {
         steps,
-        reach: Reach { what: format!("{all} entries of the slow log; no data"), exact: true, ..Reach::default() },
+        reach: Reach {
+            what: format!("{} of the slow log; no data", show_entries(all)),
+            exact: true,
+            ..Reach::default()
+        },
         facts: Vec::new(),
         warnings: Vec::new(),
         undo: Undo::Never("entries of a slow log cannot be put back".to_owned()),

@@ -4,41 +4,76 @@ use super::{Draft, Maker, Unplanned, password, pause, requirepass, settings, tog
 use crate::{
     bot::{Hall, command::plain_card},
     diagnosis::Explained,
+    exec::aside::{WrittenDown, written_down},
     keyspace::glob,
     model::{KeyPattern, RunId, Service},
-    runbook::{Change, Keys, Parameter, PlanStep, Reach, Risk, Select, Undo, Wanted},
+    runbook::{Change, Deed, Kept, Keys, Parameter, PlanStep, Reach, Retime, Risk, Select, Undo, Wanted},
     store::{
         PlanRow, PlanState, StepState,
         snapshot::{SnapshotError, StepId},
     },
 };
 
+/// Why a run is not taken back, and what to do instead where there is something.
+#[derive(Debug)]
+pub(in crate::bot::change) struct NotBack {
+    pub(in crate::bot::change) why: String,
+    pub(in crate::bot::change) next: Option<String>,
+}
+
 /// The run somebody wants taken back.
 ///
 /// # Errors
-/// That there is none, or that there is nothing to take back, as a card's sentence.
-pub(in crate::bot::change) async fn of(hall: &Hall, word: &str) -> Result<PlanRow, String> {
-    let row = match RunId::parse(word) {
-        Some(run) => hall.store.plan(&run).await.map_err(|error| format!("The store cannot be read: {error}."))?,
-        None => None,
+/// That there is none, or that there is nothing to take back.
+pub(in crate::bot::change) async fn of(hall: &Hall, word: &str) -> Result<PlanRow, NotBack> {
+    let not = |why: String, next: Option<String>| Err(NotBack { why, next });
+    let found = match RunId::parse(word) {
+        Some(run) => hall.store.plan(&run).await,
+        None => Ok(None),
     };
-    let Some(row) = row else {
-        return Err("No change has that run id; it stands at the foot of the run's card.".to_owned());
+    let row = match found {
+        Ok(Some(row)) => row,
+        Ok(None) => {
+            let next = "`/redis undo RUN`, with the id at the foot of the run's card".to_owned();
+            return not("No change has that run id; it stands at the foot of the run's card.".to_owned(), Some(next));
+        }
+        Err(error) => {
+            let next = "`/redis doctor --bot` says what is wrong with the store".to_owned();
+            return not(format!("The store cannot be read: {error}."), Some(next));
+        }
     };
     match (row.state, &row.plan.undo) {
-        (_, Undo::Never(why)) => Err(format!("It cannot be taken back: {why}.")),
+        // What a profile forbade when it was removed was kept all the same: it may be allowed by now.
+        (PlanState::Done | PlanState::Failed | PlanState::Uncertain, Undo::Never(_)) if keeps(&row.plan) => Ok(row),
+        (PlanState::Done | PlanState::Failed | PlanState::Uncertain, Undo::Never(why)) => {
+            not(format!("It cannot be taken back: {why}."), None)
+        }
         (PlanState::Done | PlanState::Failed | PlanState::Uncertain, Undo::By(_)) => Ok(row),
-        (state, _) => Err(format!("There is nothing to take back: that plan is {}.", state.word())),
+        (state, _) => {
+            let run = &row.plan.run;
+            let next = match state {
+                PlanState::Pending => Some(format!("`/redis decline {run}` calls it off")),
+                PlanState::Claimed | PlanState::Running => Some(format!("`/redis cancel {run}` stops it")),
+                _ => None,
+            };
+            not(format!("There is nothing to take back: that plan is {}.", state.word()), next)
+        }
     }
+}
+
+/// Whether something is kept of what it removes.
+fn keeps(plan: &crate::runbook::Plan) -> bool {
+    let kept = |step: &PlanStep| matches!(&step.change, Change::RemoveKeys { keep, .. } if *keep != Kept::Nothing);
+    plan.steps.iter().any(kept)
 }
 
 /// The draft that takes the run named by `wanted` back, from what is so now.
 pub(super) async fn draft(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, Unplanned> {
-    let nothing = |why: String| Unplanned::Misunderstood(Box::new(plain_card("undo", why, None)));
-    let row = of(maker.hall, wanted.need("run")).await.map_err(nothing)?;
+    let nothing = |why, next| Unplanned::Misunderstood(Box::new(plain_card("undo", why, next)));
+    let row = of(maker.hall, wanted.need("run")).await.map_err(|NotBack { why, next }| nothing(why, next))?;
     let plan = &row.plan;
     if (&plan.service, &plan.instance) != (&maker.wish.service.name, &maker.wish.instance.name) {
-        return Err(nothing(format!("That run was on {}/{}.", plan.service, plan.instance)));
+        return Err(nothing(format!("That run was on {}/{}.", plan.service, plan.instance), None));
     }
     let done = maker.hall.store.steps(&plan.run).await.map_err(|error| {
         trouble(
@@ -60,10 +95,21 @@ pub(super) async fn draft(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, U
             Err(other) => return Err(other),
         }
     }
+    // Each step knows its own number; what is one draft's is not another's.
+    let keys = drafts.iter().filter(|draft| draft.reach.at_most).filter_map(|draft| draft.reach.keys).sum();
     let Some(mut draft) = together(drafts) else {
         let why = if already.is_empty() { "None of its steps was done.".to_owned() } else { already.join(" ") };
         return Err(Unplanned::Nothing(format!("There is nothing to take back. {why}")));
     };
+    if draft.reach.at_most {
+        draft.reach.keys = Some(keys);
+        let facts = std::mem::take(&mut draft.facts);
+        for fact in facts {
+            if !draft.facts.contains(&fact) {
+                draft.facts.push(fact);
+            }
+        }
+    }
     draft.facts.insert(0, ("Takes back".to_owned(), format!("run {}: {}", plan.run, plan.what())));
     draft.undoes = Some(plan.run.clone());
     Ok(draft)
@@ -82,7 +128,7 @@ async fn back(maker: &Maker<'_>, plan: &crate::runbook::Plan, seq: usize, step: 
     if let Change::RemoveKeys { .. } | Change::RetimeKeys { .. } | Change::ImportKeys { .. } = &step.change {
         // Keys find their server by themselves, also after a failover; the step is done by way of one that is there.
         let by = on(maker, plan, step).unwrap_or(0);
-        return Ok(bring_back(plan, seq, step, by));
+        return bring_back(maker, plan, seq, step, by).await;
     }
     let on = on(maker, plan, step)?;
     match &step.change {
@@ -154,37 +200,88 @@ pub(super) fn may_not_come_back(maker: &Maker<'_>, pattern: &KeyPattern) -> Expl
 }
 
 /// The draft that brings back what a step did to keys.
-fn bring_back(plan: &crate::runbook::Plan, seq: usize, step: &PlanStep, by: usize) -> Draft {
+async fn bring_back(
+    maker: &Maker<'_>,
+    plan: &crate::runbook::Plan,
+    seq: usize,
+    step: &PlanStep,
+    by: usize,
+) -> Result<Draft, Unplanned> {
     let what = step.change.what();
-    let mut warnings = Vec::new();
-    let keys = match &step.change {
-        Change::RemoveKeys { keys, .. } => {
-            warnings.push("Sessions and tokens that come back are logins that work again.".to_owned());
-            *keys
-        }
-        Change::RetimeKeys { keys, .. } => *keys,
-        Change::ImportKeys { keys, overwrite, .. } => {
-            if *overwrite {
-                warnings.push("What it overwrote comes back: logins among it work again.".to_owned());
-            }
-            *keys
-        }
-        _ => 0,
+    let did = match &step.change {
+        Change::RetimeKeys { .. } => Deed::Retimed,
+        Change::ImportKeys { overwrite: false, .. } => Deed::Imported,
+        Change::ImportKeys { overwrite: true, .. } => Deed::Overwrote,
+        _ => Deed::Removed,
     };
-    Draft {
-        steps: vec![super::step(by, Change::RestoreKeys { run: plan.run.clone(), seq, what: what.clone() })],
+    let written = written(maker, plan, seq).await?;
+    if written.keys == 0 && (written.whole || did != Deed::Removed) {
+        return Err(Unplanned::Nothing(format!("It had changed no key yet when it ended: {what}.")));
+    }
+    let mut facts = vec![("Left alone".to_owned(), left_alone(did).to_owned())];
+    if !written.whole && did == Deed::Removed {
+        let more = "keys that are aside since it was cut short get their names back too; they are not counted here";
+        facts.push(("Besides".to_owned(), more.to_owned()));
+    }
+    let mut warnings = Vec::new();
+    match did {
+        // Nobody keeps sessions or tokens in a stream.
+        Deed::Removed if written.kind.as_deref() != Some("stream") => {
+            warnings.push("Sessions and tokens that come back are logins that work again.".to_owned());
+        }
+        Deed::Overwrote => warnings.push("What it overwrote comes back: logins among it work again.".to_owned()),
+        Deed::Removed | Deed::Retimed | Deed::Imported => {}
+    }
+    let again = match &step.change {
+        Change::RetimeKeys { to: Retime::Persist, .. } => "`/redis persist` takes the deadlines away again".to_owned(),
+        Change::RetimeKeys { .. } => "`/redis expire` sets such a deadline again".to_owned(),
+        Change::ImportKeys { export, .. } => {
+            format!("`/redis import {export}` puts the same there again, as long as that export is kept")
+        }
+        _ => format!("what comes back can be removed again, by `/redis {}`", plan.command),
+    };
+    Ok(Draft {
+        steps: vec![super::step(by, Change::RestoreKeys { run: plan.run.clone(), seq, what: what.clone(), did })],
         reach: Reach {
-            what: format!("at most what that run did: {what}"),
-            keys: Some(keys),
-            exact: false,
+            what: format!("what that run wrote down when it did this: {what}"),
+            keys: Some(written.keys),
+            at_most: true,
+            exact: true,
             tolerance_percent: plan.reach.tolerance_percent,
             ..Reach::default()
         },
-        facts: vec![("Left alone".to_owned(), "names that hold newer data; what would have expired since".to_owned())],
+        facts,
         warnings,
-        undo: Undo::Never("what comes back can be removed again, by the command that removed it".to_owned()),
+        undo: Undo::Never(format!("an undo is not taken back by another; {again}")),
         risk: Risk::Medium,
         undoes: None,
+    })
+}
+
+/// How much a step wrote down of what it did.
+async fn written(maker: &Maker<'_>, plan: &crate::runbook::Plan, seq: usize) -> Result<WrittenDown, Unplanned> {
+    let snapshots = maker.hall.store.snapshots().map_err(|error| {
+        trouble(
+            format!("what that run kept cannot be read: {error}"),
+            "it is beside the bot's store",
+            "mend that; `/redis version` says more of the store",
+        )
+    })?;
+    let id = StepId { run: plan.run.clone(), seq };
+    written_down(&snapshots, &id).await?.ok_or_else(|| {
+        Unplanned::Nothing(format!(
+            "Nothing is kept of it: it changed nothing, or that is more than {} ago.",
+            crate::model::show_duration(snapshots.keep())
+        ))
+    })
+}
+
+/// What of it an undo does not touch.
+fn left_alone(did: Deed) -> &'static str {
+    match did {
+        Deed::Removed => "names that hold newer data; what would have expired since",
+        Deed::Retimed => "keys that were given yet another deadline since, or are gone",
+        Deed::Imported | Deed::Overwrote => "keys that somebody changed since they were put there",
     }
 }
 
