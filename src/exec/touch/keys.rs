@@ -207,6 +207,8 @@ async fn remove(
         )),
     };
     let (anything, untidied) = match tidied {
+        // It could not be looked at: what was counted on the way is all there is.
+        Ok(aside::Recovered { why: Some(why), left: 0, .. }) => (true, Some(Untidied { keys: found.open, why })),
         Ok(tidied) => {
             // What was sent to be removed, is not aside, and does not have its name again.
             let gone = found.unsure.saturating_sub(tidied.finished + tidied.put_back_written + tidied.left);
@@ -372,5 +374,9 @@ fn recovered(found: &Recovered) -> String {
     counted(&mut parts, found.finished, "were aside and written down, and are removed now");
     counted(&mut parts, found.kept, "are kept aside on the server");
     listed(&mut parts, &found.stranded, "are aside still, because their names were taken anew");
-    if parts.is_empty() { "no key was left aside".to_owned() } else { parts.join("; ") }
+    match (parts.is_empty(), &found.why) {
+        (false, _) => parts.join("; "),
+        (true, None) => "no key was left aside".to_owned(),
+        (true, Some(_)) => "what is aside could not be tidied up".to_owned(),
+    }
 }

@@ -95,10 +95,10 @@ async fn a_right_that_is_missing_is_told_before_anybody_is_asked_for_their_word(
     let chat = builder.start().await;
     let mut room = Room::of(&chat);
     for (command, line, told) in [
-        ("unlink", LINE, "may not run `unlink`"),
-        ("renamenx", LINE, "may not run `renamenx`"),
-        ("config|set", "set-config timeout 300 shop", "may not run `config set`"),
-        ("pexpireat", "expire session:* 2h shop", "may not run `pexpireat`"),
+        ("unlink", LINE, "may not run `UNLINK`"),
+        ("renamenx", LINE, "may not run `RENAMENX`"),
+        ("config|set", "set-config timeout 300 shop", "may not run `CONFIG SET`"),
+        ("pexpireat", "expire session:* 2h shop", "may not run `PEXPIREAT`"),
     ] {
         server.forbid("toucher", command);
         let plan = room.types("ana", line).await.text();

@@ -120,10 +120,12 @@ async fn a_kill_that_breaks_at_any_step_says_who_is_left() {
     let mut room = Room::of(&chat);
     let reports: Vec<_> = (0..3).map(|_| client(&server, "report")).collect();
 
+    // A right that is taken once the plan is there.
+    let plan = room.types("ana", "kill-clients --name report shop").await;
     server.forbid("toucher", "client|kill");
     // 6.2 does not say which of the subcommands.
     let lacks = if is_before_7() { "may not run `CLIENT`" } else { "may not run `CLIENT KILL`" };
-    let (_, denied) = room.agreed("kill-clients --name report shop").await;
+    let denied = room.reacts("bo", "✅", &plan.id()).await;
     assert!(denied.text().contains("Nothing was changed") && denied.text().contains(lacks), "{}", denied.text());
     assert_eq!(named(&server, "report"), 3);
     server.run::<()>(&["ACL", "SETUSER", "toucher", "+@all"]);
@@ -222,8 +224,9 @@ async fn a_pause_that_breaks_at_any_step_holds_nothing_back_unsaid() {
     let proxy = Proxy::before(&server.address()).await;
     let chat = house_at("normal", &server, &format!("address = \"{}\"", proxy.address())).start().await;
     let mut room = Room::of(&chat);
+    let plan = room.types("ana", "pause-writes 5m shop").await;
     server.forbid("toucher", "client|pause");
-    let (_, denied) = room.agreed("pause-writes 5m shop").await;
+    let denied = room.reacts("bo", "✅", &plan.id()).await;
     assert!(denied.text().contains("Nothing was changed"), "{}", denied.text());
     server.run::<()>(&["ACL", "SETUSER", "toucher", "+@all"]);
     for word in ["touch-secret", "PAUSE"] {

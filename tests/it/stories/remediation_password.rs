@@ -151,8 +151,10 @@ async fn a_rotation_that_breaks_at_any_step_leaves_the_old_password_good_and_say
     let chat = house_at("normal", &server, &format!("address = \"{}\"", proxy.address())).start().await;
     let mut room = Room::of(&chat);
     let before: redis::Value = server.run(&["ACL", "GETUSER", "shop"]);
+    let plan = room.types("ana", "rotate-password shop shop").await;
     server.forbid("toucher", "acl|setuser");
-    let (plan, denied) = room.agreed("rotate-password shop shop").await;
+    let denied = room.reacts("bo", "✅", &plan.id()).await;
+    let plan = plan.text();
     assert!(denied.text().contains("Nothing was changed"), "{}", denied.text());
     assert!(!file_of(&plan).exists(), "a secret that opens nothing is not left behind");
     server.run::<()>(&["ACL", "SETUSER", "toucher", "+@all"]);

@@ -35,5 +35,5 @@ pub(super) async fn held(maker: &Maker<'_>, steps: &[PlanStep]) -> Result<(), Ex
 /// A command without its arguments.
 fn name(command: &[&str]) -> String {
     let words = if ["CONFIG", "CLIENT", "SLOWLOG", "ACL"].contains(&command[0]) { 2 } else { 1 };
-    command[..words].join(" ").to_lowercase()
+    command[..words].join(" ")
 }
