@@ -114,8 +114,9 @@ async fn a_save_that_breaks_at_any_step_is_told_as_it_is() {
     let proxy = Proxy::before(&server.address()).await;
     let chat = house_at("normal", &server, &format!("address = \"{}\"", proxy.address())).start().await;
     let mut room = Room::of(&chat);
+    let plan = room.types("ana", "bgsave shop").await;
     server.run::<()>(&["ACL", "SETUSER", "toucher", "-bgsave", "-bgrewriteaof"]);
-    let (_, denied) = room.agreed("bgsave shop").await;
+    let denied = room.reacts("bo", "✅", &plan.id()).await;
     assert!(denied.text().contains("Nothing was changed"), "{}", denied.text());
     server.run::<()>(&["ACL", "SETUSER", "toucher", "+@all"]);
     for word in ["touch-secret", "$4\r\nTIME", "$6\r\nBGSAVE"] {
