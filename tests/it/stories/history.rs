@@ -98,7 +98,7 @@ async fn figures_are_compared_between_answers_to_the_same_question_only() {
     for i in 0..50 {
         server.run::<u64>(&["DEL", &format!("tenant:acme:{i}")]);
     }
-    let told = keys(&chat.ask("ana", "prefixes tenant:* shop --top 10").await.text());
+    let told = keys(&chat.ask("ana", "prefixes tenant:* shop --top 12").await.text());
     assert!(told.starts_with("Keys: ") && told.contains("since"), "{told}");
     chat.stop().await;
 }

@@ -261,12 +261,18 @@ async fn a_mistyped_service_is_no_pattern() {
     server.fill("session", 50, 20);
     // With one service, and in a channel with a default, the line would count the keys called `shopp`.
     let mut chat = shop(&server, "").await;
-    for command in ["keys", "memkeys", "bigkeys", "ttl-audit", "hotkeys"] {
-        let answer = chat.ask("ana", &format!("{command} shopp --sample")).await;
+    for (command, flag) in [
+        ("keys", "--sample"),
+        ("memkeys", "--sample"),
+        ("bigkeys", "--sample"),
+        ("ttl-audit", "--sample"),
+        ("hotkeys", "--top 3"),
+    ] {
+        let answer = chat.ask("ana", &format!("{command} shopp {flag}")).await;
         let text = answer.text();
         assert!(text.contains("there is no service `shopp`; did you mean `shop`?"), "{text}");
-        assert!(text.contains(&format!("in quotes: `{command} \"shopp\" --sample`")), "{text}");
-        assert_eq!(action(&answer, &format!("{command} shop --sample")), format!("{command} shop --sample"));
+        assert!(text.contains(&format!("in quotes: `{command} \"shopp\" {flag}`")), "{text}");
+        assert_eq!(action(&answer, &format!("{command} shop {flag}")), format!("{command} shop {flag}"));
     }
     for pattern in ["session", "shopp*", "\"shopp\"", "shopp shop"] {
         let answer = chat.ask("ana", &format!("keys {pattern}")).await;
@@ -321,8 +327,9 @@ async fn what_was_not_seen_is_named_by_what_it_looks_at() {
     let mut server = RedisServer::start();
     let mut chat = shop(&server, "").await;
     server.kill();
-    let text = chat.ask("ana", "memkeys shop").await.text();
-    assert!(text.contains("not seen: a survey of the keyspace (memkeys)"), "{text}");
+    // One look alone is the card's own trouble; of several, each is named.
+    let text = chat.ask("ana", "hotkeys shop --monitor 1s").await.text();
+    assert!(text.contains("not seen: a survey of the keyspace (hotkeys)"), "{text}");
     let text = chat.ask("ana", "commandstats shop").await.text();
     assert!(text.contains("not seen: INFO everything"), "{text}");
     chat.stop().await;

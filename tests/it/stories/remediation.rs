@@ -86,7 +86,7 @@ async fn a_dry_run_and_a_bot_that_observes_change_nothing() {
     let chat = left.file("policy.toml", &POLICY.replace("MODE", "observe")).start().await;
     let mut room = Room::of(&chat);
     let refused = room.types("bo", &format!("approve {}", team::run_of(&waiting))).await.text();
-    assert!(refused.contains("This bot only observes") && !refused.contains("Your word does not count"), "{refused}");
+    assert!(refused.contains("this bot only observes") && !refused.contains("Your word does not count"), "{refused}");
     let held = room.types("ana", "set-config slowlog-max-len 128 shop").await;
     assert!(!held.text().contains("→ 128"), "{}", held.text());
     assert_eq!(setting(&server, "slowlog-max-len"), "99");
