@@ -57,7 +57,7 @@ fn options() -> Options {
         pace: Limits::default(),
         threads: None,
         sweep: false,
-        pin: false,
+        pin: true,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -72,7 +72,7 @@ fn options() -> Options {
             "--lanes" => options.pace.lanes = number() as usize,
             "--threads" => options.threads = Some(number() as usize),
             "--sweep" => options.sweep = true,
-            "--pin" => options.pin = true,
+            "--shared" => options.pin = false,
             "--keys" => options.keys = number().max(1_000),
             "--5m" => options.keys = 5_000_000,
             "--rounds" => options.rounds = number().max(1) as usize,
@@ -709,7 +709,7 @@ fn shell(redis: &Redis, options: &Options, walls: &BTreeMap<String, (f64, f64)>)
     );
     let run = |name: &str, rest: String| {
         let began = Instant::now();
-        let out = Command::new("sh").args(["-c", &format!("{scan} {rest}")]).output().unwrap();
+        let out = ground::shell(&format!("{scan} {rest}"), options.pin).output().unwrap();
         let per_key = began.elapsed().as_secs_f64() / options.slice as f64;
         let whole = per_key * options.keys as f64;
         println!(

@@ -223,10 +223,10 @@ fn walk(redis: &Redis) {
     }
 }
 
-fn shell(redis: &Redis, line: &str) -> Duration {
+fn shell(redis: &Redis, line: &str, pinned: bool) -> Duration {
     let start = Instant::now();
     let line = line.replace("redis-cli", &format!("redis-cli -p {}", redis.port));
-    let status = Command::new("bash").args(["-c", &line]).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+    let status = ground::shell(&line, pinned).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
     assert!(status.success(), "{line}");
     start.elapsed()
 }
@@ -289,8 +289,8 @@ struct Options {
 }
 
 fn options() -> Options {
-    let (keys, doomed) = (40_000, 6_000);
-    let mut options = Options { keys, doomed, slice: 300, rounds: 1, pin: false, only: None, pace: None };
+    let (keys, doomed) = (1_000_000, 150_000);
+    let mut options = Options { keys, doomed, slice: 300, rounds: 5, pin: true, only: None, pace: None };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut text = || words.next().unwrap_or_else(|| panic!("{word} wants a value")).replace('_', "");
@@ -301,11 +301,10 @@ fn options() -> Options {
                 options.keys = number() as u64;
                 options.doomed = options.keys * 15 / 100;
             }
-            "--full" => (options.keys, options.doomed, options.rounds) = (1_000_000, 150_000, 5),
             "--slice" => options.slice = number() as u64,
             "--rounds" => options.rounds = (number() as usize).max(1),
             "--only" => options.only = Some(text()),
-            "--pin" => options.pin = true,
+            "--shared" => options.pin = false,
             "--in-flight" => options.pace = Some(Limits { in_flight_us: number(), ..pace }),
             "--busy" => options.pace = Some(Limits { busy: number(), ..pace }),
             "--most-keys" => options.pace = Some(Limits { most_keys: number() as usize, ..pace }),
@@ -322,7 +321,7 @@ fn foreground(redis: &Redis, options: &Options) -> Foreground {
 
 /// One way, once, in a server filled anew, with the foreground there before and during.
 async fn measured(redis: &Redis, hand: &mut Hand, options: &Options, row: &Row) -> Round {
-    let &Options { keys, doomed, .. } = options;
+    let &Options { keys, doomed, pin, .. } = options;
     fill(redis, keys, doomed);
     let foreground = foreground(redis, options);
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -334,8 +333,8 @@ async fn measured(redis: &Redis, hand: &mut Hand, options: &Options, row: &Row) 
     let start = Instant::now();
     let mut counting = Duration::ZERO;
     match row.way {
-        Way::Pipe => drop(shell(redis, "redis-cli --scan --pattern 'doomed:*' | xargs -n100 redis-cli unlink")),
-        Way::Keys => drop(shell(redis, "redis-cli keys 'doomed:*' | xargs redis-cli del")),
+        Way::Pipe => drop(shell(redis, "redis-cli --scan --pattern 'doomed:*' | xargs -n100 redis-cli unlink", pin)),
+        Way::Keys => drop(shell(redis, "redis-cli keys 'doomed:*' | xargs redis-cli del", pin)),
         Way::Walk => walk(redis),
         Way::Ours(keep) => {
             let change = Change::RemoveKeys { select: Select::matching("doomed:*"), now_ms: 0, keys: doomed, keep };
@@ -375,7 +374,7 @@ async fn by_field(redis: &Redis, hand: &mut Hand, options: &Options) {
                    if [ \"$org\" == org-8 ]; then echo \"Deleting $key\"; redis-cli del \"$key\"; fi; \
                  done"
             );
-            peers.push(shell(redis, &line).as_secs_f64() * 1e6 / slice as f64);
+            peers.push(shell(redis, &line, options.pin).as_secs_f64() * 1e6 / slice as f64);
             print!("; the loop of redis-cli and jq, on {slice}: {:.0} µs", peers[round]);
         }
         println!();

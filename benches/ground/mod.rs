@@ -13,7 +13,7 @@ use std::{
     net::{TcpListener, TcpStream},
     process::{Child, Command, Stdio},
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicBool, AtomicU8, Ordering},
     },
     time::{Duration, Instant},
@@ -79,19 +79,36 @@ impl Redis {
     pub(crate) fn pin(&self) {
         let pid = self.child.id().to_string();
         let own = std::process::id().to_string();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let cores = *CORES;
         if cores < 2 {
-            return println!("--pin: one core only, nothing is pinned");
+            return println!("one core only: the server has none for itself");
         }
         let rest = format!("1-{}", cores - 1);
-        for (what, words) in
-            [("the server on core 0", ["-acp", "0", &pid]), ("the rest elsewhere", ["-acp", &rest, &own])]
-        {
+        for (what, words) in [
+            ("the server has core 0 for itself", ["-acp", "0", &pid]),
+            ("everything else has the others", ["-acp", &rest, &own]),
+        ] {
             let done = Command::new("taskset").args(words).stdout(Stdio::null()).status();
             let done = done.is_ok_and(|status| status.success());
-            println!("--pin: {what}{}", if done { "" } else { ": taskset cannot, it stays where it is" });
+            println!("{}{what}", if done { "" } else { "taskset cannot, so it does not hold that " });
         }
     }
+}
+
+/// As many as there were before anything was pinned.
+static CORES: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
+
+/// A line of a shell. It may run wherever there is room, the server's core included: a loop starts processes by the
+/// hundred, and to press them all onto one core would make it slower than it is.
+pub(crate) fn shell(line: &str, pinned: bool) -> Command {
+    if !pinned || *CORES < 2 {
+        let mut command = Command::new("bash");
+        command.args(["-c", line]);
+        return command;
+    }
+    let mut command = Command::new("taskset");
+    command.args(["-c", &format!("0-{}", *CORES - 1), "bash", "-c", line]);
+    command
 }
 
 /// A connection spoken to in words.

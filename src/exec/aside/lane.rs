@@ -46,7 +46,7 @@ use crate::{
 pub(super) const HANDS: usize = 6;
 /// … over so many connections, so that the server works on what one asked while we think about what the other was
 /// answered (`benches/purge.rs`).
-pub(super) const CONNECTIONS: usize = 2;
+pub(super) const CONNECTIONS: usize = 3;
 /// With PING slow for so long, we are no help to anybody and stop.
 const SLOW: Duration = Duration::from_secs(20);
 /// How often people are told how it goes on.
