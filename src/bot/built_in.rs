@@ -38,7 +38,10 @@ pub(super) async fn answer(hall: &Arc<Hall>, asked: &Asked<'_>, known: &Known<'_
         "reload" => answered(reload(hall)),
         "services" => answered(services(asked)),
         "version" => answered(version(hall).await),
-        "pending" => answered(change::pending(hall).await),
+        "pending" => {
+            let (card, outcome) = change::pending(hall, asked, text("run")).await;
+            Ended::of(intent, outcome, card).in_private()
+        }
         "runbooks" => answered(book::list(hall, asked).await),
         "pause" => book::word(hall, asked, intent, text("run"), Word::Pause).await,
         "resume" => book::word(hall, asked, intent, text("run"), Word::Resume).await,

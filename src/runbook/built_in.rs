@@ -111,10 +111,10 @@ fn own() -> Vec<Command> {
         answered(
             "pending",
             &[],
-            "changes that wait for consent, are queued or run",
-            "Each with who asked, what it would do, and until when it waits; and what is stopped.",
-            &["pending"],
-            vec![],
+            "changes that wait for consent, are queued or run; or one of them, whole",
+            "Each with who asked, what it would do, and until when it waits; and what is stopped. With a run's id, its plan as it was shown, how it stands and who has consented.",
+            &["pending", "pending 7K2Q9M4X"],
+            vec![argument("run", "the run's id: its plan, whole", ArgumentKind::Text(16), false)],
         ),
         answered(
             "approve",

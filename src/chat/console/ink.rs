@@ -98,6 +98,23 @@ pub(super) fn chop(text: &str, columns: usize) -> Vec<String> {
     parts
 }
 
+/// Breaks a text so that each part fits, behind a space where one is not far from the edge. Nothing of it is lost: put
+/// together again, the parts are the text.
+pub(super) fn fold(text: &str, columns: usize) -> Vec<String> {
+    let columns = columns.max(2);
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while width(rest) > columns {
+        let fitting = chop(rest, columns)[0].len();
+        let edge = rest[..fitting].rfind(' ').map(|at| at + 1).filter(|at| at * 2 > fitting).unwrap_or(fitting);
+        let (part, others) = rest.split_at(edge);
+        parts.push(part.to_owned());
+        rest = others;
+    }
+    parts.push(rest.to_owned());
+    parts
+}
+
 /// Breaks a line between words so that each part fits; a word that is too
 /// long by itself is broken where it must be.
 pub(super) fn wrap(line: &[Piece], columns: usize) -> Vec<Line> {
@@ -150,6 +167,16 @@ fn push(lines: &mut [Line], text: String, ink: Ink) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_shown_as_it_came_is_broken_behind_a_space_and_nothing_of_it_is_lost() {
+        assert_eq!(fold("kubectl scale deployment api", 16), ["kubectl scale ", "deployment api"]);
+        assert_eq!(fold("a sixteen-letters-and-more", 10), ["a sixteen-", "letters-an", "d-more"]);
+        assert_eq!(fold("東京東京 東京東京", 10), ["東京東京 ", "東京東京"]);
+        assert_eq!(fold("", 10), [""]);
+        let long = "one two  three, four-five six";
+        (2..40).for_each(|columns| assert_eq!(fold(long, columns).concat(), long));
+    }
 
     fn wrapped(text: &str, columns: usize) -> Vec<String> {
         wrap(&[piece(text, Ink::Plain)], columns).iter().map(|line| paint(line, false)).collect()

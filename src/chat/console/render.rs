@@ -192,7 +192,7 @@ impl Page {
     fn code(&mut self, code: &str) {
         for line in code.replace("\r\n", "\n").trim_end_matches('\n').split('\n') {
             let line = piece(&line.replace('\t', "    "), Ink::Code);
-            for (at, part) in super::ink::chop(&line.text, self.columns.saturating_sub(4)).into_iter().enumerate() {
+            for (at, part) in super::ink::fold(&line.text, self.columns.saturating_sub(4)).into_iter().enumerate() {
                 let mark = if at == 0 { "│ " } else { "│ ↳ " };
                 self.lines.push(vec![piece(mark, Ink::Dim), Piece { text: part, ink: Ink::Code }]);
             }

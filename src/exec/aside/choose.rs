@@ -109,6 +109,15 @@ impl Habit {
     }
 }
 
+/// What is learnt of keys beyond whether they are meant.
+#[derive(Debug, Clone, Copy, Default)]
+struct Learnt {
+    /// Bytes, kind and lifetime.
+    sizes: bool,
+    /// Lifetime.
+    deadlines: bool,
+}
+
 /// Asks of keys what a selection wants to know.
 pub(super) struct Chooser {
     habit: Habit,
@@ -184,7 +193,8 @@ impl Chooser {
         names: Vec<Vec<u8>>,
         doubts: &mut Doubts,
     ) -> Result<Vec<Chosen>, Fault> {
-        let Some(predicate) = &self.predicate else { return self.ask(lane, names, self.measures).await };
+        let told = Learnt { sizes: self.measures, deadlines: self.deadlines };
+        let Some(predicate) = &self.predicate else { return self.ask(lane, names, told).await };
         let by_value_alone =
             !self.no_ttl && self.idle_s.is_none() && self.kind.as_ref().is_none_or(|kind| kind == "string");
         let (mut kept, names) = match by_value_alone && self.habit.reads_at_once() {
@@ -192,8 +202,8 @@ impl Chooser {
             false => (Vec::new(), names),
         };
         if !names.is_empty() {
-            // How large something is matters only where it is meant.
-            let mut some = self.ask(lane, names, false).await?;
+            // How large something is, and how long it stays, matters only where it is meant.
+            let mut some = self.ask(lane, names, Learnt::default()).await?;
             self.habit.learn(some.iter().map(|chosen| chosen.kind.as_slice()));
             self.ask_values(lane, &mut some, doubts).await?;
             kept.extend(some);
@@ -201,13 +211,14 @@ impl Chooser {
         if kept.is_empty() || !(self.measures || self.deadlines) {
             return Ok(kept);
         }
-        self.ask(lane, kept.into_iter().map(|chosen| chosen.name).collect(), self.measures).await
+        self.ask(lane, kept.into_iter().map(|chosen| chosen.name).collect(), told).await
     }
 
     /// Those of the names whose keys are there and fit in all but their values.
-    async fn ask(&self, lane: &mut Lane, names: Vec<Vec<u8>>, measures: bool) -> Result<Vec<Chosen>, Fault> {
+    async fn ask(&self, lane: &mut Lane, names: Vec<Vec<u8>>, learnt: Learnt) -> Result<Vec<Chosen>, Fault> {
+        let Learnt { sizes: measures, deadlines } = learnt;
         let asks_type = self.predicate.is_some() || self.kind.is_some() || measures;
-        let asks_ttl = self.no_ttl || self.deadlines || measures;
+        let asks_ttl = self.no_ttl || deadlines || measures;
         let mut batch = Batch::default();
         for name in &names {
             if asks_type {

@@ -49,11 +49,23 @@ async fn a_critical_change_takes_two_approvers_who_type_the_services_name() {
     assert!(first.text().contains("It takes 1 more. These could give it: Di (DBA)."), "{}", first.text());
     let twice = room.types("bo", &consent).await;
     assert!(twice.text().contains("It takes 1 more"), "one person counts once: {}", twice.text());
+    // Its message may be far up by now: whoever comes late asks for the plan itself.
+    let shown = room.types("di", &format!("pending {run}")).await;
+    let waits = ["Consent so far: 1 of 2: Bo", "Nothing has been changed yet", "asked by Ana", "Risk: critical"];
+    for said in waits.into_iter().chain([consent.as_str(), &format!("run {run}")]) {
+        assert!(shown.text().contains(said), "{said} is missing in {}", shown.text());
+    }
     assert_eq!(setting(&server, "timeout"), "0");
     let done = room.types("di", &consent).await;
     assert_eq!(done.level(), Some(Level::Ok), "{}", done.text());
     assert!(done.text().contains("with the consent of Bo, Di"), "{}", done.text());
     assert_eq!(setting(&server, "timeout"), "300");
+    let over = room.types("di", &format!("pending {run}")).await;
+    assert!(over.text().contains("It is done. The plan was"), "{}", over.text());
+    assert!(over.text().contains("Consent so far: 2 of 2: Bo, Di"), "{}", over.text());
+    assert!(over.card().actions.is_empty(), "nothing is offered any more: {}", over.text());
+    let unknown = room.types("di", "pending 00000000").await;
+    assert!(unknown.text().contains("No plan has that run id"), "{}", unknown.text());
     chat.stop().await;
 }
 
