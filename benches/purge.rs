@@ -40,7 +40,6 @@ fn connection(redis: &Redis) -> redis::Connection {
 /// Sessions of a hundred organisations, one in ten without a deadline, and so many that are to go.
 fn fill(redis: &Redis, keys: u64, doomed: u64) {
     let mut connection = connection(redis);
-    redis::cmd("FLUSHALL").exec(&mut connection).unwrap();
     let filler = "x".repeat(400);
     for from in (0..keys).step_by(1_000) {
         let mut pipe = redis::pipe();
@@ -223,10 +222,10 @@ fn walk(redis: &Redis) {
     }
 }
 
-fn shell(redis: &Redis, line: &str, pinned: bool) -> Duration {
+fn shell(redis: &Redis, line: &str, how: impl Fn(&str) -> Command) -> Duration {
     let start = Instant::now();
     let line = line.replace("redis-cli", &format!("redis-cli -p {}", redis.port));
-    let status = ground::shell(&line, pinned).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+    let status = how(&line).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
     assert!(status.success(), "{line}");
     start.elapsed()
 }
@@ -319,10 +318,22 @@ fn foreground(redis: &Redis, options: &Options) -> Foreground {
     Foreground::start(redis, move |n| format!("session:{}", doomed + mix(n) % others), options.pin)
 }
 
-/// One way, once, in a server filled anew, with the foreground there before and during.
-async fn measured(redis: &Redis, hand: &mut Hand, options: &Options, row: &Row) -> Round {
-    let &Options { keys, doomed, pin, .. } = options;
-    fill(redis, keys, doomed);
+/// A server that was never anything else: in one that was emptied keys lie where others lay, and all takes longer.
+async fn anew(options: &Options) -> (Redis, Hand) {
+    let redis = Redis::start(&[]);
+    if options.pin {
+        redis.pin();
+    }
+    let hand = Hand::at(&redis, options.pace).await;
+    fill(&redis, options.keys, options.doomed);
+    (redis, hand)
+}
+
+/// One way, once, with the foreground there before and during.
+async fn measured(options: &Options, row: &Row) -> Round {
+    let &Options { keys, doomed, .. } = options;
+    let (redis, mut hand) = anew(options).await;
+    let redis = &redis;
     let foreground = foreground(redis, options);
     tokio::time::sleep(Duration::from_millis(300)).await;
     foreground.phase(BEFORE);
@@ -333,8 +344,10 @@ async fn measured(redis: &Redis, hand: &mut Hand, options: &Options, row: &Row) 
     let start = Instant::now();
     let mut counting = Duration::ZERO;
     match row.way {
-        Way::Pipe => drop(shell(redis, "redis-cli --scan --pattern 'doomed:*' | xargs -n100 redis-cli unlink", pin)),
-        Way::Keys => drop(shell(redis, "redis-cli keys 'doomed:*' | xargs redis-cli del", pin)),
+        Way::Pipe => {
+            drop(shell(redis, "redis-cli --scan --pattern 'doomed:*' | xargs -n100 redis-cli unlink", ground::shell))
+        }
+        Way::Keys => drop(shell(redis, "redis-cli keys 'doomed:*' | xargs redis-cli del", ground::shell)),
         Way::Walk => walk(redis),
         Way::Ours(keep) => {
             let change = Change::RemoveKeys { select: Select::matching("doomed:*"), now_ms: 0, keys: doomed, keep };
@@ -353,12 +366,12 @@ async fn measured(redis: &Redis, hand: &mut Hand, options: &Options, row: &Row) 
 }
 
 /// Purging by a field of JSON values, and the loop that people type instead.
-async fn by_field(redis: &Redis, hand: &mut Hand, options: &Options) {
+async fn by_field(options: &Options) {
     let looked_at = options.keys - options.doomed;
     let (mut ours, mut peers) = (Vec::new(), Vec::new());
     for round in 0..options.rounds {
-        fill(redis, options.keys, options.doomed);
-        let foreground = foreground(redis, options);
+        let (redis, mut hand) = anew(options).await;
+        let foreground = foreground(&redis, options);
         let select = Select { predicate: Some("organisationId = org-7".into()), ..Select::matching("session:*") };
         let change = Change::RemoveKeys { select, now_ms: 0, keys: looked_at / 100, keep: Kept::Snapshot };
         let start = Instant::now();
@@ -374,7 +387,9 @@ async fn by_field(redis: &Redis, hand: &mut Hand, options: &Options) {
                    if [ \"$org\" == org-8 ]; then echo \"Deleting $key\"; redis-cli del \"$key\"; fi; \
                  done"
             );
-            peers.push(shell(redis, &line, options.pin).as_secs_f64() * 1e6 / slice as f64);
+            peers.push(
+                shell(&redis, &line, |line| ground::anywhere(line, options.pin)).as_secs_f64() * 1e6 / slice as f64,
+            );
             print!("; the loop of redis-cli and jq, on {slice}: {:.0} µs", peers[round]);
         }
         println!();
@@ -395,11 +410,6 @@ async fn by_field(redis: &Redis, hand: &mut Hand, options: &Options) {
 #[tokio::main]
 async fn main() {
     let options = options();
-    let redis = Redis::start(&[]);
-    if options.pin {
-        redis.pin();
-    }
-    let mut hand = Hand::at(&redis, options.pace).await;
     println!("{} keys, {} to remove, a foreground of {PACE} GET/s\n", options.keys, options.doomed);
     let mut rows: Vec<Row> = [
         ("redis-cli --scan, xargs -n100 unlink", Way::Pipe, "none"),
@@ -416,7 +426,7 @@ async fn main() {
     .collect();
     for round in 0..options.rounds {
         for row in &mut rows {
-            let cost = measured(&redis, &mut hand, &options, row).await;
+            let cost = measured(&options, row).await;
             let [before, during] = cost.waits;
             println!(
                 "round {} {}: {:.2} s (counted after {:.2} s; server {:.2} s), p50 {:.0} → {:.0}, p95 {:.0} → {:.0}, p99 {:.0} → {:.0} µs",
@@ -466,6 +476,6 @@ async fn main() {
     }
     if options.only.as_ref().is_none_or(|only| only == "field") {
         println!();
-        by_field(&redis, &mut hand, &options).await;
+        by_field(&options).await;
     }
 }

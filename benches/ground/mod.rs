@@ -90,24 +90,35 @@ impl Redis {
         ] {
             let done = Command::new("taskset").args(words).stdout(Stdio::null()).status();
             let done = done.is_ok_and(|status| status.success());
-            println!("{}{what}", if done { "" } else { "taskset cannot, so it does not hold that " });
+            if !SAID.load(Ordering::Relaxed) {
+                println!("{}{what}", if done { "" } else { "taskset cannot, so it does not hold that " });
+            }
         }
+        SAID.store(true, Ordering::Relaxed);
     }
 }
+
+/// What has which cores is said once.
+static SAID: AtomicBool = AtomicBool::new(false);
 
 /// As many as there were before anything was pinned.
 static CORES: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
 
-/// A line of a shell. It may run wherever there is room, the server's core included: a loop starts processes by the
-/// hundred, and to press them all onto one core would make it slower than it is.
-pub(crate) fn shell(line: &str, pinned: bool) -> Command {
+/// A loop of a shell, which may run wherever there is room, the server's core included: it starts a process for each
+/// key, and is slower on what is left of one core. (A pipe of two programs is slower when it shares the server's.)
+pub(crate) fn anywhere(line: &str, pinned: bool) -> Command {
     if !pinned || *CORES < 2 {
-        let mut command = Command::new("bash");
-        command.args(["-c", line]);
-        return command;
+        return shell(line);
     }
     let mut command = Command::new("taskset");
     command.args(["-c", &format!("0-{}", *CORES - 1), "bash", "-c", line]);
+    command
+}
+
+/// A line of a shell.
+pub(crate) fn shell(line: &str) -> Command {
+    let mut command = Command::new("bash");
+    command.args(["-c", line]);
     command
 }
 
