@@ -345,9 +345,11 @@ async fn measured(options: &Options, row: &Row) -> Round {
     let mut counting = Duration::ZERO;
     match row.way {
         Way::Pipe => {
-            drop(shell(redis, "redis-cli --scan --pattern 'doomed:*' | xargs -n100 redis-cli unlink", ground::shell))
+            shell(redis, "redis-cli --scan --pattern 'doomed:*' | xargs -n100 redis-cli unlink", ground::shell);
         }
-        Way::Keys => drop(shell(redis, "redis-cli keys 'doomed:*' | xargs redis-cli del", ground::shell)),
+        Way::Keys => {
+            shell(redis, "redis-cli keys 'doomed:*' | xargs redis-cli del", ground::shell);
+        }
         Way::Walk => walk(redis),
         Way::Ours(keep) => {
             let change = Change::RemoveKeys { select: Select::matching("doomed:*"), now_ms: 0, keys: doomed, keep };

@@ -42,8 +42,11 @@ impl Limits {
 
 /// Keys of a batch before anything is measured.
 const FIRST_KEYS: f64 = 8.0;
-/// How often the server's CPU time is asked.
+/// How often the server's CPU time is asked …
 const CPU_EVERY: Duration = Duration::from_millis(150);
+/// … and at first, for so many readings: a change of a second would be half over before it had found its pace.
+const CPU_AT_FIRST: Duration = Duration::from_millis(25);
+const AT_FIRST: u32 = 5;
 /// A window with fewer batches says little about what one costs …
 const BATCHES: u64 = 10;
 /// … unless it is this long, in seconds: far from the server, or at rest, batches are few.
@@ -82,6 +85,8 @@ pub struct Pace {
     hold_until: Duration,
     last_cpu: Option<(Duration, f64)>,
     next_cpu: Duration,
+    /// Readings that still come quickly.
+    at_first: u32,
     next_ping: Duration,
     batches: u64,
     busy_keys: u64,
@@ -122,6 +127,7 @@ impl Pace {
             hold_until: Duration::ZERO,
             last_cpu: None,
             next_cpu: Duration::ZERO,
+            at_first: 0,
             next_ping: Duration::ZERO,
             batches: 0,
             busy_keys: 0,
@@ -149,7 +155,8 @@ impl Pace {
     /// Work begins, with so many lanes: nothing counts that was before.
     pub fn begin(&mut self, now: Duration, lanes: usize) {
         self.lanes = lanes.max(1);
-        self.next_cpu = now + Duration::from_millis(30);
+        self.next_cpu = now + CPU_AT_FIRST;
+        self.at_first = AT_FIRST;
         self.next_ping = now + PING_EVERY;
         self.batches = 0;
         self.busy_keys = 0;
@@ -181,7 +188,8 @@ impl Pace {
     pub fn wants_cpu(&mut self, now: Duration) -> bool {
         let due = now >= self.next_cpu;
         if due {
-            self.next_cpu = now + CPU_EVERY.max(self.round_trip() * ROUND_TRIPS);
+            let every = if self.at_first > 0 { CPU_AT_FIRST } else { CPU_EVERY };
+            self.next_cpu = now + every.max(self.round_trip() * ROUND_TRIPS);
         }
         due
     }
@@ -225,12 +233,15 @@ impl Pace {
             let per_key = ours * window * 1e6 / keys as f64;
             self.found.us_per_key = Some(self.found.us_per_key.map_or(per_key, |old| old * 0.7 + per_key * 0.3));
         }
-        // Size the batch; halfway each time, because one window is noisy.
+        // Size the batch; halfway each time, because one window is noisy. At first all the way: what a batch costs
+        // by itself keeps a small one from being followed by one that is too large.
+        let way = if self.at_first > 0 { 1.0 } else { 0.5 };
+        self.at_first = self.at_first.saturating_sub(1);
         let period = window * 1e6 * self.lanes as f64 / batches as f64;
         let seldom = (period * SELDOM).min(SELDOM_US);
         let target = (self.limits.in_flight_us / self.lanes as f64).max(seldom) * self.ease;
         let factor = (target / per_batch.max(1.0)).clamp(0.5, 2.0);
-        self.keys = (self.keys * factor.sqrt()).clamp(2.0, self.limits.most_keys as f64);
+        self.keys = (self.keys * factor.powf(way)).clamp(2.0, self.limits.most_keys as f64);
         self.ease = (self.ease * 1.1).min(1.0);
         // Keep the bound on busy time by resting after each batch.
         let room = (self.limits.busy - others).max(0.02);
@@ -336,6 +347,24 @@ mod tests {
         let in_flight = 2.0 * (12.0 + pace.keys() as f64 * 4.0);
         let may = Limits::default().in_flight_us;
         assert!((may * 0.75..may * 1.25).contains(&in_flight), "{in_flight} of {may}");
+    }
+
+    #[test]
+    fn the_pace_is_found_in_a_sixth_of_a_second() {
+        let mut pace = idle();
+        let (mut now, mut cpu) = (0.1, 0.0003);
+        while now < 0.27 {
+            let cost = (12.0 + pace.keys() as f64 * 2.0) / 1e6;
+            now += cost.max((cost + 40e-6) / 2.0);
+            cpu += cost;
+            pace.batch(pace.keys());
+            if pace.wants_cpu(Duration::from_secs_f64(now)) {
+                pace.cpu(Duration::from_secs_f64(now), cpu);
+            }
+        }
+        let in_flight = 2.0 * (12.0 + pace.keys() as f64 * 2.0);
+        let may = Limits::default().in_flight_us;
+        assert!((may * 0.75..may * 1.1).contains(&in_flight), "{in_flight} of {may}");
     }
 
     #[test]
