@@ -107,7 +107,7 @@ async fn g5_large_keys_are_named_by_bytes_and_by_elements_when_wanted() {
     says(&card.text(), &["godel:~", "string | ", " MiB", "over 10 MiB", "every key counted"]);
     // Where asking resets no idle time, nobody has to want it.
     match server.knows_no_touch() {
-        true => says(&card.text(), &["godel:queue:pending | list | 3,000"]),
+        true => says(&card.text(), &["list | godel:queue:pending | 3,000 items"]),
         false => says(&card.text(), &["elements are left out", "--lengths"]),
     }
     let card = chat.ask("ana", "/redis bigkeys godel --lengths").await;
