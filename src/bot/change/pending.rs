@@ -49,7 +49,8 @@ async fn one(hall: &Hall, asked: &Asked<'_>, run: &str) -> (Card, Outcome) {
         };
         card.verdict = Some(Text::plain(format!("{stands} The plan was: {}.", plan.what())));
     }
-    if plan.risk.consents() > 0 {
+    // What went on under a runbook's consent, or by broken glass, has none of its own.
+    if plan.risk.consents() > 0 && (waits || !votes.is_empty()) {
         let names: Vec<&str> = votes.iter().map(|vote| policy.name_of(&vote.person)).collect();
         let so_far = match names.is_empty() {
             true => "Nobody has consented to it.".to_owned(),

@@ -79,40 +79,45 @@ pub(super) fn paint(line: &[Piece], colour: bool) -> String {
     out
 }
 
+/// How many bytes of a text fit, whole characters only.
+fn fitting(text: &str, columns: usize) -> usize {
+    let mut used = 0;
+    for (at, c) in text.char_indices() {
+        used += c.width().unwrap_or(0);
+        if used > columns {
+            return at;
+        }
+    }
+    text.len()
+}
+
+/// Breaks a text so that each part fits: of what would fit, as much is taken as `edge` says.
+fn broken(text: &str, columns: usize, edge: impl Fn(&str) -> usize) -> Vec<String> {
+    let columns = columns.max(2);
+    let (mut parts, mut rest) = (Vec::new(), text);
+    loop {
+        let end = fitting(rest, columns);
+        if end == rest.len() {
+            parts.push(rest.to_owned());
+            return parts;
+        }
+        let (part, others) = rest.split_at(edge(&rest[..end]));
+        parts.push(part.to_owned());
+        rest = others;
+    }
+}
+
 /// Breaks a text at any character so that each part fits.
 pub(super) fn chop(text: &str, columns: usize) -> Vec<String> {
-    let columns = columns.max(2);
-    let mut parts = Vec::new();
-    let mut part = String::new();
-    let mut used = 0;
-    for c in text.chars() {
-        let wide = c.width().unwrap_or(0);
-        if used + wide > columns {
-            parts.push(std::mem::take(&mut part));
-            used = 0;
-        }
-        part.push(c);
-        used += wide;
-    }
-    parts.push(part);
-    parts
+    broken(text, columns, str::len)
 }
 
 /// Breaks a text so that each part fits, behind a space where one is not far from the edge. Nothing of it is lost: put
 /// together again, the parts are the text.
 pub(super) fn fold(text: &str, columns: usize) -> Vec<String> {
-    let columns = columns.max(2);
-    let mut parts = Vec::new();
-    let mut rest = text;
-    while width(rest) > columns {
-        let fitting = chop(rest, columns)[0].len();
-        let edge = rest[..fitting].rfind(' ').map(|at| at + 1).filter(|at| at * 2 > fitting).unwrap_or(fitting);
-        let (part, others) = rest.split_at(edge);
-        parts.push(part.to_owned());
-        rest = others;
-    }
-    parts.push(rest.to_owned());
-    parts
+    broken(text, columns, |part| {
+        part.rfind(' ').map(|at| at + 1).filter(|at| at * 2 > part.len()).unwrap_or(part.len())
+    })
 }
 
 /// Breaks a line between words so that each part fits; a word that is too
