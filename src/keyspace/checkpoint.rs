@@ -11,7 +11,7 @@ use super::{
 };
 
 /// The version of the document.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// One stretch of a walk and how far it has come.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -63,6 +63,15 @@ mod tests {
     }
 
     #[test]
+    fn names_of_one_shape_are_told_apart() {
+        for shape in ["old:", "session:", "doomed:", "a", "user:000000"] {
+            let hashes: std::collections::HashSet<u64> =
+                (0..100_000).map(|n| top::hash(format!("{shape}{n}").as_bytes())).collect();
+            assert_eq!(hashes.len(), 100_000, "{shape}: a name that is taken for another is in neither stretch");
+        }
+    }
+
+    #[test]
     fn far_from_the_edge_nothing_is_kept() {
         let mut edge = Edge::default();
         assert!((0..3 * NAMES as u64).all(|n| edge.counts_after(&n.to_le_bytes())));

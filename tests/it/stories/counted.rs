@@ -133,3 +133,18 @@ async fn hashes_among_many_texts_are_found_and_the_servers_own_figures_show_few_
         assert_eq!(left.keys().map(Vec::as_slice).collect::<Vec<_>>(), [b"session:empty"], "nobody meant that one");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_key_is_counted_where_the_halves_of_a_walk_meet_whatever_the_names() {
+    for _ in 0..6 {
+        // Each server scatters its keys by a seed of its own.
+        let server = RedisServer::start();
+        server.fill("old:", 20_000, 10);
+        let dir = tempfile::tempdir().unwrap();
+        let hand = hand(&server, dir.path()).await;
+        let plan = hand.plan(RUN, removal("*", 20_000));
+        for _ in 0..4 {
+            assert_eq!(hand.count(&plan).await.0, 20_000);
+        }
+    }
+}
