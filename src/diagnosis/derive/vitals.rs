@@ -137,7 +137,11 @@ pub fn never_saved(info: &Map<String, Value>) -> bool {
     if let Some(saves) = number(info, "rdb_saves") {
         return saves == 0.0;
     }
-    // Before 7.0 nobody counts them. Of several servers' answers, their starts are not told one by one.
+    // Before 7.0 nobody counts them, but how long the last one took in the background is told, or -1.
+    if number(info, "rdb_last_bgsave_time_sec").is_some_and(|seconds| seconds >= 0.0) {
+        return false;
+    }
+    // Of several servers' answers, their starts are not told one by one.
     let start = number(info, "server_time_usec").zip(number(info, "uptime_in_seconds"));
     let start = start.map(|(micros, uptime)| (micros / 1e6).floor() - uptime);
     let last = number(info, "rdb_last_save_time");
@@ -207,6 +211,12 @@ mod tests {
         for saved in [told(Some(1), 990), told(None, 990)] {
             assert_eq!((&saved["never_saved"], &saved["save_age_s"]), (&json!(false), &json!(10)));
         }
+        // Saved in the second in which it started, and nobody counts.
+        let at_once = vitals(json!({"info": {
+            "rdb_last_save_time": 950, "server_time_usec": 1_000_000_000_u64, "uptime_in_seconds": 50,
+            "rdb_last_bgsave_time_sec": 0
+        }}));
+        assert_eq!((&at_once["never_saved"], &at_once["save_age_s"]), (&json!(false), &json!(50)));
     }
 
     #[test]
