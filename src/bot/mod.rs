@@ -147,6 +147,7 @@ struct Hall {
     /// left, which might otherwise find that it was begun, and not yet by whom.
     claiming: tokio::sync::RwLock<()>,
     touching: change::Touching,
+    watching: change::Watching,
     /// Told when a change was made that takes itself back.
     new_end: tokio::sync::Notify,
     /// Told when keys were left aside, or what stood in the way of tidying them up may be gone.
@@ -267,6 +268,7 @@ impl Bot {
             handling: Mutex::default(),
             claiming: tokio::sync::RwLock::default(),
             touching: change::Touching::default(),
+            watching: change::Watching::default(),
             new_end: tokio::sync::Notify::new(),
             new_aside: tokio::sync::Notify::new(),
             books: book::Books::default(),

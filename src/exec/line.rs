@@ -108,6 +108,15 @@ impl Line {
         self.receive_shares(&[wanted], until).await
     }
 
+    /// Waits for bytes that nobody may have asked for, and puts them behind those in the buffer.
+    pub(crate) async fn read_more(&mut self) -> Result<(), Fault> {
+        match self.stream.read_buf(&mut self.buffer).await {
+            Ok(0) => Err(Fault::Network(NetworkFault::Closed)),
+            Ok(_) => Ok(()),
+            Err(error) => Err(of_io(&error)),
+        }
+    }
+
     async fn receive_shares(&mut self, counts: &[usize], until: Instant) -> Result<(), Fault> {
         let start = Instant::now();
         self.buffer.clear();
@@ -118,9 +127,7 @@ impl Line {
             for count in counts {
                 let wanted = finder.found + count;
                 while !finder.look(&self.buffer, wanted).map_err(|_| garbled())? {
-                    if self.stream.read_buf(&mut self.buffer).await.map_err(|error| of_io(&error))? == 0 {
-                        return Err(Fault::Network(NetworkFault::Closed));
-                    }
+                    self.read_more().await?;
                 }
                 self.ends.push(finder.end);
             }

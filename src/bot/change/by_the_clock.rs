@@ -63,7 +63,7 @@ pub(in crate::bot) async fn backup(
         expires_ms: now.as_millisecond() + rules.settings.consent.within.as_millis() as i64,
         lasts_ms: None,
         asker,
-        count: CountFor::Plan,
+        count: CountFor::Plan { watched: false },
     };
     let made = match plan::make(hall, &permit, &wish).await {
         Ok(made) => made,

@@ -55,6 +55,8 @@ pub(super) async fn carry(hall: &Arc<Hall>, row: &PlanRow) -> (Card, bool) {
     };
     lane.hold(Some(run.clone()));
     let Carried { card, state, changed, moved } = checked(hall, row).await;
+    // Nobody needs what it counted any more, be it that it was voided before that was looked at.
+    drop(hall.watching.take(run));
     lane.hold(None);
     hall.touching.put_down(run);
     // What it left aside is tidied up once it is out of the way, and so is what an undo came upon.
@@ -194,6 +196,7 @@ async fn again(
     permit: &TouchPermit,
 ) -> Result<Made, Unfit> {
     let plan = &row.plan;
+    let watched = hall.watching.take(&plan.run);
     let wish = Wish {
         run: &plan.run,
         command,
@@ -204,7 +207,7 @@ async fn again(
         expires_ms: plan.expires_ms,
         lasts_ms: plan.lasts_ms,
         asker: &asker_of(plan),
-        count: CountFor::Run,
+        count: CountFor::Run { watched: &watched },
     };
     let made = plan::make(hall, permit.look(), &wish).await.map_err(|unplanned| match unplanned {
         Unplanned::Failed(error) => Unfit::Unasked(error),

@@ -6,7 +6,7 @@
 //!
 //! [`plan`] makes plans and makes them again; [`mod@propose`] shows them;
 //! [`mod@agree`] asks for people's word where a runbook does; [`consent`] hears what people say to them, [`glass`] whoever goes on alone;
-//! [`waits`] calls the approvers and lets plans expire; [`carry`] carries them
+//! [`watching`] keeps true what they counted; [`waits`] calls the approvers and lets plans expire; [`carry`] carries them
 //! out; [`mod@freeze`] and [`mod@stop`] halt them;
 //! [`ends`] takes back what was made for a while; [`mod@aside`] tidies up what was left under another name; [`mod@recover`] tells after a
 //! restart what its end cut short; [`cards`] is what people read.
@@ -27,6 +27,7 @@ mod recover;
 mod severity;
 mod stop;
 mod waits;
+mod watching;
 
 use std::{
     collections::HashMap,
@@ -56,6 +57,7 @@ pub(super) use recover::recover;
 pub(super) use severity::{alerts_written, severity};
 pub(super) use stop::stop;
 pub(super) use waits::keep as keep_waits;
+pub(super) use watching::Watching;
 
 /// A plan is made within this, unless it has to walk over keys.
 const PLAN_WITHIN: Duration = Duration::from_secs(15);
@@ -132,6 +134,7 @@ pub(super) async fn told(hall: &Hall, run: &RunId) {
 
 /// Ends a plan that did not run, or no longer does, in its row and in its message.
 async fn close(hall: &Hall, row: &PlanRow, state: PlanState, why: &str) {
+    drop(hall.watching.take(&row.plan.run));
     let level = if state == PlanState::Uncertain { Level::Unknown } else { Level::Note };
     let mut card = cards::end(&row.plan, level, state.word(), why, Vec::new());
     if row.state == PlanState::Running && why.contains("/redis undo") {

@@ -108,6 +108,7 @@ pub(in crate::bot) async fn propose_under(
         card.footer = Some("dry run: nothing was changed, and this plan cannot be consented to".to_owned());
         return end(Outcome::Answered, card);
     }
+    hall.watching.keep(&made.plan.run, made.watched);
     if made.plan.risk > Risk::Low
         && let Some(cover) = under.cover
     {
@@ -243,7 +244,7 @@ async fn planned(
         expires_ms: now.as_millisecond() + asked.rules.settings.consent.within.as_millis() as i64,
         lasts_ms,
         asker: asked.actor,
-        count: CountFor::Plan,
+        count: CountFor::Plan { watched: true },
     };
     let made = plan::make(hall, &permit, &wish).await;
     drop(held);
@@ -295,8 +296,12 @@ async fn put_up(
     answer: &Answer,
 ) -> Result<PlanRow, Box<Card>> {
     // Before anybody sees it, it is a row: what nobody can write down is not done.
-    hall.store.plan_add(&plan, place).await.map_err(|error| Box::new(cards::unwritten(&error)))?;
+    if let Err(error) = hall.store.plan_add(&plan, place).await {
+        drop(hall.watching.take(&plan.run));
+        return Err(Box::new(cards::unwritten(&error)));
+    }
     let Some(message) = answer.show(card.clone()).await else {
+        drop(hall.watching.take(&plan.run));
         let why = "it could not be shown";
         if let Err(error) = hall.store.plan_move(&plan.run, PlanState::Pending, PlanState::Void, Some(why)).await {
             tracing::warn!(%error, run = %plan.run, "a plan nobody saw could not be closed; it expires");
@@ -378,7 +383,7 @@ async fn renewed(
         expires_ms: now.as_millisecond() + rules.settings.consent.within.as_millis() as i64,
         lasts_ms: old.lasts_ms,
         asker: &asker,
-        count: CountFor::Plan,
+        count: CountFor::Plan { watched: true },
     };
     let made = plan::make(hall, &permit, &wish).await.map_err(|unplanned| match unplanned {
         Unplanned::Failed(error) => format!("{}: {}.", error.what, error.cause),
@@ -389,6 +394,7 @@ async fn renewed(
         return Err("nobody would have to consent to it now; ask for it again.".to_owned());
     }
     let card = cards::plan(rules, command, &made.plan, service, place, made.context, Shown::ToBeDone);
+    hall.watching.keep(run, made.watched);
     Ok((made.plan, card))
 }
 

@@ -136,19 +136,24 @@ pub(super) struct Lane {
     pub(super) server: Arc<Host>,
 }
 
-fn setup<'a>(ground: &'a Ground, address: &'a Address) -> Setup<'a> {
+pub(super) fn setup<'a>(ground: &'a Ground, address: &'a Address, name: &'static str) -> Setup<'a> {
     let cluster = ground.site.is_cluster();
     Setup {
         address,
         tls: ground.instance.tls.as_ref(),
         credential: ground.credential(),
         database: if cluster { 0 } else { ground.instance.database },
-        name: if ground.touches { "rediscue-touch" } else { "rediscue-scan" },
+        name,
         // READONLY is for replicas; here it is primaries that are spoken to.
         cluster: false,
         client_denied: false,
         sentinel: false,
     }
+}
+
+/// What our connections are called there.
+fn called(ground: &Ground) -> &'static str {
+    if ground.touches { "rediscue-touch" } else { "rediscue-scan" }
 }
 
 /// Learns what has to be known of a server that so many connections will work on, and how quick it is while we do
@@ -160,7 +165,7 @@ pub(super) async fn meet(
     cx: &Looking,
 ) -> Result<Arc<Host>, Fault> {
     let budget = super::super::budget(cx);
-    let mut line = Line::open(setup(ground, address), budget.until()).await?;
+    let mut line = Line::open(setup(ground, address, called(ground)), budget.until()).await?;
     let begun = Instant::now();
     // To count what a change would reach is a look yet.
     let settings = &ground.site.settings;
@@ -238,7 +243,7 @@ fn cpu(reply: &Reply<'_>) -> Option<f64> {
 impl Lane {
     /// A connection of its own.
     pub(super) async fn open(ground: &Ground, server: &Arc<Host>) -> Result<Self, Fault> {
-        let mut line = Line::open(setup(ground, &server.address), server.budget.until()).await?;
+        let mut line = Line::open(setup(ground, &server.address, called(ground)), server.budget.until()).await?;
         if server.untouched {
             no_touch(&mut line, server.budget).await?;
         }

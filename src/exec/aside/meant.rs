@@ -5,11 +5,12 @@
 //! server, so the last count keeps them. What is asked of a key before it is
 //! touched, and after, is asked of these as of any.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use crate::{model::Address, runbook::Select};
 
-/// Names of one server take so much at most; where there are more, none are kept and the work walks by itself.
+/// Names of one server take so much at most while they are worked through; where there are more, none are kept and
+/// the work walks by itself.
 const MOST_BYTES: usize = 64 << 20;
 
 /// Many names, close together.
@@ -20,17 +21,19 @@ pub struct Names {
 }
 
 impl Names {
-    /// Adds a name; `false`: there is no room for it.
-    fn push(&mut self, name: &[u8]) -> bool {
-        self.has_room_for(name.len(), 1) && {
-            self.bytes.extend_from_slice(name);
-            self.ends.push(self.bytes.len() as u32);
-            true
-        }
+    fn push(&mut self, name: &[u8]) {
+        self.bytes.extend_from_slice(name);
+        self.ends.push(self.bytes.len() as u32);
     }
 
-    fn has_room_for(&self, bytes: usize, names: usize) -> bool {
-        self.bytes.len() + bytes + (self.ends.len() + names) * size_of::<u32>() <= MOST_BYTES
+    /// So many bytes it would take with these.
+    fn with(&self, bytes: usize, names: usize) -> usize {
+        self.bytes.len() + bytes + (self.ends.len() + names) * size_of::<u32>()
+    }
+
+    /// All of them, in the order they came in.
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.len()).filter_map(|nth| self.get(nth))
     }
 
     /// How many there are.
@@ -48,30 +51,51 @@ impl Names {
 
 /// Names that are kept for as long as there is room for all of them.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Keeping(Option<Names>);
+pub(super) struct Keeping {
+    names: Option<Names>,
+    most_bytes: usize,
+}
 
 impl Keeping {
     /// None is kept.
     pub(super) fn none() -> Self {
-        Self(None)
+        Self { names: None, most_bytes: 0 }
     }
 
     /// All are, as long as there is room.
     pub(super) fn all() -> Self {
-        Self(Some(Names::default()))
+        Self::up_to(MOST_BYTES)
+    }
+
+    /// All are, as long as they take so much at most.
+    pub(super) fn up_to(most_bytes: usize) -> Self {
+        Self { names: Some(Names::default()), most_bytes }
+    }
+
+    /// Those of others that are not among these.
+    pub(super) fn without(names: &Names, others: &HashSet<Vec<u8>>) -> Self {
+        let mut all = Self::all();
+        names.iter().filter(|name| !others.contains(*name)).for_each(|name| all.add(name));
+        all
+    }
+
+    /// How many are kept.
+    pub(super) fn len(&self) -> usize {
+        self.names.as_ref().map_or(0, Names::len)
     }
 
     pub(super) fn add(&mut self, name: &[u8]) {
-        if self.0.as_mut().is_some_and(|names| !names.push(name)) {
-            self.0 = None;
+        match &mut self.names {
+            Some(names) if names.with(name.len(), 1) <= self.most_bytes => names.push(name),
+            _ => self.names = None,
         }
     }
 
     /// Adds another's; where either has none, neither has the whole.
     pub(super) fn merge(&mut self, other: Self) {
-        let (mine, theirs) = (self.0.take(), other.0);
-        self.0 = mine.zip(theirs).and_then(|(mut mine, theirs)| {
-            mine.has_room_for(theirs.bytes.len(), theirs.ends.len()).then(|| {
+        let (mine, theirs) = (self.names.take(), other.names);
+        self.names = mine.zip(theirs).and_then(|(mut mine, theirs)| {
+            (mine.with(theirs.bytes.len(), theirs.ends.len()) <= self.most_bytes).then(|| {
                 let before = mine.bytes.len() as u32;
                 mine.bytes.extend_from_slice(&theirs.bytes);
                 mine.ends.extend(theirs.ends.iter().map(|end| end + before));
@@ -82,7 +106,7 @@ impl Keeping {
 
     /// All of them, if they were kept.
     pub(super) fn whole(self) -> Option<Arc<Names>> {
-        self.0.map(Arc::new)
+        self.names.map(Arc::new)
     }
 }
 
@@ -127,7 +151,7 @@ mod tests {
         let mut other = Keeping::all();
         other.add(&half);
         other.merge(one);
-        assert_eq!(other, Keeping::none());
+        assert_eq!(other.whole(), None);
         let mut alone = Keeping::all();
         alone.add(&half);
         alone.add(&half);

@@ -6,11 +6,12 @@ use futures_util::future::join_all;
 
 use super::{
     Ended, Ground, Listed, NAMED,
-    choose::{Chooser, Doubts},
+    choose::{Chooser, Doubts, fatal},
     lane::{self, CONNECTIONS, Host, Lane, Next, SharedWalk, Told},
     meant::{Keeping, Names},
     primaries,
     spread::Spread,
+    watch::{Present, Watch, Watched},
 };
 use crate::{
     diagnosis::Explained,
@@ -21,17 +22,30 @@ use crate::{
 };
 
 /// What keys are counted for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CountFor {
+#[derive(Debug, Clone, Copy)]
+pub enum CountFor<'a> {
     /// To show people what a change would reach: how much it is, of what kind, and some of it.
-    Plan,
+    Plan {
+        /// What is counted is kept true for the run that may follow.
+        watched: bool,
+    },
     /// To see, right before it is carried out, that it still is what people consented to: how many there are. Their
     /// names are kept for what follows, and as that belongs to the change, it goes at the pace of one.
-    Run,
+    Run {
+        /// What was counted for the plan, and kept true since: not walked again.
+        watched: &'a [Watched],
+    },
+}
+
+impl CountFor<'_> {
+    /// Whether it is the last count before a run.
+    pub fn is_for_a_run(self) -> bool {
+        matches!(self, Self::Run { .. })
+    }
 }
 
 /// What a selection means now.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub struct Measured {
     /// Keys that are meant.
     pub keys: u64,
@@ -61,6 +75,8 @@ pub struct Measured {
     pub stopped: Option<String>,
     /// The names of all of them, where they were to be kept and could be.
     pub names: Option<Arc<Names>>,
+    /// What keeps them true from now on, where that was asked for and is possible.
+    pub watch: Option<Watch>,
 }
 
 impl Measured {
@@ -80,6 +96,7 @@ impl Measured {
             clients: 0,
             stopped: None,
             names: None,
+            watch: None,
         }
     }
 
@@ -116,10 +133,10 @@ pub(super) async fn measure(
     ground: &Ground,
     (select, to): (&Select, Option<Retime>),
     now_ms: i64,
-    count: CountFor,
+    count: CountFor<'_>,
     cx: &Looking,
 ) -> Result<Vec<(Address, Measured)>, Explained> {
-    let chooser = Chooser::new(select, now_ms, count == CountFor::Plan)?.telling_deadlines(to.is_some());
+    let chooser = Chooser::new(select, now_ms, !count.is_for_a_run())?.telling_deadlines(to.is_some());
     let addresses = primaries(ground, cx).await?;
     let told = Told::new("counting", None, cx);
     let servers = join_all(addresses.iter().map(async |address| {
@@ -130,9 +147,25 @@ pub(super) async fn measure(
         let mut found = Measured::none();
         let explain = |fault: &Fault| ground.explain(fault, address, "SCAN");
         let (of, clients) = counts(ground, &host).await.map_err(|fault| explain(&fault))?;
+        if let CountFor::Run { watched } = count
+            && let Some(present) = Watched::now(watched, select, address).await
+        {
+            let found = known(ground, &host, &chooser, present, &told).await.map_err(|fault| explain(&fault))?;
+            return Ok((address.clone(), Measured { of, clients, ..found }));
+        }
+        // From before the first name is told, so that none is missed.
+        let watch = match count {
+            // What a deadline comes to depends on the time it is now.
+            CountFor::Plan { watched: true } if to.is_none() => Watch::open(ground, &host, select, of).await,
+            _ => None,
+        };
         let walk = SharedWalk::over(select, host.facts.layout(), chooser.asks_nothing());
         let hands = walk.hands(ground, &host).await.map_err(|fault| explain(&fault))?;
-        let keeping = || if count == CountFor::Run { Keeping::all() } else { Keeping::none() };
+        let keeping = || match (count, &watch) {
+            (CountFor::Run { .. }, _) => Keeping::all(),
+            (_, Some(_)) => Watch::keeping(),
+            _ => Keeping::none(),
+        };
         let mut names = keeping();
         let hands = hands.into_iter().map(|lane| one(ground, lane, (&chooser, to), &walk, keeping(), &told));
         for one in join_all(hands).await {
@@ -143,12 +176,65 @@ pub(super) async fn measure(
         // Each server by its own share: they may hold very different numbers.
         found.share = walk.share();
         found.extrapolate();
-        found.names = names.whole().filter(|_| found.exact);
+        let names = names.whole().filter(|_| found.exact);
+        match (watch, names) {
+            (Some(watch), Some(names)) => {
+                watch.hold(names);
+                found.watch = Some(watch);
+            }
+            (_, names) => found.names = names,
+        }
         (found.of, found.clients) = (of, clients);
         Ok::<_, Explained>((address.clone(), found))
     }))
     .await;
     servers.into_iter().collect()
+}
+
+/// What a selection means where all of it is known but for what was written since.
+async fn known(
+    ground: &Ground,
+    host: &Arc<Host>,
+    chooser: &Chooser,
+    present: Present,
+    told: &Told,
+) -> Result<Measured, Fault> {
+    let Present { names, written } = present;
+    let mut found = Measured::none();
+    let mut all = Keeping::without(&names, &written);
+    found.keys = all.len() as u64;
+    told.add(found.keys);
+    let mut lane = Lane::open(ground, host).await?;
+    let mut rest = written.into_iter().peekable();
+    while rest.peek().is_some() {
+        if let Some(why) = lane.breathe().await? {
+            // More than it is, if anything.
+            found.keys += rest.len() as u64;
+            found.stopped = Some(why);
+            break;
+        }
+        let some: Vec<Vec<u8>> = rest.by_ref().take(lane.keys().max(8)).collect();
+        let count = some.len() as u64;
+        let some = there(&mut lane, some).await?;
+        for chosen in chooser.choose(&mut lane, some, &mut found.doubts).await? {
+            found.keys += 1;
+            all.add(&chosen.name);
+        }
+        told.add(count);
+    }
+    found.exact = found.stopped.is_none();
+    found.share = 1.0;
+    found.names = all.whole().filter(|_| found.exact);
+    Ok(found)
+}
+
+/// Those of the names whose keys are there.
+async fn there(lane: &mut Lane, names: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, Fault> {
+    let mut batch = Batch::default();
+    names.iter().for_each(|name| batch.push(&[b"EXISTS", name]));
+    let replies = lane.ask(&batch, names.len()).await?;
+    fatal(replies.iter())?;
+    Ok(names.into_iter().zip(&replies).filter(|(_, reply)| is_one(reply)).map(|(name, _)| name).collect())
 }
 
 /// Keys of the database, and clients of the server.

@@ -28,6 +28,7 @@ mod shared;
 mod spread;
 mod swap;
 mod unmake;
+mod watch;
 mod ways;
 mod weigh;
 
@@ -61,6 +62,7 @@ pub(super) use remove::{Removed, remove};
 pub(super) use restore::{Restored, restore};
 pub(super) use retime::{Retimed, retime};
 pub use spread::{Spread, show_spread};
+pub use watch::{Watch, Watched};
 pub use weigh::Weighed;
 pub(super) use weigh::weigh;
 
@@ -238,7 +240,7 @@ impl Exec {
         of: (&Arc<Service>, &Instance),
         meant: (&Select, Option<Retime>),
         now_ms: i64,
-        count: CountFor,
+        count: CountFor<'_>,
         cx: &Looking,
     ) -> Result<Vec<(Address, Measured)>, Explained> {
         let (service, instance) = of;
@@ -246,7 +248,7 @@ impl Exec {
             return Err(refusal);
         }
         let site = self.0.site(&service.name, instance);
-        let (instance, agreed) = (Arc::new(instance.clone()), count == CountFor::Run);
+        let (instance, agreed) = (Arc::new(instance.clone()), count.is_for_a_run());
         let ground = Ground { site, instance, touches: false, agreed, only: None };
         measure::measure(&ground, meant, now_ms, count, cx).await
     }

@@ -17,6 +17,7 @@ mod console_socket;
 mod console_terminal;
 mod console_try;
 mod counted;
+mod counted_before;
 mod deaths;
 mod deploy;
 mod deployments;

@@ -9,12 +9,13 @@ use std::{
 use rediscue::{
     exec::{
         Exec, ExecSettings, Hands, Looking, Settled, Touched,
-        aside::{CountFor, Meant},
+        aside::{CountFor, Meant, Measured, Watched},
     },
     model::{Address, Credential, Identity, Instance, Place, PlaceKind, Platform, RunId, Service},
     policy::{CommandSet, Consent, Grant, Only, Person, Policy, Role, Rules, Said, TouchPermit},
     runbook::{
-        Change, Command, Cost, Deed, Kept, Kind, PLAN_VERSION, Plan, PlanStep, PlanTarget, Reach, Risk, Select, Undo,
+        Change, Command, Cost, Deed, Kept, Kind, PLAN_VERSION, Plan, PlanStep, PlanTarget, Reach, Retime, Risk, Select,
+        Undo,
     },
     store::{Store, StoreSettings},
 };
@@ -247,16 +248,27 @@ impl Hand {
 
     /// Counts what the plan's only step is about as a bot does right before a run, and what was come upon.
     pub(crate) async fn count(&self, plan: &Plan) -> (u64, Vec<Meant>) {
-        let (select, to) = match &plan.steps[0].change {
-            Change::RemoveKeys { select, .. } | Change::ExportKeys { select, .. } => (select, None),
-            Change::RetimeKeys { select, to, .. } => (select, Some(*to)),
-            other => panic!("{other:?} is not about keys that are chosen"),
-        };
-        let (permit, of) = (self.permit(plan), (&self.service, &self.service.instances[0]));
-        let found = self.exec.measure(permit.look(), of, (select, to), 0, CountFor::Run, &self.cx).await.unwrap();
-        let keys = found.iter().map(|(_, found)| found.keys).sum();
+        self.count_what_was_watched(plan, &[]).await
+    }
+
+    /// Counts what is shown with a plan, and what of it is kept true from then on.
+    pub(crate) async fn count_for_a_plan(&self, plan: &Plan) -> (u64, Vec<Watched>) {
+        let (keys, found) = self.measure(plan, CountFor::Plan { watched: true }).await;
+        let on = found.into_iter().filter_map(|(address, found)| Some((address, found.watch?))).collect();
+        (keys, vec![Watched { select: chosen(plan).0.clone(), on }])
+    }
+
+    /// Counts for a run what a plan counted before.
+    pub(crate) async fn count_what_was_watched(&self, plan: &Plan, watched: &[Watched]) -> (u64, Vec<Meant>) {
+        let (keys, found) = self.measure(plan, CountFor::Run { watched }).await;
         let on = found.into_iter().filter_map(|(address, found)| Some((address, found.names?))).collect();
-        (keys, vec![Meant { select: select.clone(), on }])
+        (keys, vec![Meant { select: chosen(plan).0.clone(), on }])
+    }
+
+    async fn measure(&self, plan: &Plan, count: CountFor<'_>) -> (u64, Vec<(Address, Measured)>) {
+        let (permit, of) = (self.permit(plan), (&self.service, &self.service.instances[0]));
+        let found = self.exec.measure(permit.look(), of, chosen(plan), 0, count, &self.cx).await.unwrap();
+        (found.iter().map(|(_, found)| found.keys).sum(), found)
     }
 
     /// Carries the plan's only step out on what a count came upon.
@@ -276,6 +288,15 @@ impl Hand {
         let change =
             Change::RestoreKeys { run: RunId::from_bits(run), seq: 0, what: "test".into(), did: Deed::default() };
         self.touch(&self.plan(run + 1_000_000, change)).await
+    }
+}
+
+/// What the only step of a plan chooses, and the deadline it would get.
+fn chosen(plan: &Plan) -> (&Select, Option<Retime>) {
+    match &plan.steps[0].change {
+        Change::RemoveKeys { select, .. } | Change::ExportKeys { select, .. } => (select, None),
+        Change::RetimeKeys { select, to, .. } => (select, Some(*to)),
+        other => panic!("{other:?} is not about keys that are chosen"),
     }
 }
 

@@ -9,7 +9,7 @@ use super::{Draft, Maker, Unplanned, step, trouble, undo};
 use crate::{
     bot::{change::CALL, command::plain_card},
     exec::{
-        aside::{CountFor, Doubts, LARGEST_DUMP, Meant, Measured, Spread},
+        aside::{Doubts, LARGEST_DUMP, Meant, Measured, Spread, Watched},
         touching,
     },
     keyspace::glob,
@@ -287,7 +287,7 @@ pub(super) fn select(maker: &Maker<'_>, wanted: &Wanted) -> Result<Select, Unpla
 
 /// What can be kept of it has to fit, without the bytes that are not kept.
 pub(super) fn room(maker: &Maker<'_>, found: &Counted, without: u64) -> Result<(), Unplanned> {
-    if maker.wish.count == CountFor::Run {
+    if maker.wish.count.is_for_a_run() {
         // It was looked at for the plan that was shown. The count for the run weighs nothing, and the file keeps its
         // bound by itself: what does not fit after all gets its name back.
         return Ok(());
@@ -340,9 +340,12 @@ impl Counted {
         let wish = maker.wish;
         let cx = touching(Instant::now() + COUNT_WITHIN, CALL);
         let of = (wish.service, wish.instance);
-        let parts = maker.hall.exec.measure(maker.permit, of, (select, to), wish.made_ms, wish.count, &cx).await?;
+        let mut parts = maker.hall.exec.measure(maker.permit, of, (select, to), wish.made_ms, wish.count, &cx).await?;
         let on = parts.iter().filter_map(|(address, found)| Some((address.clone(), found.names.clone()?))).collect();
         maker.meant.lock().unwrap_or_else(PoisonError::into_inner).push(Meant { select: select.clone(), on });
+        let watch = |(address, found): &mut (Address, Measured)| Some((address.clone(), found.watch.take()?));
+        let on = parts.iter_mut().filter_map(watch).collect();
+        maker.watched.lock().unwrap_or_else(PoisonError::into_inner).push(Watched { select: select.clone(), on });
         let sum = |figure: &dyn Fn(&Measured) -> u64| parts.iter().map(|(_, found)| figure(found)).sum::<u64>();
         let mut doubts = Doubts::default();
         let mut spread = Spread::default();

@@ -30,7 +30,7 @@ use crate::{
     diagnosis::{Explained, Role},
     exec::{
         Looking, TargetNode,
-        aside::{CountFor, Meant},
+        aside::{CountFor, Meant, Watched},
         touching,
     },
     model::{Actor, Address, Card, Deployment, Instance, RunId, Service},
@@ -56,7 +56,7 @@ pub(super) struct Wish<'a> {
     pub(super) lasts_ms: Option<i64>,
     pub(super) asker: &'a Actor,
     /// What it is counted for.
-    pub(super) count: CountFor,
+    pub(super) count: CountFor<'a>,
 }
 
 /// A plan, and whom it reaches.
@@ -68,6 +68,8 @@ pub(super) struct Made {
     pub(super) context: Vec<String>,
     /// The keys its count came upon, where it was made to be carried out.
     pub(super) meant: Vec<Meant>,
+    /// What keeps the keys it counted true, where it was made to be shown.
+    pub(super) watched: Vec<Watched>,
 }
 
 /// Why there is no plan.
@@ -119,6 +121,8 @@ pub(super) struct Maker<'a> {
     pub(super) cx: Looking,
     /// The keys that were come upon while they were counted.
     pub(super) meant: Mutex<Vec<Meant>>,
+    /// What watches them from now on.
+    pub(super) watched: Mutex<Vec<Watched>>,
 }
 
 impl Maker<'_> {
@@ -197,8 +201,8 @@ pub(super) async fn make(hall: &Arc<Hall>, permit: &Permit, wish: &Wish<'_>) -> 
             "see `/redis replication`, and wait until it has one",
         )));
     }
-    let mut maker =
-        Maker { hall, permit, wish, primaries, nodes: found.nodes, everywhere, cx, meant: Mutex::default() };
+    let (meant, watched) = (Mutex::default(), Mutex::default());
+    let mut maker = Maker { hall, permit, wish, primaries, nodes: found.nodes, everywhere, cx, meant, watched };
     let followers = maker.read(&["INFO", "replication"]).await;
     for (primary, told) in maker.primaries.iter_mut().zip(followers) {
         if let Ok(told) = told {
@@ -227,6 +231,7 @@ pub(super) async fn make(hall: &Arc<Hall>, permit: &Permit, wish: &Wish<'_>) -> 
         _ => Risk::Low,
     };
     let meant = maker.meant.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let watched = maker.watched.into_inner().unwrap_or_else(PoisonError::into_inner);
     let (addresses, targets) = maker.primaries.into_iter().map(|primary| (primary.address, primary.target)).unzip();
     let plan = Plan {
         version: PLAN_VERSION,
@@ -251,7 +256,7 @@ pub(super) async fn make(hall: &Arc<Hall>, permit: &Permit, wish: &Wish<'_>) -> 
         asks: None,
         rolls_back: None,
     };
-    Ok(Made { plan, addresses, context: found.context, meant })
+    Ok(Made { plan, addresses, context: found.context, meant, watched })
 }
 
 async fn draft(maker: &Maker<'_>, wanted: &Wanted) -> Result<Draft, Unplanned> {
