@@ -759,6 +759,22 @@ impl Change {
         }
     }
 
+    /// What the user for changes must be allowed to run to bring back what this did to keys, as it could be typed.
+    pub fn needs_for_the_way_back(&self) -> Vec<Vec<&str>> {
+        match self {
+            Change::RemoveKeys { keep: Kept::Snapshot, .. } => vec![vec!["RESTORE", "key", "0", "value"]],
+            Change::RemoveKeys { keep: Kept::Aside(_), .. } => vec![vec!["RENAMENX", "key", "key"]],
+            // Keys that had no deadline were left without one.
+            Change::RetimeKeys { to: Retime::Persist | Retime::Extend(_), .. } => vec![vec!["PEXPIREAT", "key", "0"]],
+            Change::RetimeKeys { .. } => vec![vec!["PEXPIREAT", "key", "0"], vec!["PERSIST", "key"]],
+            Change::ImportKeys { overwrite: false, .. } => vec![vec!["UNLINK", "key"]],
+            Change::ImportKeys { overwrite: true, .. } => {
+                vec![vec!["UNLINK", "key"], vec!["RESTORE", "key", "0", "value"]]
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Switching the append-only file on writes the whole data set once, and is done when that is.
     fn waits_for_aof(&self) -> bool {
         matches!(self, Change::SetConfig { parameter, new, .. } if parameter == "appendonly" && new == "yes")

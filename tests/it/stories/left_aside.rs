@@ -111,6 +111,33 @@ async fn a_right_that_is_missing_is_told_before_anybody_is_asked_for_their_word(
 }
 
 #[tokio::test]
+async fn a_right_that_the_way_back_needs_is_missed_when_the_change_is_planned_and_when_its_undo_is() {
+    let (server, builder) = house("normal");
+    if crate::world::redis::is_before_7() {
+        return;
+    }
+    furnish(&server, 40);
+    let before = seen(&server);
+    let chat = builder.start().await;
+    let mut room = Room::of(&chat);
+    for (command, line, told) in
+        [("restore", LINE, "may not run `RESTORE`"), ("persist", "expire session:* 2h shop", "may not run `PERSIST`")]
+    {
+        server.forbid("toucher", command);
+        let (plan, done) = room.agreed(line).await;
+        assert!(plan.contains(told) && plan.contains("this cannot be taken back"), "{line}: {plan}");
+        let undo = done.card().actions.iter().find(|action| action.label == "Undo").unwrap().command.clone();
+        let refused = room.types("ana", &undo).await.text();
+        assert!(refused.contains(told) && !refused.contains("Waits until"), "{line}: {refused}");
+        server.run::<()>(&["ACL", "SETUSER", "toucher", "+@all", &format!("+{command}")]);
+        let (plan, _) = room.agreed(&undo).await;
+        assert!(!plan.contains("may not run"), "{plan}");
+        assert_same(&before, &seen(&server));
+    }
+    chat.stop().await;
+}
+
+#[tokio::test]
 async fn keys_that_may_neither_be_removed_nor_renamed_are_told_shown_and_tidied_up_once_they_may() {
     let server = stage(6_000);
     let before = seen(&server);

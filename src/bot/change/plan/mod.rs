@@ -226,6 +226,10 @@ pub(super) async fn make(hall: &Arc<Hall>, permit: &Permit, wish: &Wish<'_>) -> 
         }));
     };
     rights::held(&maker, &draft.steps).await?;
+    let no_way_back = match draft.undo {
+        Undo::By(_) => rights::way_back(&maker, &draft.steps).await,
+        Undo::Never(_) => None,
+    };
     let at_least = match &wish.command.kind {
         Kind::Remediation(remediation) => remediation.at_least,
         _ => Risk::Low,
@@ -244,7 +248,7 @@ pub(super) async fn make(hall: &Arc<Hall>, permit: &Permit, wish: &Wish<'_>) -> 
         steps: draft.steps,
         reach: draft.reach,
         facts: draft.facts,
-        warnings: draft.warnings.into_iter().chain(already).collect(),
+        warnings: draft.warnings.into_iter().chain(no_way_back).chain(already).collect(),
         undo: draft.undo,
         risk: draft.risk.max(at_least),
         requester: permit.person().clone(),

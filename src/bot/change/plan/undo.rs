@@ -218,6 +218,7 @@ async fn bring_back(
     if written.keys == 0 && (written.whole || did != Deed::Removed) {
         return Err(Unplanned::Nothing(format!("It had changed no key yet when it ended: {what}.")));
     }
+    super::rights::held_for_the_way_back(maker, &step.change).await?;
     let mut facts = vec![("Left alone".to_owned(), left_alone(did).to_owned())];
     if !written.whole && did == Deed::Removed {
         let more = "keys that are aside since it was cut short get their names back too; they are not counted here";
