@@ -36,7 +36,7 @@ impl Limits {
     /// Bounds of what changes keys. Whoever asked for it waits for it, others were told when they consented, and
     /// what is under way is better over soon: more than for a look.
     pub fn changing() -> Self {
-        Self { in_flight_us: 250.0, busy: 0.95, ..Self::default() }
+        Self { in_flight_us: 200.0, busy: 0.95, ..Self::default() }
     }
 }
 
