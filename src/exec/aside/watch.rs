@@ -89,8 +89,11 @@ pub struct Watch {
     /// `None` until the count is over, and once the watch has ended.
     names: Arc<Mutex<Option<Arc<Names>>>>,
     /// Dropped with the watch, which ends the task that listens.
-    ask: Mutex<Option<oneshot::Sender<oneshot::Sender<HashSet<Vec<u8>>>>>>,
+    ask: Mutex<Option<oneshot::Sender<Tell>>>,
 }
+
+/// Where the names go that were written since, when somebody asks.
+type Tell = oneshot::Sender<HashSet<Vec<u8>>>;
 
 /// What was counted, and what was written since.
 pub(super) struct Present {
@@ -161,7 +164,7 @@ fn may_mean(select: &Select, name: &[u8]) -> bool {
 }
 
 /// Listens until somebody asks what was heard.
-async fn listen(mut ear: Ear, mut asked: oneshot::Receiver<oneshot::Sender<HashSet<Vec<u8>>>>) {
+async fn listen(mut ear: Ear, mut asked: oneshot::Receiver<Tell>) {
     let tell = tokio::select! {
         fault = ear.hear() => {
             tracing::debug!(?fault, "what was written is no longer known; a run will walk");
