@@ -241,9 +241,7 @@ impl Prefixes {
         let word = &part[..part.len() - 1];
         let hidden = &mut self.places[here as usize].hidden;
         if hidden.len() <= HIDDEN {
-            let mut hash = Quick::default();
-            hash.write(word);
-            let hash = hash.finish();
+            let hash = super::top::hash(word);
             if !hidden.contains(&hash) {
                 hidden.push(hash);
             }

@@ -25,7 +25,7 @@ use tokio::{
 
 use super::{
     super::{
-        fault::Fault,
+        fault::{Fault, silence},
         line::{Line, garbled},
     },
     Ground,
@@ -261,7 +261,7 @@ impl Ear {
         let mut all = Vec::new();
         while all.len() < count {
             let some = tokio::time::timeout_at(until, self.some()).await;
-            all.extend(some.map_err(|_| super::super::fault::silence(ANSWERS_WITHIN))??);
+            all.extend(some.map_err(|_| silence(ANSWERS_WITHIN))??);
         }
         Ok(all)
     }
