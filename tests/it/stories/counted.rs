@@ -1,11 +1,8 @@
 //! What was counted right before a run is what the run works through.
 
-use std::path::Path;
-
 use rediscue::{
     exec::Touched,
     runbook::{Change, Kept, Retime, Select},
-    store::StoreSettings,
 };
 
 use crate::world::{
@@ -15,22 +12,6 @@ use crate::world::{
 
 const RUN: u64 = 7;
 const SESSIONS: usize = 3_000;
-
-async fn hand(server: &RedisServer, dir: &Path) -> Hand {
-    Hand::at(server.instance(), server.address(), &server.info("run_id"), StoreSettings::in_dir(dir)).await
-}
-
-/// How often the server was asked a command, or answered with an error of this kind.
-fn told(server: &RedisServer, section: &str, name: &str, field: &str) -> u64 {
-    let info: String = redis::cmd("INFO").arg(section).query(&mut server.admin()).unwrap();
-    let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    let found = line.and_then(|line| line.split(',').find_map(|part| part.strip_prefix(field)?.strip_prefix('=')));
-    found.map_or(0, |number| number.parse().unwrap())
-}
-
-fn walks(server: &RedisServer) -> u64 {
-    told(server, "commandstats", "cmdstat_scan", "calls")
-}
 
 fn removed(touched: &Touched) -> &str {
     match touched {
@@ -48,15 +29,15 @@ async fn a_run_works_through_what_was_counted_and_walks_no_second_time() {
     let server = RedisServer::start();
     furnish(&server, SESSIONS);
     let (before, dir) = (seen(&server), tempfile::tempdir().unwrap());
-    let hand = hand(&server, dir.path()).await;
+    let hand = Hand::on(&server, dir.path()).await;
     let plan = hand.plan(RUN, removal("session:*", SESSIONS as u64));
     let (counted, meant) = hand.count(&plan).await;
     assert_eq!(counted, SESSIONS as u64, "each once, also where the halves of the walk meet");
     let _: () = redis::cmd("SET").arg("session:since").arg("x").query(&mut server.admin()).unwrap();
-    let asked = walks(&server);
+    let asked = server.calls("scan");
     let touched = hand.touch_what_was_counted(&plan, &meant).await;
     assert!(removed(&touched).starts_with("3,000 keys removed"), "{touched:?}");
-    assert_eq!(walks(&server), asked, "nothing was walked again");
+    assert_eq!(server.calls("scan"), asked, "nothing was walked again");
     assert_eq!(sessions_of(&seen(&server)), 1, "what came since was counted by nobody, and stays");
     let _: () = redis::cmd("DEL").arg("session:since").query(&mut server.admin()).unwrap();
     hand.restore(RUN).await;
@@ -68,7 +49,7 @@ async fn what_is_no_longer_meant_when_its_turn_comes_is_left_though_it_was_count
     let server = RedisServer::start();
     furnish(&server, SESSIONS);
     let (before, dir) = (seen(&server), tempfile::tempdir().unwrap());
-    let hand = hand(&server, dir.path()).await;
+    let hand = Hand::on(&server, dir.path()).await;
     let select = Select { predicate: Some("organisationId = org-2".into()), ..Select::matching("session:*") };
     let keys = SESSIONS as u64 / 4;
     let plan = hand.plan(RUN, Change::RemoveKeys { select, now_ms: 0, keys, keep: Kept::Snapshot });
@@ -90,14 +71,14 @@ async fn deadlines_are_given_to_what_was_counted() {
     let server = RedisServer::start();
     furnish(&server, SESSIONS);
     let dir = tempfile::tempdir().unwrap();
-    let hand = hand(&server, dir.path()).await;
+    let hand = Hand::on(&server, dir.path()).await;
     let (select, to) = (Select::matching("session:*"), Retime::Set(3_600_000));
     let plan = hand.plan(RUN, Change::RetimeKeys { select, now_ms: 0, keys: SESSIONS as u64, to });
     let (_, meant) = hand.count(&plan).await;
-    let asked = walks(&server);
+    let asked = server.calls("scan");
     let touched = hand.touch_what_was_counted(&plan, &meant).await;
     assert!(removed(&touched).starts_with("3,000 keys have the new deadline"), "{touched:?}");
-    assert_eq!(walks(&server), asked);
+    assert_eq!(server.calls("scan"), asked);
     assert!(seen(&server).iter().filter(|(name, _)| name.starts_with(b"session:")).all(|(_, (_, at))| *at > 0));
 }
 
@@ -120,13 +101,13 @@ async fn hashes_among_many_texts_are_found_and_the_servers_own_figures_show_few_
         let server = RedisServer::start();
         texts_and_hashes(&server, texts, hashes);
         let dir = tempfile::tempdir().unwrap();
-        let hand = hand(&server, dir.path()).await;
+        let hand = Hand::on(&server, dir.path()).await;
         let select = Select { predicate: Some("organisationId = org-1".into()), ..Select::matching("session:*") };
         let keys = (texts + hashes) as u64;
         let plan = hand.plan(RUN, Change::RemoveKeys { select, now_ms: 0, keys, keep: Kept::Snapshot });
         let (counted, meant) = hand.count(&plan).await;
         assert_eq!(counted, keys, "{texts} texts and {hashes} hashes");
-        let errors = told(&server, "errorstats", "errorstat_WRONGTYPE", "count");
+        let errors = server.figure("errorstats", "errorstat_WRONGTYPE", "count");
         assert!(errors <= most_errors, "{errors} errors, {texts} texts and {hashes} hashes");
         hand.touch_what_was_counted(&plan, &meant).await;
         let left = seen(&server);
@@ -141,7 +122,7 @@ async fn every_key_is_counted_where_the_halves_of_a_walk_meet_whatever_the_names
         let server = RedisServer::start();
         server.fill("old:", 20_000, 10);
         let dir = tempfile::tempdir().unwrap();
-        let hand = hand(&server, dir.path()).await;
+        let hand = Hand::on(&server, dir.path()).await;
         let plan = hand.plan(RUN, removal("*", 20_000));
         for _ in 0..4 {
             assert_eq!(hand.count(&plan).await.0, 20_000);

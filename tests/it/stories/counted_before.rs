@@ -1,6 +1,6 @@
 //! What a plan counted is kept true while people think, and nothing is walked once they have consented.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use rediscue::{
@@ -25,16 +25,6 @@ const SESSIONS: u64 = 2_000;
 /// What names a connection that listens.
 const OURS: &str = "name=rediscue-watch";
 
-async fn hand(server: &RedisServer, dir: &Path) -> Hand {
-    Hand::at(server.instance(), server.address(), &server.info("run_id"), StoreSettings::in_dir(dir)).await
-}
-
-fn walks(server: &RedisServer) -> u64 {
-    let info: String = server.run(&["INFO", "commandstats"]);
-    let calls = info.lines().find_map(|line| line.strip_prefix("cmdstat_scan:calls="));
-    calls.map_or(0, |rest| rest.split(',').next().unwrap().parse().unwrap())
-}
-
 fn listeners(server: &RedisServer) -> usize {
     server.run::<String>(&["CLIENT", "LIST"]).matches(OURS).count()
 }
@@ -55,7 +45,7 @@ struct Counted {
 impl Counted {
     async fn of(server: &RedisServer, change: Change) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let hand = hand(server, dir.path()).await;
+        let hand = Hand::on(server, dir.path()).await;
         let plan = hand.plan(RUN, change);
         let (keys, watched) = hand.count_for_a_plan(&plan).await;
         Self { hand, plan, keys, watched, _dir: dir }
@@ -63,9 +53,9 @@ impl Counted {
 
     /// How many are meant once there is consent, and whether that took a walk.
     async fn consented(&self, server: &RedisServer) -> (u64, Vec<Meant>, bool) {
-        let before = walks(server);
+        let before = server.calls("scan");
         let (keys, meant) = self.hand.count_what_was_watched(&self.plan, &self.watched).await;
-        (keys, meant, walks(server) > before)
+        (keys, meant, server.calls("scan") > before)
     }
 }
 
@@ -90,10 +80,10 @@ async fn what_came_went_and_changed_while_people_thought_is_known_and_nothing_is
     let (keys, meant, walked) = counted.consented(&server).await;
     assert_eq!((keys, walked), (SESSIONS - 3, false), "one came, four went, one of them to a name that is meant");
     assert_eq!(listeners(&server), 0, "nobody is told of what we do ourselves");
-    let before = walks(&server);
+    let before = server.calls("scan");
     let touched = counted.hand.touch_what_was_counted(&counted.plan, &meant).await;
     assert!(matches!(&touched, Touched::Verified(said) if said.starts_with("1,997 keys removed")), "{touched:?}");
-    assert_eq!(walks(&server), before);
+    assert_eq!(server.calls("scan"), before);
     let left = seen(&server);
     assert!(left.keys().all(|name| !name.starts_with(b"session:")), "all that is meant is gone");
     assert!(left.contains_key(b"elsewhere".as_slice()) && left.contains_key(b"sessions:that are none".as_slice()));
@@ -255,9 +245,9 @@ async fn the_user_for_looks_that_is_shipped_may_listen() {
     let plan = hand.plan(RUN, removal("session:*", 100));
     let (_, watched) = hand.count_for_a_plan(&plan).await;
     let _: () = server.run(&["SET", "session:new", "x"]);
-    let before = walks(&server);
+    let before = server.calls("scan");
     assert_eq!(hand.count_what_was_watched(&plan, &watched).await.0, 101);
-    assert_eq!(walks(&server), before);
+    assert_eq!(server.calls("scan"), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -279,9 +269,9 @@ async fn where_it_cannot_be_listened_to_a_plan_is_counted_as_ever_and_its_run_wa
         let (keys, watched) = hand.count_for_a_plan(&plan).await;
         assert_eq!((keys, is_watched(&watched)), (SESSIONS, false), "{user}");
         assert_eq!(listeners(&server), 0, "{user}");
-        let before = walks(&server);
+        let before = server.calls("scan");
         assert_eq!(hand.count_what_was_watched(&plan, &watched).await.0, SESSIONS, "{user}");
-        assert!(walks(&server) > before, "{user}");
+        assert!(server.calls("scan") > before, "{user}");
     }
 }
 
@@ -321,7 +311,7 @@ async fn what_came_to_a_cluster_is_known_on_every_primary() {
     assert_eq!((keys, watched[0].on.len()), (600, cluster.primaries().len()));
     (600..660).for_each(|i| anywhere(&["SET", &key(i), "x"]));
     (0..30).for_each(|i| anywhere(&["DEL", &key(i)]));
-    let asked = || cluster.primaries().iter().map(walks).sum::<u64>();
+    let asked = || cluster.primaries().iter().map(|node| node.calls("scan")).sum::<u64>();
     let before = asked();
     assert_eq!(hand.count_what_was_watched(&plan, &watched).await.0, 630);
     assert_eq!(asked(), before);
@@ -338,10 +328,10 @@ async fn a_purge_begins_at_once_when_its_consent_comes_and_takes_newcomers_with_
     assert!(plan.text().contains("500 keys"), "{}", plan.text());
     assert_eq!(listeners(&server), 1);
     let _: () = server.run(&["SET", "session:new", r#"{"organisationId":"org-2"}"#]);
-    let walked = walks(&server);
+    let walked = server.calls("scan");
     let done = room.reacts("bo", "✅", &plan.id()).await;
     assert!(done.text().contains("501 keys removed"), "{}", done.text());
-    assert_eq!((walks(&server), listeners(&server)), (walked, 0));
+    assert_eq!((server.calls("scan"), listeners(&server)), (walked, 0));
     let undo = done.card().actions.iter().find(|action| action.label == "Undo").unwrap().command.clone();
     let back = room.types("ana", &undo).await;
     let back = room.reacts("bo", "✅", &back.id()).await;

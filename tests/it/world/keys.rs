@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -127,7 +128,12 @@ pub(crate) struct Hand {
 }
 
 impl Hand {
-    /// At a server, by way of `address`, with a store in `dir`.
+    /// At a server, with a store in `dir`.
+    pub(crate) async fn on(server: &RedisServer, dir: &Path) -> Self {
+        Self::at(server.instance(), server.address(), &server.info("run_id"), StoreSettings::in_dir(dir)).await
+    }
+
+    /// At a server, by way of `address`.
     pub(crate) async fn at(mut instance: Instance, address: Address, run_id: &str, store: StoreSettings) -> Self {
         instance.touch = Some(Credential::default());
         Self {

@@ -291,6 +291,19 @@ impl RedisServer {
         }
     }
 
+    /// How often it was asked a command: `scan`.
+    pub(crate) fn calls(&self, command: &str) -> u64 {
+        self.figure("commandstats", &format!("cmdstat_{command}"), "calls")
+    }
+
+    /// A figure of a line of `INFO`'s section, such as `cmdstat_scan:calls=3,usec=9`; 0 where there is no such line.
+    pub(crate) fn figure(&self, section: &str, name: &str, field: &str) -> u64 {
+        let info: String = self.run(&["INFO", section]);
+        let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let found = line.and_then(|line| line.split(',').find_map(|part| part.strip_prefix(field)?.strip_prefix('=')));
+        found.map_or(0, |number| number.parse().unwrap())
+    }
+
     /// Takes one command from a user: `client|kill`.
     pub(crate) fn forbid(&self, user: &str, command: &str) {
         let rules: Vec<String> = match command.split_once('|') {
